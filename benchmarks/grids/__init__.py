@@ -1,0 +1,1 @@
+"""The named ablations that ship with the harness, one YAML file each."""

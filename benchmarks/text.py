@@ -1,0 +1,161 @@
+"""Natural text: a corpus split by document, with prompts and their human continuations cut from the test documents."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from benchmarks import corpora
+from harness.errors import ConfigError
+from harness.records import Example, Splits
+
+
+@dataclass(frozen=True)
+class Text:
+    r"""A corpus of documents: `python-docs`, which comes with every Python, or a .txt, .jsonl or .parquet file.
+
+    Documents are shuffled by `seed` and go to test, validation and training as whole documents, so that each
+    split holds about its share of the characters.  Prompts are consecutive passages of the test documents,
+    `prompt_words` words and up to `continuation_words` more; a document's last passage is used when at least half of
+    the continuation is there.  Whitespace stays as it is: prompt plus text is a piece of the document, and the text
+    starts with the whitespace after the prompt, where subword tokenizers start a token.
+
+    `separator` is a regular expression.  `<\|endoftext\|>` splits a file of stories; `<\|endoftext\|>(?:[^<]*\Z)?`
+    also swallows a last story that lacks the mark because the file was cut; `\n(?= = [^=\n]+ = \n)` splits WikiText by
+    article.
+
+    Raises:
+        ConfigError: the corpus is no known name or file type, an option does not apply to it, or the shares leave
+            nothing to train on; from `splits()`, also a file that cannot be read or has too few documents.
+    """
+
+    metrics: ClassVar[tuple[str, ...]] = (
+        "mauve",
+        "perplexity",
+        "diversity",
+        "diversity@simctg",
+        "distinct",
+        "ngram_entropy",
+        "repetition",
+        "length",
+        "actions",
+    )
+    ground_truth: ClassVar[bool] = False
+
+    corpus: Annotated[str, Field(min_length=1, description="python-docs, or a .txt, .jsonl or .parquet file")] = (
+        "python-docs"
+    )
+    field: Annotated[str | None, Field(description=".jsonl and .parquet only: where the text stands; text")] = None
+    separator: Annotated[
+        str | None, Field(min_length=1, description=r".txt only: expression between documents; blank lines, \n\s*\n")
+    ] = None
+    seed: Annotated[int, Field(ge=0, description="decides which documents go to which split")] = 0
+    validation: Annotated[float, Field(gt=0, lt=1, description="share of the characters")] = 0.05
+    test: Annotated[float, Field(gt=0, lt=1, description="share of the characters")] = 0.15
+    prompts: Annotated[int, Field(ge=1, description="most prompts; as many documents as possible give one")] = 512
+    prompt_words: Annotated[int, Field(ge=1, description="whitespace-separated words of a prompt")] = 16
+    continuation_words: Annotated[int, Field(ge=1, description="most words of a human continuation")] = 64
+
+    def __post_init__(self) -> None:
+        own = self._own_options
+        if own is None:
+            raise ConfigError(
+                f"benchmark.corpus={self.corpus!r} is neither python-docs nor a .txt, .jsonl or .parquet file; "
+                "use python-docs, or a path with one of these endings"
+            )
+        for name in ("field", "separator"):
+            given = getattr(self, name)
+            if name in own and given is None:
+                object.__setattr__(self, name, own[name])
+            elif name not in own and given is not None:
+                raise ConfigError(f"benchmark.{name}={given!r} does not apply to corpus {self.corpus!r}; remove it")
+        if self.validation + self.test >= 1:
+            raise ConfigError(
+                f"benchmark.validation={self.validation} and benchmark.test={self.test} leave nothing to train on; "
+                "make their sum less than 1"
+            )
+
+    @property
+    def _own_options(self) -> dict[str, str] | None:
+        """The options that apply to this kind of corpus, with their defaults; None for an unknown kind."""
+        return _OWN_OPTIONS.get("python-docs" if self.corpus == "python-docs" else Path(self.corpus).suffix)
+
+    def splits(self) -> Splits:
+        """The corpus in three disjoint parts, and the prompts."""
+        if self.corpus == "python-docs":
+            documents = corpora.python_docs()
+        else:
+            own = {name: getattr(self, name) for name in self._own_options or {}}
+            documents = corpora.read(Path(self.corpus), **own)
+        order = np.random.default_rng(self.seed).permutation(len(documents))
+        train, validation, test = by_share([documents[i] for i in order], (self.validation, self.test))
+        if not (train and validation and test):
+            hint = "" if self.separator is None else f", or set another benchmark.separator than {self.separator!r}"
+            raise ConfigError(
+                f"benchmark.corpus={self.corpus!r} has {len(documents)} documents, which do not fill train, "
+                f"validation={self.validation} and test={self.test}; give a larger corpus or larger shares{hint}"
+            )
+        prompts = self._prompts(test)
+        if not prompts:
+            raise ConfigError(
+                f"no test document of {self.corpus!r} has the {self.prompt_words} words of a prompt and half of "
+                f"{self.continuation_words} more; lower benchmark.prompt_words or benchmark.continuation_words"
+            )
+        return Splits(
+            train=tuple(Example(text) for text in train),
+            validation=tuple(Example(text) for text in validation),
+            test=tuple(Example(text) for text in test),
+            prompts=prompts,
+        )
+
+    def _prompts(self, documents: Sequence[str]) -> tuple[Example, ...]:
+        """First passages of all documents, then second ones and so on: a cap leaves the most documents in."""
+        cut = [passages(document, self.prompt_words, self.continuation_words) for document in documents]
+        rounds = range(max(map(len, cut), default=0))
+        ordered = [found[i] for i in rounds for found in cut if i < len(found)]
+        return tuple(ordered[: self.prompts])
+
+
+_OWN_OPTIONS: dict[str, dict[str, str]] = {
+    "python-docs": {},
+    ".txt": {"separator": corpora.BLANK_LINES},
+    ".jsonl": {"field": corpora.FIELD},
+    ".parquet": {"field": corpora.FIELD},
+}
+
+
+def by_share(documents: Sequence[str], shares: tuple[float, float]) -> tuple[list[str], list[str], list[str]]:
+    """Documents in order -> (the rest, the second share's, the first one's, measured in characters).
+
+    `shares` are (validation, test); test takes the first documents, validation the next.  A document belongs where
+    its middle character falls, so the sizes are right on average however long the documents are.
+    """
+    validation, test = shares
+    sizes = np.array([len(document) for document in documents], dtype=float)
+    middle = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
+    parts = np.searchsorted([test, test + validation], middle, side="right")
+    chosen = [[document for document, part in zip(documents, parts, strict=True) if part == i] for i in range(3)]
+    return chosen[2], chosen[1], chosen[0]
+
+
+def passages(document: str, prompt_words: int, continuation_words: int) -> list[Example]:
+    """A document's consecutive passages, as prompts with their continuations, exact in every character.
+
+    >>> passages("a b  c d e f", 1, 2)
+    [Example(text=' b  c', prompt='a'), Example(text=' e f', prompt='d')]
+    """
+    words = [match.span() for match in re.finditer(r"\S+", document)]
+    least = prompt_words + (continuation_words + 1) // 2
+    found = []
+    for i in range(0, len(words), prompt_words + continuation_words):
+        passage = words[i : i + prompt_words + continuation_words]
+        if len(passage) >= least:
+            begin, cut, end = passage[0][0], passage[prompt_words - 1][1], passage[-1][1]
+            found.append(Example(prompt=document[begin:cut], text=document[cut:end]))
+    return found

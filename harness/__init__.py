@@ -1,0 +1,1 @@
+"""A benchmark harness for training objectives of autoregressive language models."""

@@ -1,0 +1,77 @@
+"""The models that every cell of a grid shares: trained once by MLE, kept under a hash of all they depend on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+
+import torch
+
+from harness import tokenizers
+from harness.config import ModelConfig, RunConfig, content_hash
+from harness.data import ExpertStream, rows
+from harness.fit import fit
+from harness.plugins import build, resolve
+from harness.policy import Policy
+from harness.records import Splits, Step
+from harness.registry import TRAINERS
+
+REFERENCE_MODEL = ModelConfig(
+    name="gpt2", layers=2, width=128, heads=4, tokenizer="bpe", vocab_size=2048, base_steps=600, base_seed=1
+)
+"""The benchmark's reference LM, whose hidden states are MAUVE's features: its own size and seed, never the policy."""
+
+
+def base_id(config: RunConfig, splits: Splits) -> str:
+    """The name of a run's base: equal wherever model, base training and data are equal."""
+    return content_hash([config.base().run_id, splits.data_hash])
+
+
+def reference_config(config: RunConfig) -> RunConfig:
+    """The run whose base is the benchmark's reference LM."""
+    return config.model_copy(update={"model": REFERENCE_MODEL})
+
+
+def prepare_base(config: RunConfig, splits: Splits, cache: Path, device: torch.device) -> Generator[Step, None, Path]:
+    """Train a run's base unless it is cached; returns its directory, as `Policy.load` reads it.
+
+    The directory appears whole or not at all, so an interrupted training starts again.
+    """
+    directory = cache / "bases" / base_id(config, splits)
+    if directory.is_dir():
+        return directory
+    base = resolve(config.base())
+    texts = [text for example in splits.train for text in (example.prompt, example.text) if text]
+    tokenizer = (
+        tokenizers.characters(texts)
+        if config.model.tokenizer == "characters"
+        else tokenizers.byte_level_bpe(texts, config.model.vocab_size or 2048)
+    )
+    policy = Policy.build(config.model, tokenizer).to(device)
+    stream = ExpertStream(
+        rows(splits.train, policy), policy.space, base.actions, None, context=policy.context, seed=base.seeds.train
+    )
+    if base.training.steps:
+        yield from fit(policy, build(TRAINERS, base.trainer, "trainer"), stream, base)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=directory.parent, prefix=".writing-"))
+    policy.save(temporary)
+    try:
+        os.rename(temporary, directory)
+    except OSError:  # another process finished the same base first; the two are equal
+        shutil.rmtree(temporary)
+    return directory
+
+
+def start_policy(config: RunConfig, directory: Path | None, device: torch.device) -> Policy:
+    """A fresh copy of where a run's training starts, with `<backspace>` where the configuration has it.
+
+    `directory` is the base's; None loads the pretrained model that the configuration names.
+    """
+    policy = Policy.load(directory or config.model.name, config.model.context, config.model.dtype)
+    if config.actions.backspace:
+        policy.add_backspace()
+    return policy.to(device)

@@ -1,0 +1,263 @@
+"""What one run is: its benchmark, trainer, action space, model, optimisation, sampling, metrics and seeds.
+
+Equal configurations have equal `run_id`s.  What does not change a result up to rounding (device, accumulation,
+threads) never enters the hash.  This file imports no torch, so that listing and planning stay quick.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
+
+Scalar: TypeAlias = bool | int | float | str | None
+ARCHITECTURES = ("gpt2", "llama")
+HASH_VERSION = 1  # raise it when the meaning of a configuration changes; old results then stay what they were
+
+
+class Part(BaseModel):
+    """A frozen section of a configuration; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class Plugin(Part):
+    """The name of a plug-in and the options it declares, written `{name: ..., option: value}` or just `name`."""
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flat(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            return {"name": given, "options": {}}
+        if isinstance(given, Mapping):
+            if "name" not in given:
+                raise ValueError("a plug-in needs a name: write {name: NAME, option: value}")
+            options = given.get("options")
+            if isinstance(options, Mapping) and set(given) == {"name", "options"}:
+                return dict(given)
+            return {"name": given["name"], "options": {k: v for k, v in given.items() if k != "name"}}
+        raise ValueError("write the plug-in's name, or {name: NAME, option: value}")
+
+    @model_serializer
+    def _as_written(self) -> dict[str, Any]:
+        return {"name": self.name, **self.options}
+
+
+class ActionConfig(Part):
+    """The action space and the mistakes injected into expert texts (arXiv 2306.05426, section 4.2).
+
+    Without `<backspace>` there is nothing to inject, so the noise fields fall to their neutral values and two
+    configurations that differ only there are one run.
+    """
+
+    backspace: bool = Field(False, description="add the <backspace> action, which deletes the last token")
+    noise_rate: float = Field(0.05, ge=0, lt=1, description="probability of an injected mistake, per position")
+    noise_kind: Literal["uniform", "unigram", "policy", "ground_truth"] = Field(
+        "uniform", description="where a wrong token comes from"
+    )
+    noise_run: int = Field(1, ge=1, description="longest run of mistakes; its length is uniform in 1..noise_run")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _neutral(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and not given.get("backspace", False):
+            return {**given, "noise_rate": 0.0, "noise_kind": "uniform", "noise_run": 1}
+        return given
+
+
+class ModelConfig(Part):
+    """A causal LM: `gpt2` or `llama` built small and trained from scratch, or a local directory or Hub id.
+
+    A from-scratch model starts as the *base*: `base_steps` of MLE that every cell of a grid shares, as the paper
+    fine-tunes one pretrained model.
+    """
+
+    name: str = Field("gpt2", min_length=1, description="gpt2 | llama (from scratch), a directory, or a Hub id")
+    layers: int | None = Field(None, ge=1, description="from scratch only; default 2")
+    width: int | None = Field(None, ge=8, description="from scratch only; default 64")
+    heads: int | None = Field(None, ge=1, description="from scratch only; default 4; must divide width")
+    tokenizer: Literal["bpe", "characters"] | None = Field(None, description="from scratch only; default bpe")
+    vocab_size: int | None = Field(None, ge=258, description="from scratch with bpe only; default 2048")
+    base_steps: int | None = Field(None, ge=0, description="from scratch only; MLE steps of the shared base; 400")
+    base_lr: float | None = Field(None, gt=0, description="from scratch only; default 3e-3")
+    base_rows: int | None = Field(None, ge=1, description="from scratch only; rows per step of the base; 32")
+    base_seed: int | None = Field(None, ge=0, description="from scratch only; default 0")
+    context: int = Field(128, ge=4, description="tokens a row may hold, prompt and end included")
+    dtype: Literal["float32", "bfloat16", "float64"] = Field(
+        "float32", description="bfloat16 computes under autocast and keeps float32 weights"
+    )
+
+    @property
+    def from_scratch(self) -> bool:
+        """Whether the harness builds and trains this model itself."""
+        return self.name in ARCHITECTURES
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or given.get("name", "gpt2") not in ARCHITECTURES:
+            return given
+        filled = {**_FROM_SCRATCH, **{key: value for key, value in given.items() if value is not None}}
+        if filled["tokenizer"] == "characters" and given.get("vocab_size") is None:
+            filled["vocab_size"] = None
+        return filled
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelConfig:
+        if not self.from_scratch:
+            extra = [key for key in _FROM_SCRATCH if getattr(self, key) is not None]
+            if extra:
+                raise ValueError(
+                    f"{', '.join(extra)} describe a model built from scratch, but {self.name!r} is loaded as it is; "
+                    f"remove them, or use one of {', '.join(ARCHITECTURES)}"
+                )
+            return self
+        if self.width is not None and self.heads is not None and self.width % self.heads:
+            raise ValueError(f"heads={self.heads} does not divide width={self.width}")
+        if self.name == "llama" and self.width is not None and self.heads and (self.width // self.heads) % 2:
+            raise ValueError(f"llama needs an even width per head, got {self.width}/{self.heads}")
+        if self.name == "llama" and self.heads is not None and self.heads > 1 and self.heads % 2:
+            raise ValueError(f"llama shares each key head between two heads; heads={self.heads} must be even (or 1)")
+        if self.tokenizer == "characters" and self.vocab_size is not None:
+            raise ValueError("vocab_size is set by the characters of the training split; remove it")
+        return self
+
+
+_FROM_SCRATCH: dict[str, Scalar] = {
+    "layers": 2,
+    "width": 64,
+    "heads": 4,
+    "tokenizer": "bpe",
+    "vocab_size": 2048,
+    "base_steps": 400,
+    "base_lr": 3e-3,
+    "base_rows": 32,
+    "base_seed": 0,
+}
+
+
+class TrainingConfig(Part):
+    """How a trainer's loss is minimised: AdamW with warm-up, a schedule and a budget in one of three units."""
+
+    steps: int | None = Field(None, ge=0, description="budget in optimiser steps (default 400 when none is given)")
+    tokens: int | None = Field(None, ge=1, description="budget in tokens through evaluate, forward passes counted")
+    seconds: float | None = Field(None, gt=0, description="budget in seconds of training, sampling included")
+    rows: int = Field(32, ge=1, description="expert rows per optimiser step")
+    accumulation: int = Field(1, ge=1, description="micro-batches a step is computed in; no effect on the result")
+    lr: float = Field(1e-3, gt=0, description="peak learning rate")
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of the budget during which lr rises from 0")
+    weight_decay: float = Field(0.01, ge=0)
+    clip: float = Field(1.0, gt=0, description="largest gradient norm")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_budget(cls, given: Any) -> Any:
+        budget = ("steps", "tokens", "seconds")
+        if isinstance(given, Mapping) and all(given.get(unit) is None for unit in budget):
+            return {**given, "steps": 400}
+        return given
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> TrainingConfig:
+        given = [unit for unit in ("steps", "tokens", "seconds") if getattr(self, unit) is not None]
+        if len(given) != 1:
+            raise ValueError(f"a budget has one unit, got {' and '.join(given)}; keep one of them")
+        if self.accumulation > self.rows:
+            raise ValueError(f"accumulation={self.accumulation} micro-batches cannot share rows={self.rows} rows")
+        return self
+
+
+class SamplingConfig(Part):
+    """How the trained policy writes the rollouts that metrics see.  The default is ancestral: nothing truncated."""
+
+    rollouts: int = Field(256, ge=2, description="texts sampled for the metrics, at most one per prompt")
+    temperature: float = Field(1.0, gt=0)
+    top_k: int = Field(0, ge=0, description="keep the k likeliest actions; 0 keeps all")
+    top_p: float = Field(1.0, gt=0, le=1, description="keep the smallest set of actions with this mass")
+    length: int | None = Field(None, ge=1, description="longest reduced text after the prompt, in tokens; "
+                               "default: what the context holds")  # fmt: skip
+
+
+class Seeds(Part):
+    """Three sources of variance: data order and noise, sampled rollouts, and the metrics' own randomness."""
+
+    train: int = Field(0, ge=0)
+    sample: int = Field(0, ge=0)
+    metric: int = Field(0, ge=0)
+
+
+class RunConfig(Part):
+    """One run, complete.  `harness.plugins.resolve` fills in every plug-in option before a run is hashed."""
+
+    benchmark: Plugin
+    trainer: Plugin
+    actions: ActionConfig = Field(default_factory=ActionConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    sampling: SamplingConfig = Field(default_factory=SamplingConfig)
+    metrics: tuple[Plugin, ...] | None = Field(None, description="default: the benchmark's own list")
+    seeds: Seeds = Field(default_factory=Seeds)
+
+    @property
+    def run_id(self) -> str:
+        """Sixteen hex digits of the canonical configuration's SHA-256."""
+        return content_hash({"version": HASH_VERSION, **self._hashed()})
+
+    @property
+    def group_id(self) -> str:
+        """As `run_id` without the seeds: runs that a leaderboard averages share it."""
+        return content_hash({"version": HASH_VERSION, **self._hashed(), "seeds": None})
+
+    def _hashed(self) -> dict[str, Any]:
+        dump = self.model_dump(mode="json")
+        del dump["training"]["accumulation"]
+        return dump
+
+    def flat(self) -> dict[str, Scalar]:
+        """Dotted keys to plain values: `{"trainer.name": "mle", ...}`; metrics joined to one string."""
+        dump = self.model_dump(mode="json")
+        dump["metrics"] = ",".join(plugin["name"] for plugin in dump["metrics"] or ())
+        return flatten(dump)
+
+    def base(self) -> RunConfig:
+        """The run that trains this run's shared base: the same data and model, MLE, no `<backspace>`.
+
+        Only a from-scratch model has one.  What the base does not depend on is set to fixed values, so that every
+        cell of a grid asks for the same `run_id`.
+        """
+        assert self.model.from_scratch, "a loaded model has no base to train"
+        return RunConfig(
+            benchmark=self.benchmark,
+            trainer=Plugin(name="mle"),
+            model=self.model.model_copy(update={"base_steps": 0}),
+            training=TrainingConfig(
+                steps=self.model.base_steps, rows=self.model.base_rows or 32, lr=self.model.base_lr or 3e-3
+            ),
+            sampling=SamplingConfig(),
+            metrics=(),
+            seeds=Seeds(train=self.model.base_seed or 0),
+        )
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
+    """`{"a": {"b": 1}}` to `{"a.b": 1}`."""
+    flat: dict[str, Scalar] = {}
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def content_hash(value: Any) -> str:
+    """Sixteen hex digits of the SHA-256 of canonical JSON; equal values give equal hashes on every machine."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,98 @@
+"""From expert texts to a seeded stream of packed expert rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from harness.actions import ActionSpace
+from harness.config import ActionConfig
+from harness.errors import ConfigError
+from harness.noise import Propose, inject
+from harness.policy import Policy
+from harness.records import Example, Trajectory
+
+
+def rows(examples: Sequence[Example], policy: Policy) -> list[Trajectory]:
+    """Texts cut into windows of the context length, every token an action exactly once.
+
+    The first window of a text starts with the start token (and the example's prompt); a later one starts with the
+    token before it, on which there is no loss.  A row holds the end token only when the text ends inside it.
+    """
+    found = []
+    for example in examples:
+        prompt = [policy.start_id, *policy.encode(example.prompt)] if example.prompt else [policy.start_id]
+        tokens = [*prompt, *policy.encode(example.text), policy.end_id]
+        room = policy.context - len(prompt)
+        if room < 1:
+            raise ConfigError(
+                f"model.context={policy.context}: a prompt of {len(prompt)} tokens leaves no room; raise it"
+            )
+        found.append(Trajectory(tuple(prompt), tuple(tokens[len(prompt) : policy.context])))
+        for begin in range(policy.context - 1, len(tokens) - 1, policy.context - 1):
+            window = tokens[begin : begin + policy.context]
+            found.append(Trajectory((window[0],), tuple(window[1:])))
+    return found
+
+
+def normalizer(expert: Sequence[Trajectory], gamma: float) -> float:
+    """Mean over rows of sum_t gamma^t on the clean text: the constant that makes a loss nats per (weighted) token.
+
+    A constant fixed before the run.  Dividing each row by its own length instead is not a proper scoring rule.
+    """
+    lengths = np.array([len(row.actions) for row in expert], float)
+    return float(np.mean(lengths if gamma == 1 else (1 - gamma**lengths) / (1 - gamma)))
+
+
+class ExpertStream:
+    """Rows in a seeded order, epoch after epoch; the position alone determines what comes next.
+
+    `propose` draws injected mistakes (None injects nothing).  A row's noise depends on the seed, its epoch and its
+    own index, never on the batch it stands in.
+    """
+
+    def __init__(
+        self,
+        expert: Sequence[Trajectory],
+        space: ActionSpace,
+        noise: ActionConfig,
+        propose: Propose | None,
+        *,
+        context: int,
+        seed: int,
+    ) -> None:
+        self.expert = expert
+        self.space = space
+        self.noise = noise
+        self.propose = propose
+        self.context = context
+        self.seed = seed
+        self._epoch = -1
+        self._order = np.zeros(0, np.int64)
+
+    def batch(self, position: int, count: int) -> list[Trajectory]:
+        """The `count` rows from `position` (rows already seen) on, with this epoch's noise."""
+        chosen, rngs = [], []
+        for at in range(position, position + count):
+            epoch, index = divmod(at, len(self.expert))
+            row = int(self._shuffled(epoch)[index])
+            chosen.append(self.expert[row])
+            rngs.append(np.random.default_rng([self.seed, epoch, row]))
+        if self.propose is None:
+            return chosen
+        return inject(
+            chosen,
+            rngs,
+            self.space,
+            self.propose,
+            rate=self.noise.noise_rate,
+            run=self.noise.noise_run,
+            context=self.context,
+        )
+
+    def _shuffled(self, epoch: int) -> np.ndarray:
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._order = np.random.default_rng([self.seed, epoch]).permutation(len(self.expert))
+        return self._order

@@ -1,0 +1,287 @@
+"""The results store's SQLite file: its tables, how it is opened, and what its complaints mean."""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from harness.errors import StoreError
+from harness.rollout_files import escape, unescape
+
+SCHEMA_VERSION = 1
+STATUSES = ("pending", "running", "done", "failed")
+
+# ------------------------------------------------------------------------------------------------------ values
+
+
+def kind_of(value: float) -> str:
+    """`finite`, `nan`, `+inf` or `-inf`: stored beside a number, because SQLite turns NaN into NULL."""
+    if math.isnan(value):
+        return "nan"
+    return "finite" if math.isfinite(value) else "+inf" if value > 0 else "-inf"
+
+
+def number(value: float | None, kind: str | None) -> float:
+    """The stored float; NaN also where there is none (`kind` None)."""
+    return float(value) if value is not None else float(kind or "nan")
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN and no infinity: they become `{"$float": "nan"}`, so that they come back exactly."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    if hasattr(value, "item"):  # numpy scalars
+        return _plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"$float": kind_of(value)}
+    return value
+
+
+def _exact(value: dict[str, Any]) -> Any:
+    return float(value["$float"]) if value.keys() == {"$float"} else value
+
+
+class _Text(sa.TypeDecorator[str]):
+    """Text of any content, escaped on its way in."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        return None if value is None else escape(value)
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        return None if value is None else unescape(value)
+
+
+class _Json(sa.TypeDecorator[Any]):
+    """Canonical JSON; a damaged value is a `StoreError`, not a guess."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str | None:
+        return None if value is None else json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), default=str)
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
+        try:
+            return None if value is None else json.loads(value, object_hook=_exact)
+        except (TypeError, ValueError) as error:
+            raise StoreError(f"the store is damaged: {value!r:.60} is not JSON; restore it from a copy") from error
+
+
+# ------------------------------------------------------------------------------------------------------ tables
+# results/README.md says what every column means; a test compares the two.
+
+SCHEMA = sa.MetaData()
+
+
+def _run_id(**options: Any) -> sa.Column[str]:
+    return sa.Column("run_id", sa.Text, sa.ForeignKey("runs.run_id"), nullable=False, **options)
+
+
+META = sa.Table("meta", SCHEMA, sa.Column("key", sa.Text, primary_key=True), sa.Column("value", sa.Text))
+RUNS = sa.Table(
+    "runs",
+    SCHEMA,
+    sa.Column("run_id", sa.Text, primary_key=True),
+    sa.Column("group_id", sa.Text, nullable=False),
+    sa.Column("config", _Json, nullable=False),
+    sa.Column("status", sa.Text, sa.CheckConstraint(f"status IN {STATUSES}"), nullable=False),
+    sa.Column("owner", _Text),
+    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("created", sa.Text, nullable=False),
+    sa.Column("started", sa.Text),
+    sa.Column("finished", sa.Text),
+    sa.Column("step", sa.Integer),
+    sa.Column("tokens", sa.Integer),
+    sa.Column("seconds", sa.Float),
+    sa.Column("error", _Text),
+    sa.Column("data_hash", sa.Text),
+    sa.Column("provenance", _Json),
+)
+CELLS = sa.Table(
+    "grid_cells",
+    SCHEMA,
+    sa.Column("grid", _Text, primary_key=True),
+    _run_id(primary_key=True),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.UniqueConstraint("grid", "position"),
+)
+CURVES = sa.Table(
+    "curves",
+    SCHEMA,
+    _run_id(primary_key=True),
+    sa.Column("step", sa.Integer, primary_key=True),
+    sa.Column("tokens", sa.Integer, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("loss", sa.Float),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("lr", sa.Float, nullable=False),
+    sa.Column("terms", _Json, nullable=False),
+    sqlite_with_rowid=False,
+)
+SCORES = sa.Table(
+    "scores",
+    SCHEMA,
+    _run_id(primary_key=True),
+    sa.Column("name", _Text, primary_key=True),
+    sa.Column("metric", sa.Text, nullable=False),
+    sa.Column("definition", sa.Text, nullable=False),
+    sa.Column("parameters", _Json, nullable=False),
+    sa.Column("value", sa.Float),
+    sa.Column("kind", sa.Text),
+    sa.Column("reason", _Text),
+    sa.Column("n", sa.Integer, nullable=False),
+    sa.Column("unit", sa.Text, nullable=False),
+    sa.Column("direction", sa.Text, nullable=False),
+    sa.Column("texts_hash", sa.Text, nullable=False),
+)
+ROLLOUTS = sa.Table(
+    "rollouts",
+    SCHEMA,
+    _run_id(primary_key=True),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("n", sa.Integer, nullable=False),
+)
+_PLACE = "check that the folder exists and that you may write there, or give another --store"
+_SPACE = "free some space on its disk; what was stored before is intact"
+_ADVICE = {
+    "not a database": "it is not a SQLite file; give another --store, or move the file away",
+    "malformed": "the file is damaged; move it away and restore a copy, or give another --store",
+    "no such table": "its tables are not those of a results store; give another --store, or move the file away",
+    "no such column": "its tables are not those of a results store; give another --store, or move the file away",
+    "locked": "another process has been writing for 30 seconds; wait for it, or stop it",
+    "is full": _SPACE,
+    "no space": _SPACE,
+    "disk i/o": "check the disk; SQLite needs a local one",
+    "unable to open": _PLACE,
+    "readonly": _PLACE,
+    "permission denied": _PLACE,
+    "no such file": _PLACE,
+    "not a directory": _PLACE,
+    "file exists": _PLACE,
+}
+
+
+# ----------------------------------------------------------------------------------------------------- the file
+
+
+class Database:
+    """An open SQLite file with the tables above."""
+
+    def __init__(self, url: str, mode: Literal["rwc", "rw", "ro"]) -> None:
+        """Open the file, with mode `rwc` after creating it and its folder where there are none.
+
+        Raises:
+            StoreError: not such a URL, not a store, written by another schema version, or out of reach.
+        """
+        self.url = url
+        self.path = path_of(url)
+        self._mode = mode
+        with self.told():
+            if mode == "rwc":
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            file = sa.URL.create("sqlite", database=self.path.as_uri(), query={"mode": mode, "uri": "true"})
+            self._engine = sa.create_engine(file)
+            sa.event.listen(self._engine, "connect", _on_connect)
+            sa.event.listen(self._engine, "begin", _on_begin)
+            self._writer = self._engine.execution_options(begin="IMMEDIATE")
+            self._check_schema()
+
+    def close(self) -> None:
+        """Give the connections back; the file can still be used afterwards."""
+        self._engine.dispose()
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Turn what the database and the disk say into what a person can do."""
+        try:
+            yield
+        except (sa.exc.SQLAlchemyError, sqlite3.Error, OSError) as error:
+            words = str(getattr(error, "orig", None) or error)
+            advice = next(
+                (then for sign, then in _ADVICE.items() if sign in words.lower()), "check the file and its disk"
+            )
+            raise StoreError(f"{self.url}: {words}; {advice}") from error
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A transaction that sees one moment of the store and blocks nobody."""
+        with self.told(), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """A transaction that holds the write lock from its start, committed unless an exception leaves it."""
+        if self._mode == "ro":
+            raise StoreError(f"{self.url} was opened for reading only; open it without read_only to write")
+        with self.told(), self._writer.begin() as connection:
+            yield connection
+
+    def _check_schema(self) -> None:
+        with self._engine.connect() as connection:
+            tables = sa.inspect(connection).get_table_names()
+        if not tables and self._mode == "rwc":
+            self._create()
+        elif META.name not in tables:
+            raise StoreError(f"{self.url} is a database of something else; give another --store")
+        with self._engine.connect() as connection:
+            found = connection.execute(sa.select(META.c.value).where(META.c.key == "schema")).scalar()
+        if found != str(SCHEMA_VERSION):
+            newer = found is not None and found.isdigit() and int(found) > SCHEMA_VERSION
+            advice = "upgrade the harness" if newer else "read it with the version that wrote it"
+            raise StoreError(
+                f"{self.url} has schema version {found}, this harness reads {SCHEMA_VERSION}; {advice}, "
+                "or start a new one with another --store"
+            )
+
+    def _create(self) -> None:
+        raw = self._engine.raw_connection()
+        try:
+            raw.cursor().execute("PRAGMA journal_mode=WAL")  # stays with the file; impossible inside a transaction
+        finally:
+            raw.close()
+        with self.write() as connection:
+            SCHEMA.create_all(connection)
+            version = {"key": "schema", "value": str(SCHEMA_VERSION)}
+            connection.execute(insert(META).values(version).on_conflict_do_nothing())
+
+
+def path_of(url: str) -> Path:
+    """The absolute path of `sqlite:///PATH`.
+
+    Raises:
+        StoreError: another kind of URL, or a folder.
+    """
+    scheme, _, place = url.partition(":///")
+    if scheme.rstrip("/:") != "sqlite" or "?" in place:
+        raise StoreError(f"{url!r} is not a store's URL; write sqlite:///results/runs.db")
+    if place in ("", ":memory:"):
+        raise StoreError(f"{url!r} is in memory, but rollouts are files beside it; write sqlite:///results/runs.db")
+    path = Path(place).absolute()
+    if path.is_dir():
+        raise StoreError(f"{path} is a folder; name a file in it: sqlite:///{path}/runs.db")
+    return path
+
+
+def _on_connect(connection: sqlite3.Connection, _: object) -> None:
+    connection.isolation_level = None  # the driver's own BEGIN is a deferred one; _on_begin says which we want
+    for pragma in ("busy_timeout=30000", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _on_begin(connection: sa.Connection) -> None:
+    # A deferred transaction that turns to writing fails with "database is locked" at once, whatever the timeout.
+    connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('begin', 'DEFERRED')}")

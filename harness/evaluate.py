@@ -1,0 +1,233 @@
+"""From a trained policy to scores: likelihood of test texts, rollouts from prompts, then every metric."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.actions import Batch, pack
+from harness.config import RunConfig, SamplingConfig
+from harness.features import Features
+from harness.plugins import Metric, Unscorable, Weighting, build
+from harness.policy import CHUNK_LOGITS, Policy
+from harness.records import Evaluation, ExactStep, Example, Law, Likelihood, Rollout, Score, Splits, Trajectory
+from harness.registry import METRICS
+from harness.rollouts import Decoder, Start, sample
+
+EXACT_TEXTS = 500  # expert texts on whose states the exact law is compared
+SAMPLE_ROWS = 256  # rows sampled at once
+
+
+def evaluate(policy: Policy, splits: Splits, config: RunConfig, features: Features) -> Evaluation:
+    """Everything that the metrics of `config` may look at; the policy is not changed."""
+    prompts = prompts_within(policy, splits.prompts[: config.sampling.rollouts], config.sampling.length)
+    return Evaluation(
+        prompts=prompts,
+        rollouts=tuple(sample_prompts(policy, prompts, config.sampling, config.seeds.sample)),
+        backspace_id=policy.space.backspace_id,
+        metric_seed=config.seeds.metric,
+        likelihood=likelihood(policy, splits.test),
+        law=splits.law,
+        exact_steps=() if splits.law is None else tuple(exact_steps(policy, splits.law, splits.test[:EXACT_TEXTS])),
+        features=features,
+        featuriser_id=features.identify,
+    )
+
+
+def prompts_within(policy: Policy, prompts: Sequence[Example], length: int | None) -> tuple[Example, ...]:
+    """The same prompts, each human continuation cut to the tokens that a rollout may write there.
+
+    Without the cut, texts of unequal length would be compared, and the longer side would seem more varied.
+    """
+    cut = []
+    for example in prompts:
+        start = prompt_tokens(policy, example.prompt)
+        tokens = policy.encode(example.text)
+        room = min(length or policy.context, policy.context - len(start))
+        text = example.text if len(tokens) <= room else policy.continuation(start, tokens[:room])
+        cut.append(Example(text=text, prompt=example.prompt))
+    return tuple(cut)
+
+
+def prompt_tokens(policy: Policy, prompt: str) -> tuple[int, ...]:
+    """A prompt as the policy sees it: the start token, then the prompt's own."""
+    return (policy.start_id, *policy.encode(prompt))
+
+
+def sample_prompts(
+    policy: Policy, prompts: Sequence[Example], sampling: SamplingConfig, seed: int
+) -> Iterator[Rollout]:
+    """One rollout for each prompt, in order; prompt i draws from stream i of `seed` in whatever batch it stands."""
+    decoder = Decoder(sampling.temperature, sampling.top_k, sampling.top_p)
+    starts = [Start(prompt_tokens(policy, example.prompt)) for example in prompts]
+    for begin in range(0, len(starts), SAMPLE_ROWS):
+        chunk = starts[begin : begin + SAMPLE_ROWS]
+        rows = range(begin, begin + len(chunk))
+        yield from sample(policy, chunk, seed=seed, rows=rows, decoder=decoder, max_length=sampling.length)
+
+
+# ------------------------------------------------------------------------------------------------- likelihood
+
+
+def likelihood(
+    policy: Policy, examples: Sequence[Example], *, window: int | None = None, stride: int | None = None
+) -> Likelihood:
+    """Likelihood of whole texts by a sliding window; every token after the prompt is scored exactly once.
+
+    Args:
+        policy: whose likelihood.
+        examples: the texts; a prompt is context and not scored.  The end token is scored, the start token is not.
+        window: tokens seen at once (default: the context).
+        stride: how far the window moves; all but a text's first window score their last `stride` tokens (default:
+            half the window, so that every token but a text's first ones sees at least half a window).
+    """
+    window = min(window or policy.context, policy.context)
+    texts = [
+        (len(prompt_tokens(policy, e.prompt)), [*prompt_tokens(policy, e.prompt), *policy.encode(e.text)])
+        for e in examples
+    ]
+    nll, masked, count = token_nll(
+        policy, [(first, [*tokens, policy.end_id]) for first, tokens in texts], window, stride or window // 2
+    )
+    return Likelihood(
+        nll=nll,
+        masked_nll=masked,
+        tokens=count,
+        words=sum(len(example.text.split()) for example in examples),
+        bytes=sum(len(example.text.encode("utf-8", "surrogatepass")) for example in examples),
+        documents=len(examples),
+        window=window,
+        stride=stride or window // 2,
+        tokenizer=policy.tokenizer_id,
+    )
+
+
+def token_nll(
+    policy: Policy, texts: Sequence[tuple[int, Sequence[int]]], window: int, stride: int
+) -> tuple[float, float, int]:
+    """Summed NLL in nats of texts given as (first scored index, token ids): raw, without `<backspace>`, and how many.
+
+    The first token of a text has no context and cannot be scored, so the first scored index is at least 1.
+
+    Raises:
+        ValueError: a stride of a whole window or more, which would leave tokens without context.
+    """
+    if not 0 < stride < window:
+        raise ValueError(f"stride={stride} is not between 1 and window - 1 = {window - 1}")
+    windows: list[tuple[int, Sequence[int]]] = []  # (first scored index inside the window, its tokens)
+    for first, tokens in texts:
+        done = max(1, first)
+        begin = 0
+        while done < len(tokens):
+            end = min(len(tokens), begin + window)
+            if end > done:
+                windows.append((done - begin, tokens[begin:end]))
+                done = end
+            begin += stride
+    windows.sort(key=lambda pair: len(pair[1]))
+    raw = masked = 0.0
+    count = 0
+    for chunk in _chunks(windows, policy.space.size):
+        batch = _texts_as_batch(policy, [tokens for _, tokens in chunk])
+        log_probs, without = _step_log_probs(policy, batch)
+        for row, (first, tokens) in enumerate(chunk):
+            scored = slice(first - 1, len(tokens) - 1)  # action t writes token t + 1
+            raw -= float(log_probs[row, scored].double().sum())
+            masked -= float(without[row, scored].double().sum())
+            count += len(tokens) - first
+    return raw, masked, count
+
+
+def _chunks(windows: Sequence[tuple[int, Sequence[int]]], vocabulary: int) -> Iterator[list[tuple[int, Sequence[int]]]]:
+    """Windows of similar length whose logits fit into memory together."""
+    chunk: list[tuple[int, Sequence[int]]] = []
+    for pair in windows:
+        if chunk and (len(chunk) + 1) * len(pair[1]) * vocabulary > CHUNK_LOGITS:
+            yield chunk
+            chunk = []
+        chunk.append(pair)
+    if chunk:
+        yield chunk
+
+
+def _texts_as_batch(policy: Policy, texts: Sequence[Sequence[int]]) -> Batch:
+    rows = [Trajectory((tokens[0],), tuple(tokens[1:])) for tokens in texts]
+    ended_twice = [row for row in rows if policy.end_id in row.actions[:-1]]
+    assert not ended_twice, "a text holds the end token"
+    return pack(rows, policy.space, Weighting(kind="uniform")).to(policy.device)
+
+
+@torch.no_grad()
+def _step_log_probs(policy: Policy, batch: Batch) -> tuple[Tensor, Tensor]:
+    """[N, A] log pi(a|s), raw and renormalised without `<backspace>`."""
+    hidden = policy.hidden(batch)
+    states = batch.state_index[..., None].expand(-1, -1, hidden.shape[-1])
+    logits = policy.logits(hidden.gather(1, states), batch.backspace_legal)
+    chosen = logits.gather(-1, batch.action[..., None])[..., 0]
+    raw = chosen - logits.logsumexp(-1)
+    if policy.space.backspace_id is None:
+        return raw, raw
+    logits[..., policy.space.backspace_id] = -torch.inf
+    return raw, chosen - logits.logsumexp(-1)
+
+
+# ------------------------------------------------------------------------------------------------ exact languages
+
+
+@torch.no_grad()
+def exact_steps(policy: Policy, law: Law, examples: Sequence[Example]) -> Iterator[ExactStep]:
+    """The policy's law beside the true one in every state of expert texts, prompts left out, ends included."""
+    texts = [[policy.start_id, *policy.encode(example.text), policy.end_id] for example in examples]
+    outcomes = sorted({symbol for example in examples for symbol in example.text})
+    ids = [*(policy.encode(symbol)[0] for symbol in outcomes), policy.end_id]
+    where = torch.tensor(ids, device=policy.device)
+    for begin in range(0, len(texts), SAMPLE_ROWS):
+        chunk = texts[begin : begin + SAMPLE_ROWS]
+        batch = _texts_as_batch(policy, chunk)
+        hidden = policy.hidden(batch)
+        states = batch.state_index[..., None].expand(-1, -1, hidden.shape[-1])
+        log_probs = policy.logits(hidden.gather(1, states), batch.backspace_legal).log_softmax(-1)
+        known = log_probs[..., where].double().cpu().numpy()
+        backspace = policy.space.backspace_id
+        deletes = None if backspace is None else log_probs[..., backspace].double().cpu().numpy()
+        for row, example in enumerate(examples[begin : begin + SAMPLE_ROWS]):
+            state = law.start
+            for t, symbol in enumerate((*example.text, "")):
+                true = law.next(state)
+                with np.errstate(divide="ignore"):
+                    expected = np.log([true.get(outcome, 0.0) for outcome in (*outcomes, "")])
+                yield ExactStep(expected, known[row, t], -np.inf if deletes is None else float(deletes[row, t]))
+                if symbol:
+                    following = law.advance(state, symbol)
+                    assert following is not None, f"{example.text!r} is not a text of its own language"
+                    state = following
+
+
+# ------------------------------------------------------------------------------------------------------- scores
+
+
+def score(evaluation: Evaluation, config: RunConfig) -> Iterator[Score]:
+    """Every number of every metric that the configuration names; one that has no value says why."""
+    for index, given in enumerate(config.metrics or ()):
+        metric: Metric = build(METRICS, given, f"metrics[{index}]")
+        reason = None
+        values: dict[str, float] = {}
+        try:
+            values = dict(metric.measure(evaluation))
+        except Unscorable as unscorable:
+            reason = str(unscorable)
+        for name, measure in metric.measures.items():
+            yield Score(
+                metric=name,
+                definition=metric.definition,
+                parameters=metric.parameters(evaluation),
+                value=values.get(name),
+                reason=reason,
+                n=metric.count(evaluation),
+                unit=measure.unit,
+                direction=measure.direction,
+                texts_hash=evaluation.texts_hash,
+            )

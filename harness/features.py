@@ -1,0 +1,78 @@
+"""Features of texts for metrics over whole distributions: pooled hidden states of a causal LM, cached by content."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from harness.actions import pack
+from harness.plugins import Weighting
+from harness.policy import Policy
+from harness.records import Trajectory
+
+BATCH_NODES = 2**13  # nodes of one forward pass
+
+
+class Features:
+    """(featuriser, pooling, texts) -> float32 [n, F].
+
+    A featuriser is `reference-lm` (the directory given here), a model directory or a Hub id; pooling is `mean` or
+    `last`, over the text's own tokens, of the last hidden state.  Texts are cut to the model's context.  An empty
+    text has the feature of the bare start token.
+    """
+
+    def __init__(self, reference: Path | None, device: torch.device, context: int = 512) -> None:
+        self.reference = reference
+        self.device = device
+        self.context = context
+        self._models: dict[str, Policy] = {}
+        self._known: dict[str, np.ndarray] = {}
+
+    def identify(self, featuriser: str) -> str:
+        """The name stored with a score: the reference LM carries the hash of what it was trained on."""
+        if featuriser == "reference-lm" and self.reference is not None:
+            return f"reference-lm:{self.reference.name}"
+        return featuriser
+
+    def __call__(self, featuriser: str, pooling: str, texts: Sequence[str]) -> np.ndarray:
+        """Features of every text; equal texts asked for again cost nothing."""
+        digest = hashlib.sha256(f"{self.identify(featuriser)}\0{pooling}".encode())
+        for text in texts:
+            digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
+        key = digest.hexdigest()
+        if key not in self._known:
+            self._known[key] = pooled(self._model(featuriser), texts, pooling)
+        return self._known[key]
+
+    def _model(self, featuriser: str) -> Policy:
+        if featuriser not in self._models:
+            name = self.reference if featuriser == "reference-lm" and self.reference is not None else featuriser
+            self._models[featuriser] = Policy.load(name, self.context).to(self.device)
+        return self._models[featuriser]
+
+
+@torch.no_grad()
+def pooled(policy: Policy, texts: Sequence[str], pooling: str) -> np.ndarray:
+    """Pooled last hidden states, float32 [n, F], in batches of similar length."""
+    tokens = [policy.encode(text)[: policy.context - 1] for text in texts]
+    order = sorted(range(len(texts)), key=lambda i: len(tokens[i]))
+    width = int(policy.model.get_output_embeddings().weight.shape[1])
+    features = np.zeros((len(texts), width), np.float32)
+    while order:
+        longest = len(tokens[order[-1]]) + 1
+        chunk, order = order[-max(1, BATCH_NODES // longest) :], order[: -max(1, BATCH_NODES // longest)]
+        # the end as the last action makes the start token's row valid when a text is empty; its node is not pooled
+        batch = pack(
+            [Trajectory((policy.start_id,), (*tokens[i], policy.end_id)) for i in chunk],
+            policy.space,
+            Weighting(kind="uniform"),
+        ).to(policy.device)
+        hidden = policy.hidden(batch).float().cpu()
+        for row, i in enumerate(chunk):
+            own = hidden[row, 1 : 1 + len(tokens[i])] if tokens[i] else hidden[row, :1]
+            features[i] = (own.mean(0) if pooling == "mean" else own[-1]).numpy()
+    return features

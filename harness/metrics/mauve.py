@@ -1,0 +1,170 @@
+"""MAUVE between rollouts and human continuations, over features that the harness computes and caches itself.
+
+The only file that imports `mauve` (package mauve-text, GPLv3), and only when a score is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import statistics
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from harness.plugins import Measure, Unscorable
+from harness.records import Evaluation
+
+
+def first_words(text: str, n: int) -> str:
+    """The text up to the end of its n-th whitespace word, its own spacing kept; all of it where it has no more.
+
+    >>> first_words("  a\\nb c ", 2), first_words("a ", 1), first_words("a", 0)
+    ('  a\\nb', 'a ', '')
+    """
+    ends = [word.end() for word in islice(re.finditer(r"\S+", text), n + 1)]
+    if len(ends) <= n:
+        return text
+    return text[: ends[n - 1]] if n else ""
+
+
+def paired(reference: str, rollout: str) -> tuple[str, str]:
+    """Both texts cut to the number of whitespace words of the shorter one.
+
+    A pair in which one side has no words stays as it is: cutting the human text to nothing as well would make an
+    empty rollout perfect.
+    """
+    n = min(len(reference.split()), len(rollout.split()))
+    return (first_words(reference, n), first_words(rollout, n)) if n else (reference, rollout)
+
+
+@dataclass(frozen=True)
+class Mauve:
+    """MAUVE of the rollouts against the human continuations of the same prompts.
+
+    Features come from a causal LM's last hidden states, mean-pooled or of the last token, and are part of the name:
+    scores of different featurisers are never compared.  Empty rollouts are kept, as the feature of the bare start
+    token.  Each score is the mean over k-means seeds drawn from the metric seed; texts are sorted first, so the order
+    of prompts changes nothing.  Everything else is as mauve-text has it: L2 norm, PCA to 0.9 of the variance, k-means
+    with 500 iterations and 5 restarts, 25 points on the divergence curve.  Unequal lengths are themselves a difference
+    between texts, hence `length`; read the score beside the mean lengths and the empty fraction.
+
+    Neither end of the scale is reached: human text against human text stays below 1 at finite n, and disjoint
+    histograms score 0.004.  Blind spot: texts in which 10 % of the words are random still score about .97.
+    Source: Pillutla et al., arXiv 2102.01454; mauve_star and frontier_integral: Pillutla et al., arXiv 2212.14578.
+    """
+
+    measures: ClassVar[Mapping[str, Measure]] = {
+        "mauve": Measure("fraction", "higher", "area under the divergence curve, mean over k-means seeds"),
+        "mauve_sd": Measure("fraction", "lower", "standard deviation of that area over the k-means seeds"),
+        "mauve_star": Measure("fraction", "higher", "as mauve, from histograms with Krichevsky-Trofimov smoothing"),
+        "frontier_integral": Measure(
+            "fraction", "lower", "average divergence along the curve, 0 when equal, at most 1"
+        ),
+    }
+
+    definition: Annotated[Literal["mauve-text"], Field(description="mauve-text: that package's computation")] = (
+        "mauve-text"
+    )
+    featuriser: Annotated[
+        str,
+        Field(
+            min_length=1, description="reference-lm (trained once on the training split), a model directory or Hub id"
+        ),
+    ] = "reference-lm"
+    pooling: Annotated[
+        Literal["mean", "last"], Field(description="mean over the text's hidden states, or the last one")
+    ] = "mean"
+    length: Annotated[
+        Literal["paired", "free"],
+        Field(description="paired: each pair cut to the shorter one's whitespace words; free: texts as they are"),
+    ] = "paired"
+    num_buckets: Annotated[
+        int | None, Field(ge=2, description="clusters of the histogram; none: a tenth of the texts, at least 2")
+    ] = None
+    seeds: Annotated[int, Field(ge=5, le=100, description="k-means seeds that the score is the mean of")] = 5
+    scaling: Annotated[float, Field(gt=0, description="the constant c in exp(-c KL) of the divergence curve")] = 5.0
+
+    def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
+        """All that the number depends on, with the featuriser's content hash and the number of clusters in use."""
+        return {
+            "featuriser": f"{evaluation.featuriser_id(self.featuriser)}/{self.pooling}",
+            "length": self.length,
+            "num_buckets": self._buckets(len(evaluation.rollouts)),
+            "scaling": self.scaling,
+            "seeds": self.seeds,
+        }
+
+    def count(self, evaluation: Evaluation) -> int:
+        """Rollouts, as many as human continuations."""
+        return len(evaluation.rollouts)
+
+    def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
+        """Numbers in [0, 1]; `Unscorable` without features, with too few texts, or with features that carry nothing."""
+        n = len(evaluation.rollouts)
+        if n < self._buckets(n):
+            raise Unscorable(f"{n} texts cannot fill {self._buckets(n)} clusters; sample at least that many rollouts")
+        if evaluation.features is None:
+            raise Unscorable("the evaluation has no featuriser; score it where the reference model can be loaded")
+        pairs = list(zip(evaluation.references, evaluation.texts, strict=True))
+        if self.length == "paired":
+            pairs = [paired(reference, rollout) for reference, rollout in pairs]
+        human, written = (
+            evaluation.features(self.featuriser, self.pooling, sorted(texts)) for texts in zip(*pairs, strict=True)
+        )
+        both = np.concatenate([human, written])
+        if not np.isfinite(both).all():
+            bad = int((~np.isfinite(both)).any(axis=1).sum())
+            raise Unscorable(f"{bad} of {len(both)} feature vectors hold NaN or infinity; try another featuriser")
+        if (both == both[0]).all():
+            raise Unscorable("all texts have the same features; there is nothing to cluster")
+        return self._scores(human, written, evaluation.metric_seed)
+
+    def _buckets(self, n: int) -> int:
+        return max(2, round(n / 10)) if self.num_buckets is None else self.num_buckets
+
+    def _scores(self, human: np.ndarray, written: np.ndarray, seed: int) -> Mapping[str, float]:
+        """The four measures from features [n, F] of both sides."""
+        from mauve import compute_mauve
+
+        chosen = np.random.default_rng(seed).choice(2**31 - 8, size=self.seeds, replace=False, shuffle=False)
+        with _quiet_stderr():
+            results = [
+                compute_mauve(
+                    p_features=human,
+                    q_features=written,
+                    num_buckets=self._buckets(len(written)),
+                    mauve_scaling_factor=self.scaling,
+                    seed=int(kmeans_seed),
+                )
+                for kmeans_seed in chosen
+            ]
+        areas = [float(result.mauve) for result in results]
+        return {
+            "mauve": statistics.fmean(areas),
+            "mauve_sd": statistics.stdev(areas),
+            "mauve_star": statistics.fmean(float(result.mauve_star) for result in results),
+            "frontier_integral": statistics.fmean(float(result.frontier_integral) for result in results),
+        }
+
+
+@contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Silence the process's standard error for a moment.
+
+    At MAUVE's own default of a tenth as many clusters as texts, k-means (C++) warns on every call that it wants 39
+    points per cluster, and neither library lets a caller turn that off.
+    """
+    saved = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)

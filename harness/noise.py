@@ -1,0 +1,190 @@
+"""Mistakes for expert texts: a wrong token that the expert would not write, then the `<backspace>` that mends it.
+
+Where the wrong token comes from is a `Propose` function; how often and how long the runs are is the configuration.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from harness.actions import ActionSpace, pack
+from harness.config import ActionConfig
+from harness.errors import ConfigError
+from harness.plugins import Weighting
+from harness.policy import Policy
+from harness.records import Mistake, Trajectory
+from harness.rollouts import Decoder
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place for one wrong token: the reduced text before it (prompt included) and the token that is not wrong."""
+
+    prefix: tuple[int, ...]
+    expert: int | None
+    rng: np.random.Generator
+
+
+Propose = Callable[[Sequence[Slot]], list[int]]
+"""One wrong token for each slot; never the slot's expert token, never an unwritable one."""
+
+
+def from_weights(weights: np.ndarray, space: ActionSpace) -> Propose:
+    """Wrong tokens drawn from fixed weights [V] over the vocabulary, renormalised without what is not wrong."""
+    allowed = weights.astype(float).copy()
+    allowed[list(space.unwritable)] = 0.0
+    total = np.cumsum(allowed)
+    if np.count_nonzero(allowed) < 2:
+        raise ConfigError("actions.noise_kind: fewer than two tokens may be injected; the vocabulary is too small")
+
+    def propose(slots: Sequence[Slot]) -> list[int]:
+        return [_draw(total, allowed, slot) for slot in slots]
+
+    return propose
+
+
+def _draw(total: np.ndarray, weights: np.ndarray, slot: Slot) -> int:
+    """Inverse CDF with the expert's token cut out of the line."""
+    cut = weights[slot.expert] if slot.expert is not None else 0.0
+    point = slot.rng.random() * (total[-1] - cut)
+    if slot.expert is not None and point >= total[slot.expert] - cut:
+        point += cut
+    return int(min(np.searchsorted(total, point, side="right"), len(total) - 1))
+
+
+def uniform(space: ActionSpace) -> Propose:
+    """Every writable token alike."""
+    return from_weights(np.ones(space.size), space)
+
+
+def unigram(rows: Sequence[Trajectory], space: ActionSpace) -> Propose:
+    """Tokens as often as the training rows hold them."""
+    counts = Counter(token for row in rows for token in row.actions)
+    weights = np.zeros(space.size)
+    weights[list(counts)] = list(counts.values())
+    return from_weights(weights, space)
+
+
+def from_policy(policy: Policy) -> Propose:
+    """The policy's own sample in that state, as it is now: the mistake it would really make."""
+
+    @torch.no_grad()
+    def propose(slots: Sequence[Slot]) -> list[int]:
+        if not slots:
+            return []
+        # the end as an extra action: its state is the one the wrong token is written in
+        rows = [Trajectory(slot.prefix[:1], (*slot.prefix[1:], policy.end_id)) for slot in slots]
+        batch = pack(rows, policy.space, Weighting(kind="uniform")).to(policy.device)
+        hidden = policy.hidden(batch)
+        last = torch.tensor([len(row.actions) - 1 for row in rows], device=policy.device)
+        which = torch.arange(len(rows), device=policy.device)
+        logits = policy.logits(hidden[which, batch.state_index[which, last]], last > 0)
+        logits[:, list(policy.space.unwritable)] = -torch.inf
+        for row, slot in enumerate(slots):
+            if slot.expert is not None:
+                logits[row, slot.expert] = -torch.inf
+        uniform = torch.tensor([slot.rng.random() for slot in slots], device=policy.device)
+        return [int(token) for token in Decoder().draw(logits, uniform)]
+
+    return propose
+
+
+def proposals(
+    noise: ActionConfig, policy: Policy, rows: Sequence[Trajectory], mistake: Mistake | None
+) -> Propose | None:
+    """What the configuration's `noise_kind` names; None where nothing is injected.
+
+    Raises:
+        ConfigError: ground-truth noise from a benchmark that has none.
+    """
+    if not noise.backspace or noise.noise_rate == 0:
+        return None
+    if noise.noise_kind == "ground_truth":
+        if mistake is None:
+            raise ConfigError(
+                "actions.noise_kind=ground_truth: this benchmark has no ground truth; use uniform, unigram or policy"
+            )
+        return ground_truth(mistake, policy.decode, policy.encode)
+    if noise.noise_kind == "policy":
+        return from_policy(policy)
+    return uniform(policy.space) if noise.noise_kind == "uniform" else unigram(rows, policy.space)
+
+
+def ground_truth(
+    mistake: Mistake, decode: Callable[[Sequence[int]], str], encode: Callable[[str], Sequence[int]]
+) -> Propose:
+    """The mistakes a benchmark knows to be wrong, as text; each must be one token."""
+
+    @lru_cache(maxsize=4096)
+    def token(text: str) -> int:
+        tokens = encode(text)
+        if len(tokens) != 1:
+            raise ConfigError(
+                f"actions.noise_kind=ground_truth: the mistake {text!r} is {len(tokens)} tokens, not one; "
+                "use model.tokenizer=characters, or another noise_kind"
+            )
+        return tokens[0]
+
+    def propose(slots: Sequence[Slot]) -> list[int]:
+        return [token(mistake(decode(slot.prefix), slot.rng)) for slot in slots]
+
+    return propose
+
+
+def inject(
+    rows: Sequence[Trajectory],
+    rngs: Sequence[np.random.Generator],
+    space: ActionSpace,
+    propose: Propose,
+    *,
+    rate: float,
+    run: int,
+    context: int,
+) -> list[Trajectory]:
+    """Clean expert rows with mistakes and their mending put in.
+
+    Before every action, the end included, with probability `rate`, 1 to `run` wrong tokens (uniform; fewer where
+    the context's `context` tokens would overflow) and as many `<backspace>`s.  Events do not nest.  Each row draws
+    from its own generator, so that a row's noise does not depend on its batch.
+    """
+    backspace = space.backspace_id
+    if backspace is None or rate == 0:
+        return list(rows)
+    lengths: list[dict[int, int]] = []
+    for row, rng in zip(rows, rngs, strict=True):
+        events = {}
+        for position in np.flatnonzero(rng.random(len(row.actions)) < rate):
+            room = context - len(row.prompt) - int(position)
+            length = min(int(rng.integers(1, run + 1)), room)
+            if length > 0:
+                events[int(position)] = length
+        lengths.append(events)
+    wrong: dict[tuple[int, int], list[int]] = {(n, at): [] for n, events in enumerate(lengths) for at in events}
+    for depth in range(max((length for events in lengths for length in events.values()), default=0)):
+        open_events = [(n, at) for (n, at) in wrong if lengths[n][at] > depth]
+        slots = [
+            Slot(
+                prefix=(*rows[n].prompt, *rows[n].actions[:at], *wrong[n, at]),
+                expert=rows[n].actions[at] if depth == 0 else None,
+                rng=rngs[n],
+            )
+            for n, at in open_events
+        ]
+        for (n, at), token in zip(open_events, propose(slots), strict=True):
+            wrong[n, at].append(token)
+    noisy = []
+    for n, row in enumerate(rows):
+        actions: list[int] = []
+        injected: list[bool] = []
+        for at, action in enumerate(row.actions):
+            mistakes = wrong.get((n, at), [])
+            actions += [*mistakes, *[backspace] * len(mistakes), action]
+            injected += [True] * len(mistakes) + [False] * (len(mistakes) + 1)
+        noisy.append(Trajectory(row.prompt, tuple(actions), tuple(injected)))
+    return noisy

@@ -1,0 +1,268 @@
+"""The extension points: what a trainer, a benchmark and a metric are, and how their options are read.
+
+A plug-in is one frozen dataclass whose fields are its options; `Annotated[float, Field(gt=0, description="...")]`
+gives a field its bounds and its line in `harness info`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from harness.config import Plugin, RunConfig
+from harness.errors import ConfigError, did_you_mean
+from harness.records import Evaluation, Splits
+from harness.registry import BENCHMARKS, METRICS, TRAINERS, Registry
+
+if TYPE_CHECKING:
+    import torch
+
+    from harness.actions import ActionValues, Batch
+
+P = TypeVar("P")
+Value = Literal["logsumexp", "head", "reference"]
+
+
+# --------------------------------------------------------------------------------------------------- trainers
+
+
+@dataclass(frozen=True)
+class Weighting:
+    """How much each step of a row counts; `harness.actions.pack` turns it into `Batch.weight`.
+
+    `discounted`: gamma^t from every start state, noise events included with mass kappa (the occupancy measure of
+    arXiv 2306.05426).  `uniform`: 1 per step and no end weight, as maximum likelihood counts.
+    """
+
+    kind: Literal["discounted", "uniform"] = "discounted"
+    gamma: float = 1.0
+    kappa: float = 1.0
+
+
+@dataclass(frozen=True)
+class Replay:
+    """The buffer of rollouts that a trainer wants: its size, how often how many fresh ones come, how they start."""
+
+    size: int = 512
+    fresh: int = 64
+    every: int = 25
+    start: Literal["prompt", "matched"] = "matched"
+    epsilon: float = 0.0
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a trainer asks of the harness: weights, a value function, rollouts, a frozen reference policy.
+
+    `reference` is `"start"` (a frozen copy of the model as training starts) or a model directory.
+    """
+
+    weighting: Weighting = field(default_factory=Weighting)
+    value: Value = "logsumexp"
+    rollouts: Replay | None = None
+    reference: str | None = None
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When a loss is computed: the share of the budget used, and the step's own randomness."""
+
+    progress: float
+    generator: torch.Generator
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A scalar to minimise (nats per token) and detached scalars for the curve."""
+
+    total: torch.Tensor
+    terms: Mapping[str, torch.Tensor | float] = field(default_factory=dict)
+
+
+class Evaluate(Protocol):
+    """The one forward pass: action values of a batch under the policy, or under the frozen reference."""
+
+    def __call__(self, batch: Batch, reference: bool = False) -> ActionValues:
+        """Action values of `batch`; with `reference`, the frozen reference's, without gradient."""
+
+
+class Trainer(Protocol):
+    """A training rule: a frozen dataclass of hyper-parameters with two members.
+
+    The mean over rows is taken by the trainer; the harness combines micro-batches by their number of rows, so a
+    loss that is a mean of per-row sums is exact under gradient accumulation.
+    """
+
+    @property
+    def needs(self) -> Needs:
+        """What this instance asks of the harness; it may depend on the hyper-parameters."""
+
+    def loss(self, evaluate: Evaluate, expert: Batch, rollouts: Batch | None, moment: Moment) -> Loss:
+        """The loss of one (micro-)batch; `rollouts` is None unless `needs.rollouts` asks for them."""
+
+
+# ------------------------------------------------------------------------------------- benchmarks and metrics
+
+
+class Benchmark(Protocol):
+    """A task: options (its data seed among them) -> splits.
+
+    `metrics` are the ones that make sense there, `ground_truth` says whether its splits know what a mistake is.
+    """
+
+    metrics: ClassVar[tuple[str, ...]]
+    ground_truth: ClassVar[bool]
+
+    def splits(self) -> Splits:
+        """The data; equal options give equal splits."""
+
+
+class Unscorable(Exception):
+    """A metric has no value here; its message is stored as the reason and no number is invented."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number that a metric reports: its unit, which way is better, and what it says in one sentence."""
+
+    unit: str
+    direction: Literal["higher", "lower", "reference"]
+    summary: str
+
+
+class Metric(Protocol):
+    """A definition that turns an evaluation into one or more named numbers that one computation yields.
+
+    `definition` names how it is computed (a dataclass field where a metric has several), `parameters` what the
+    number depends on; both stand in the stored name.  `measure` raises `Unscorable` with a reason where there is
+    nothing to measure.
+    """
+
+    measures: ClassVar[Mapping[str, Measure]]
+
+    @property
+    def definition(self) -> str:
+        """The name of this way to compute the metric."""
+
+    def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
+        """What the number depends on beside the texts."""
+
+    def count(self, evaluation: Evaluation) -> int:
+        """How many texts, documents or states the number is computed from."""
+
+    def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
+        """The numbers, one for each key of `measures`."""
+
+
+# ---------------------------------------------------------------------------------------------------- options
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a plug-in, as `harness info` prints it."""
+
+    name: str
+    type: str
+    default: Any
+    description: str
+
+
+@cache
+def options(plugin: Callable[..., Any]) -> tuple[Option, ...]:
+    """The options that a plug-in class declares, in order.
+
+    Raises:
+        ConfigError: the plug-in is not a dataclass.
+    """
+    if not dataclasses.is_dataclass(plugin):
+        raise ConfigError(f"plug-in {plugin!r} is not a dataclass; decorate its class with @dataclass(frozen=True)")
+    hints = get_type_hints(plugin, include_extras=True)
+    found = []
+    for entry in dataclasses.fields(plugin):
+        hint, description = hints[entry.name], ""
+        for extra in getattr(hint, "__metadata__", ()):
+            if isinstance(extra, FieldInfo) and extra.description:
+                description = extra.description
+        bare = hint.__origin__ if hasattr(hint, "__metadata__") else hint
+        default = None if entry.default is dataclasses.MISSING else entry.default
+        found.append(Option(entry.name, _type_name(bare), default, description))
+    return tuple(found)
+
+
+def _type_name(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return " | ".join(str(choice) for choice in get_args(hint))
+    return getattr(hint, "__name__", str(hint)) if not get_args(hint) else str(hint)
+
+
+def build(registry: Registry[Any], given: Plugin, where: str) -> Any:
+    """An instance of the named plug-in with the given options checked and the others at their defaults.
+
+    Raises:
+        ConfigError: unknown plug-in, unknown option (with the closest known one), or a value out of its domain.
+    """
+    if given.name not in registry:
+        raise ConfigError(f"{where}.name: unknown {registry.kind} {given.name!r}; {did_you_mean(given.name, registry)}")
+    cls = registry[given.name]
+    declared = {option.name: option for option in options(cls)}
+    for key in given.options:
+        if key not in declared:
+            raise ConfigError(
+                f"{where}.{key}: {registry.kind} {given.name!r} has no option {key!r}; {did_you_mean(key, declared)}"
+            )
+    try:
+        return _adapter(cls).validate_python(dict(given.options))
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in (where, *first["loc"]))
+        raise ConfigError(f"{path}={first['input']!r}: {first['msg']}") from error
+
+
+@cache
+def _adapter(plugin: type[Any]) -> TypeAdapter[Any]:
+    """Making one takes longer than all that a grid asks of it."""
+    return TypeAdapter(plugin)
+
+
+def resolve(config: RunConfig) -> RunConfig:
+    """The same configuration with every plug-in option written out, so that its hash says all that matters.
+
+    Raises:
+        ConfigError: as `build`, for the benchmark, the trainer or a metric.
+    """
+    benchmark = build(BENCHMARKS, config.benchmark, "benchmark")
+    metrics = config.metrics
+    if metrics is None:
+        metrics = tuple(parse_metric(text) for text in benchmark.metrics)
+    return config.model_copy(
+        update={
+            "benchmark": Plugin(name=config.benchmark.name, options=dataclasses.asdict(benchmark)),
+            "trainer": _resolved(TRAINERS, config.trainer, "trainer"),
+            "metrics": tuple(_resolved(METRICS, metric, f"metrics[{i}]") for i, metric in enumerate(metrics)),
+        }
+    )
+
+
+def _resolved(registry: Registry[Any], given: Plugin, where: str) -> Plugin:
+    return Plugin(name=given.name, options=dataclasses.asdict(build(registry, given, where)))
+
+
+def parse_metric(text: str) -> Plugin:
+    """`name`, `name@definition` or `name@definition[key=value,...]` as a plug-in with options.
+
+    >>> parse_metric("diversity@simctg").options
+    {'definition': 'simctg'}
+    """
+    name, _, rest = text.partition("@")
+    definition, _, inside = rest.partition("[")
+    chosen: dict[str, Any] = {"definition": definition} if definition else {}
+    for pair in filter(None, inside.rstrip("]").split(",")):
+        key, _, value = pair.partition("=")
+        chosen[key] = value
+    return Plugin(name=name, options=chosen)

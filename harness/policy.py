@@ -1,0 +1,336 @@
+"""A policy: any transformers causal LM with its tokenizer, an optional `<backspace>` row and a value function.
+
+The only file that imports transformers.  Dropout is off everywhere, so that a policy is a function of its weights.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from harness.actions import ActionSpace, ActionValues, Batch
+from harness.config import ModelConfig, content_hash
+from harness.errors import ConfigError, EnvironmentProblem
+from harness.plugins import Value
+from harness.tokenizers import END, UNKNOWN
+
+CHUNK_LOGITS = 2**25  # logits held at once in the loss: 128 MiB in float32
+
+transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
+
+
+class Policy:
+    """A causal LM as a policy over the action space.
+
+    Attributes:
+        model: the transformers model; its `base_model` gives hidden states, its output embeddings the logits.
+        tokenizer: text <-> ids; knows nothing of `<backspace>`, which never stands in a text.
+        context: tokens that a reduced text may hold, prompt and end included.
+        space: the action space, with the `<backspace>` row once `add_backspace` was called.
+        value: which value function `evaluate` returns.
+        reference: a frozen policy for `value = reference`, or None.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, context: int, dtype: str = "float32") -> None:
+        if tokenizer.eos_token_id is None:
+            raise ConfigError("model.name: this tokenizer has no end token; choose a model that has one")
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        limit = getattr(model.config, "max_position_embeddings", None) or context
+        self.context = min(context, int(limit))
+        self.dtype = dtype
+        self.end_id = int(tokenizer.eos_token_id)
+        self.start_id = int(tokenizer.bos_token_id if tokenizer.bos_token_id is not None else self.end_id)
+        self.space = self._space(None)
+        self.value: Value = "logsumexp"
+        self.value_head: nn.Linear | None = None
+        self.reference: Policy | None = None
+        self._check_head()
+
+    def _space(self, backspace_id: int | None) -> ActionSpace:
+        special = {int(token) for token in self.tokenizer.all_special_ids} | {self.end_id, self.start_id}
+        return ActionSpace(
+            size=int(self.model.get_input_embeddings().weight.shape[0]),
+            end_id=self.end_id,
+            backspace_id=backspace_id,
+            unwritable=frozenset(special if backspace_id is None else special | {backspace_id}),
+        )
+
+    def _check_head(self) -> None:
+        """Some architectures scale or cap their logits after the head; ours would then be wrong."""
+        ids = torch.tensor([[self.start_id, self.end_id]], device=self.device)
+        with torch.no_grad(), self.autocast():
+            whole = self.model(input_ids=ids, use_cache=False).logits.float()
+            ours = self._head(self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state)
+        if not torch.allclose(whole, ours.float(), rtol=1e-3, atol=1e-3):
+            raise ConfigError(
+                f"model.name: {type(self.model).__name__} transforms its logits after the output layer, "
+                "which is not supported; use an architecture such as gpt2, llama, opt or qwen"
+            )
+
+    # ------------------------------------------------------------------------------------------ construction
+
+    @classmethod
+    def build(cls, config: ModelConfig, tokenizer: Tokenizer) -> Policy:
+        """A randomly initialised small model of `config`'s architecture; equal seeds give equal weights."""
+        special = {"eos_token": END, "bos_token": END}
+        if tokenizer.token_to_id(UNKNOWN) is not None:
+            special["unk_token"] = UNKNOWN
+        wrapped = transformers.PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **special
+        )
+        end = wrapped.eos_token_id
+        shared = {"vocab_size": len(wrapped), "bos_token_id": end, "eos_token_id": end}
+        assert config.width is not None  # ModelConfig fills both in
+        assert config.heads is not None
+        if config.name == "gpt2":
+            architecture: Any = transformers.GPT2Config(
+                n_positions=config.context,
+                n_embd=config.width,
+                n_layer=config.layers,
+                n_head=config.heads,
+                activation_function="gelu_pytorch_tanh",  # GPT-2's own, in one kernel
+                **{f"{part}_pdrop": 0.0 for part in ("embd", "attn", "resid")},
+                **shared,
+            )
+        else:
+            architecture = transformers.LlamaConfig(
+                hidden_size=config.width,
+                intermediate_size=config.width * 8 // 3 // 8 * 8,
+                num_hidden_layers=config.layers,
+                num_attention_heads=config.heads,
+                num_key_value_heads=max(1, config.heads // 2),
+                max_position_embeddings=config.context,
+                tie_word_embeddings=True,
+                **shared,
+            )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.base_seed or 0)
+            model = transformers.AutoModelForCausalLM.from_config(architecture)
+        return cls(model.to(_weights(config.dtype)), wrapped, config.context, config.dtype)
+
+    @classmethod
+    def load(cls, name: str | Path, context: int, dtype: str = "float32") -> Policy:
+        """A pretrained model from a local directory or the Hub.
+
+        Raises:
+            EnvironmentProblem: it is neither a model directory nor reachable on the Hub.
+        """
+        try:
+            model = transformers.AutoModelForCausalLM.from_pretrained(str(name), dtype=_weights(dtype))
+            tokenizer = transformers.AutoTokenizer.from_pretrained(str(name))
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise EnvironmentProblem(
+                f"model.name={str(name)!r} cannot be loaded: {reason}\n"
+                "give gpt2 or llama (built from scratch), a directory with config.json, weights and tokenizer, "
+                "or a Hub id while online"
+            ) from error
+        return cls(model, tokenizer, context, dtype)
+
+    def save(self, directory: Path) -> None:
+        """Weights (safetensors), configuration and tokenizer, as `load` reads them; value head not included."""
+        self.model.save_pretrained(directory)
+        self.tokenizer.save_pretrained(directory)
+
+    def add_backspace(self) -> None:
+        """Append the `<backspace>` row to the vocabulary, input and output alike, at the mean of the other rows.
+
+        transformers' own resize draws a new row at random; at the mean its logit starts as the average logit.
+        """
+        if self.space.backspace_id is not None:
+            return
+        row = self.space.size
+        with torch.random.fork_rng(devices=[]):  # the resize draws the row that is overwritten below
+            self.model.resize_token_embeddings(row + 1, mean_resizing=False)
+        with torch.no_grad():
+            tables = {id(m.weight): m for m in (self.model.get_input_embeddings(), self.model.get_output_embeddings())}
+            for table in tables.values():
+                table.weight[row] = table.weight[:row].mean(0)
+                if getattr(table, "bias", None) is not None:
+                    table.bias[row] = table.bias[:row].mean()
+        self.space = self._space(row)
+
+    def set_value(self, value: Value, reference: Policy | None = None) -> None:
+        """Choose V(s): the log-sum-exp of the legal logits, a zero-initialised linear head on the hidden state, or
+        the log-sum-exp minus that of a frozen reference (this policy's copy when none is given)."""
+        self.value = value
+        self.value_head = None
+        self.reference = reference
+        if value == "head":
+            width = int(self.model.get_output_embeddings().weight.shape[1])
+            self.value_head = nn.Linear(width, 1).to(device=self.device, dtype=_weights(self.dtype))
+            nn.init.zeros_(self.value_head.weight)
+            nn.init.zeros_(self.value_head.bias)
+        if value == "reference" and reference is None:
+            self.reference = self.frozen_copy()
+
+    def frozen_copy(self) -> Policy:
+        """The policy as it is now, which no training moves."""
+        frozen = copy.copy(self)
+        frozen.model = copy.deepcopy(self.model).requires_grad_(False)
+        frozen.value, frozen.value_head, frozen.reference = "logsumexp", None, None
+        return frozen
+
+    def to(self, device: torch.device) -> Policy:
+        """Move everything to `device`, in place."""
+        for module in filter(None, (self.model, self.value_head)):
+            module.to(device)
+        if self.reference is not None:
+            self.reference.to(device)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return torch.device(next(iter(self.model.parameters())).device)
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Everything that training moves, by name; tied weights once."""
+        found = {f"model.{name}": p for name, p in self.model.named_parameters() if p.requires_grad}
+        if self.value_head is not None:
+            found |= {f"value_head.{name}": p for name, p in self.value_head.named_parameters()}
+        return found
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """bfloat16 arithmetic where the configuration asks for it."""
+        return torch.autocast(self.device.type, torch.bfloat16) if self.dtype == "bfloat16" else nullcontext()
+
+    # ------------------------------------------------------------------------------------------------- texts
+
+    @property
+    def tokenizer_id(self) -> str:
+        """Eight hex digits of the vocabulary: what a token is."""
+        return content_hash(dict(self.tokenizer.get_vocab()))[:8]
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text, without start or end."""
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of token ids; start, end and `<backspace>` are left out."""
+        kept = [token for token in tokens if token not in self.space.unwritable]
+        return str(self.tokenizer.decode(kept, clean_up_tokenization_spaces=False))
+
+    def continuation(self, prompt: Sequence[int], tokens: Sequence[int]) -> str:
+        """What `tokens` add to the prompt's text: some tokenizers decode a leading space only in context."""
+        before, whole = self.decode(prompt), self.decode((*prompt, *tokens))
+        return whole[len(before) :] if whole.startswith(before) else self.decode(tokens)
+
+    # -------------------------------------------------------------------------------------------- evaluation
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """Last hidden states [N, T, F] of every node, by one forward pass."""
+        with self.autocast():
+            if batch.plain:  # right padding is invisible to a causal mask
+                out = self.model.base_model(input_ids=batch.input_ids, use_cache=False)
+            else:
+                out = self.model.base_model(
+                    input_ids=batch.input_ids,
+                    position_ids=batch.position_ids,
+                    attention_mask=additive(batch.visible(), self.compute_dtype),
+                    use_cache=False,
+                )
+        return out.last_hidden_state  # type: ignore[no-any-return]
+
+    def new_cache(self) -> Any:
+        """An empty append-only cache for `extend`."""
+        return transformers.DynamicCache(config=self.model.config)
+
+    @torch.no_grad()
+    def extend(self, cache: Any, input_ids: Tensor, position_ids: Tensor, visible: Tensor) -> Tensor:
+        """Hidden states [N, K, F] of K new nodes, which join the cache of S earlier ones.
+
+        input_ids, position_ids: [N, K]; visible: [N, K, S + K] bool, what each new node sees.
+        """
+        with self.autocast():
+            out = self.model.base_model(
+                input_ids=input_ids,
+                position_ids=position_ids,
+                attention_mask=additive(visible, self.compute_dtype)[:, None],
+                past_key_values=cache,
+                use_cache=True,
+            )
+        return out.last_hidden_state  # type: ignore[no-any-return]
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """The type attention computes in."""
+        return torch.bfloat16 if self.dtype == "bfloat16" else _weights(self.dtype)
+
+    def _head(self, hidden: Tensor) -> Tensor:
+        with self.autocast():
+            return self.model.get_output_embeddings()(hidden)  # type: ignore[no-any-return]
+
+    def logits(self, hidden: Tensor, legal: Tensor) -> Tensor:
+        """Logits [..., V] in float32 or wider from hidden states [..., F]; an illegal `<backspace>` is -inf.
+
+        legal: [...] bool.
+        """
+        logits = self._head(hidden)
+        logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+        if self.space.backspace_id is not None:
+            illegal = torch.zeros(self.space.size, dtype=torch.bool, device=logits.device)
+            illegal[self.space.backspace_id] = True
+            logits = logits.masked_fill(illegal & ~legal[..., None], -torch.inf)
+        return logits
+
+    def evaluate(self, batch: Batch) -> ActionValues:
+        """Action values of a batch by one forward pass (two with `value = reference`)."""
+        hidden = self.hidden(batch)
+        at_states = hidden.gather(1, batch.states[..., None].expand(-1, -1, hidden.shape[-1]))  # [N, A+1, F]
+        action = torch.cat([batch.action, batch.action.new_zeros(batch.rows, 1)], 1)  # none at the last state
+        total, chosen = self._log_sum_exp(at_states, action, batch.legal)
+        if self.value_head is not None:
+            value = self.value_head(at_states.to(self.value_head.weight.dtype))[..., 0]
+        elif self.reference is not None:
+            value = total - self.reference.log_sum_exp(batch)
+        else:
+            value = total
+        return ActionValues(
+            log_prob=(chosen - total)[:, :-1], value=value[:, :-1], next_value=value[:, 1:], end_value=value[:, -1]
+        )
+
+    @torch.no_grad()
+    def log_sum_exp(self, batch: Batch) -> Tensor:
+        """[N, A + 1] log-sum-exp of the legal logits in every state, without gradient."""
+        hidden = self.hidden(batch)
+        at_states = hidden.gather(1, batch.states[..., None].expand(-1, -1, hidden.shape[-1]))
+        return self._log_sum_exp(at_states, batch.states.new_zeros(batch.states.shape), batch.legal)[0]
+
+    def _log_sum_exp(self, hidden: Tensor, action: Tensor, legal: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-sum-exp of the legal logits and the chosen action's logit, both [N, A + 1], in chunks of states."""
+        flat = hidden.flatten(0, 1), action.flatten(), legal.flatten()
+        size = max(1, CHUNK_LOGITS // self.space.size)
+        if flat[0].shape[0] <= size:
+            total, chosen = self._chunk(*flat)
+        else:
+            parts = [
+                checkpoint(self._chunk, *(t[i : i + size] for t in flat), use_reentrant=False)
+                for i in range(0, flat[0].shape[0], size)
+            ]
+            total, chosen = (torch.cat(list(column)) for column in zip(*parts, strict=True))
+        return total.view(action.shape), chosen.view(action.shape)
+
+    def _chunk(self, hidden: Tensor, action: Tensor, legal: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.logits(hidden, legal)
+        return logits.logsumexp(-1), logits.gather(-1, action[:, None])[:, 0]
+
+
+def additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
+    """A boolean visibility mask as what attention adds to its scores."""
+    return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(~visible, torch.finfo(dtype).min)
+
+
+def _weights(dtype: str) -> torch.dtype:
+    return torch.float64 if dtype == "float64" else torch.float32

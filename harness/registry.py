@@ -1,0 +1,84 @@
+"""How the harness finds trainers, divergences, metrics and benchmarks that it does not know by name.
+
+Built-ins and third parties come through the same door: entry points.  Listing names reads only their metadata,
+so it imports nothing; a plug-in is imported when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from harness.errors import ConfigError, UnknownName, did_you_mean
+
+T = TypeVar("T")
+
+
+class Registry(Mapping[str, T], Generic[T]):
+    """Named plug-ins of one kind; `registry[name]` imports the plug-in, `list(registry)` does not."""
+
+    def __init__(self, kind: str, group: str) -> None:
+        self.kind = kind
+        self.group = group
+        self._added: dict[str, T] = {}
+
+    def _points(self) -> dict[str, EntryPoint]:
+        return {point.name: point for point in entry_points(group=self.group)}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Decorator for files given with `--include`: `@TRAINERS.register("mine")`."""
+
+        def add(plugin: T) -> T:
+            if name in self._points():
+                raise ConfigError(f"{self.kind} {name!r} exists already; choose another name")
+            self._added[name] = plugin
+            return plugin
+
+        return add
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self._added:
+            point = self._points().get(name)
+            if point is None:
+                raise UnknownName(f"unknown {self.kind} {name!r}; {did_you_mean(name, self)}")
+            try:
+                self._added[name] = point.load()
+            except ImportError as error:
+                raise ConfigError(f"{self.kind} {name!r} ({point.value}) does not import: {error}") from error
+        return self._added[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._added or name in self._points()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted({*self._points(), *self._added}))
+
+    def __len__(self) -> int:
+        return len({*self._points(), *self._added})
+
+
+TRAINERS: Registry[Any] = Registry("trainer", "sequencematch_harness.trainers")
+DIVERGENCES: Registry[Any] = Registry("divergence", "sequencematch_harness.divergences")
+METRICS: Registry[Any] = Registry("metric", "sequencematch_harness.metrics")
+BENCHMARKS: Registry[Any] = Registry("benchmark", "sequencematch_harness.benchmarks")
+
+
+def include(path: Path) -> None:
+    """Import a Python file whose decorators register plug-ins.
+
+    Raises:
+        ConfigError: the file is missing or fails while it is imported.
+    """
+    spec = importlib.util.spec_from_file_location(f"included_{path.stem}", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ConfigError(f"--include {path}: no such Python file; give the path of a .py file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ConfigError(f"--include {path}: {type(error).__name__}: {error}") from error

@@ -1,0 +1,103 @@
+"""The replay buffer: rollouts of earlier policies, refreshed while training goes on, with their ages."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+from harness.noise import Propose, Slot
+from harness.plugins import Replay, Weighting
+from harness.policy import Policy
+from harness.records import Trajectory
+from harness.rollouts import Start, sample
+
+
+class StartMeasure:
+    """Where rollouts start: expert prompts, or the start measure that noise gives the expert side.
+
+    Noise events give the expert side the mass Z = 1 + kappa E[sum over events of gamma^k]; with positions drawn
+    independently at `rate`, that is 1 + kappa rate C with C the mean over rows of sum_t gamma^t.  A matched start is
+    the prompt with probability 1/Z, otherwise a noise state s_i z drawn with weight kappa gamma^i.
+
+    `mass` is Z, or 1 where rollouts start at prompts; it multiplies the weight of every rollout step.
+    """
+
+    def __init__(
+        self,
+        expert: Sequence[Trajectory],
+        weighting: Weighting,
+        start: Literal["prompt", "matched"],
+        rate: float,
+        propose: Propose | None,
+    ) -> None:
+        self.expert = expert
+        self.propose = propose
+        self.gamma = weighting.gamma
+        masses = np.array([self._discounted(len(row.actions)) for row in expert])
+        self._rows = np.cumsum(masses)
+        matched = start == "matched" and propose is not None
+        self.mass = 1 + weighting.kappa * rate * float(masses.mean()) if matched else 1.0
+
+    def _discounted(self, length: int) -> float:
+        return float(length) if self.gamma == 1 else (1 - self.gamma**length) / (1 - self.gamma)
+
+    def draw(self, count: int, rng: np.random.Generator) -> list[Start]:
+        """`count` starts."""
+        starts: list[Start] = []
+        slots: dict[int, Slot] = {}
+        for index in range(count):
+            if self.propose is None or rng.random() < 1 / self.mass:
+                starts.append(Start(self.expert[int(rng.integers(len(self.expert)))].prompt))
+                continue
+            row = self.expert[int(np.searchsorted(self._rows, rng.random() * self._rows[-1], side="right"))]
+            positions = np.cumsum(self.gamma ** np.arange(len(row.actions)))
+            at = int(np.searchsorted(positions, rng.random() * positions[-1], side="right"))
+            starts.append(Start(row.prompt, row.actions[:at]))
+            slots[index] = Slot((*row.prompt, *row.actions[:at]), row.actions[at], rng)
+        if slots and self.propose is not None:
+            for index, wrong in zip(slots, self.propose(list(slots.values())), strict=True):
+                starts[index] = Start(starts[index].prompt, (*starts[index].given, wrong))
+        return starts
+
+
+class ReplayBuffer:
+    """The last `replay.size` rollouts; `refresh` adds fresh ones, `draw` gives training rows."""
+
+    def __init__(self, replay: Replay, starts: StartMeasure, seed: int) -> None:
+        self.replay = replay
+        self.starts = starts
+        self.seed = seed
+        self.sampled_actions = 0
+        self._rows: deque[tuple[int, Trajectory]] = deque(maxlen=replay.size)
+        self._drawn = 0
+
+    def refresh(self, policy: Policy, step: int) -> None:
+        """Sample `replay.fresh` rollouts from the policy as it is at `step`, where that is due."""
+        if step % self.replay.every:
+            return
+        rng = np.random.default_rng([self.seed, 1, step])
+        limit = policy.context - 1  # a start needs room for one more token
+        starts = [start for start in self.starts.draw(self.replay.fresh, rng) if _length(start) < limit]
+        fresh = sample(
+            policy,
+            starts,
+            seed=self.seed,
+            rows=range(self._drawn, self._drawn + len(starts)),
+            epsilon=self.replay.epsilon,
+        )
+        self._drawn += len(starts)
+        self.sampled_actions += sum(len(rollout.log_probs) for rollout in fresh)
+        self._rows.extend((step, rollout.trajectory) for rollout in fresh)
+
+    def draw(self, count: int, step: int) -> tuple[list[Trajectory], float]:
+        """`count` rows with replacement, and their mean age in optimiser steps."""
+        rng = np.random.default_rng([self.seed, 2, step])
+        chosen = [self._rows[int(index)] for index in rng.integers(len(self._rows), size=count)]
+        return [row for _, row in chosen], float(np.mean([step - born for born, _ in chosen]))
+
+
+def _length(start: Start) -> int:
+    return len(start.prompt) + len(start.given)

@@ -1,0 +1,390 @@
+"""Everything that runs leave behind: one SQLite file, and their rollouts as Parquet files beside it.
+
+The database is the only coordinator.  A run is *claimed* by one owner at a time; each later write names that owner
+and is refused when the claim is gone.  All workers sit on one machine, because a claim whose process has died can
+be recognised only there: a claim made on another host is held until its owner releases it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, Literal
+
+import pandas as pd
+import psutil
+import sqlalchemy as sa
+from pydantic import ValidationError
+from sqlalchemy.dialects.sqlite import insert
+
+from harness.config import RunConfig, flatten
+from harness.database import CELLS, CURVES, ROLLOUTS, RUNS, SCORES, STATUSES, Database, kind_of, number, path_of
+from harness.errors import StoreError, UnknownName
+from harness.records import Example, Rollout, Score, Step
+from harness.rollout_files import from_parquet, to_parquet, write_durably
+
+
+class LostClaim(StoreError):
+    """Somebody else holds the run now, or it has been released or finished: drop the work."""
+
+
+def this_owner() -> str:
+    """Who claims: `host:pid:start`, start in seconds after boot (pids come again, and clocks are set back)."""
+    return _owner(os.getpid())
+
+
+@cache  # read once per process: while the clock is being set, two readings of its start may differ
+def _owner(pid: int) -> str:
+    return f"{platform.node()}:{pid}:{_started(pid):.2f}"
+
+
+def is_dead(owner: str) -> bool:
+    """Whether the owner was a process of this host that is gone; False for everybody this host cannot judge."""
+    host, pid, start = ["", "", *owner.rsplit(":", 2)][-3:]
+    if host != platform.node() or not pid.isdigit():
+        return False
+    try:
+        return abs(_started(int(pid)) - float(start)) > 2  # boot time is known to the second only
+    except psutil.NoSuchProcess:
+        return True
+    except (psutil.AccessDenied, ValueError):
+        return False
+
+
+def _started(pid: int) -> float:
+    process = psutil.Process(pid)
+    if process.status() == psutil.STATUS_ZOMBIE:
+        raise psutil.NoSuchProcess(pid)
+    return process.create_time() - psutil.boot_time()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+class Store:
+    """Runs, grids, curves, scores and rollouts in one SQLite file; only plain values and DataFrames leave it.
+
+    Every method raises `StoreError` when the file cannot be read or written, saying what to do about it.
+    """
+
+    def __init__(self, url: str, *, mode: Literal["rwc", "rw", "ro"] = "rwc") -> None:
+        """Open the store at `sqlite:///PATH`; where there is none, mode `rwc` creates it, its folder too."""
+        self._database = Database(url, mode)
+        self.url, self.path = url, self._database.path
+        self._folder = self.path.parent / "rollouts"
+
+    @classmethod
+    def open(cls, url: str, *, read_only: bool = False) -> Store:
+        """The store that stands at `url` already.
+
+        Raises:
+            StoreError: there is none.
+        """
+        if not path_of(url).exists():
+            raise StoreError(f"{url}: nothing is stored there yet; `harness run GRID --store {url}` starts it")
+        return cls(url, mode="ro" if read_only else "rw")
+
+    def close(self) -> None:
+        """Give the connections back; the store can still be used afterwards."""
+        self._database.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -------------------------------------------------------------------------------------------------- writing
+
+    def enqueue(self, grid: str, configs: Sequence[RunConfig]) -> None:
+        """Make the configurations cells of a grid, in this order.
+
+        What is known already stays as it is, position and status included; new cells come after the old ones.
+        """
+        ids = list(dict.fromkeys(config.run_id for config in configs))
+        fresh = {config.run_id: config for config in reversed(configs)}
+        with self._database.write() as connection:
+            for run_id in ids:
+                config = fresh[run_id]
+                row = {"run_id": run_id, "group_id": config.group_id, "config": config.model_dump(mode="json")}
+                row |= {"status": "pending", "created": _now()}
+                connection.execute(insert(RUNS).values(row).on_conflict_do_nothing())
+            here = CELLS.c.grid == grid
+            known = set(connection.execute(sa.select(CELLS.c.run_id).where(here)).scalars())
+            top = connection.execute(sa.select(sa.func.max(CELLS.c.position)).where(here)).scalar()
+            new = [run_id for run_id in ids if run_id not in known]
+            first = 0 if top is None else top + 1
+            cells = [{"grid": grid, "position": first + i, "run_id": run_id} for i, run_id in enumerate(new)]
+            if cells:
+                connection.execute(sa.insert(CELLS), cells)
+
+    def claim(self, run_id: str, owner: str) -> bool:
+        """Try to hold a run; True when `owner` holds it now, with what an unfinished attempt logged thrown away.
+
+        Free are pending and failed runs, running ones whose process on this host is dead, and the owner's own.
+
+        Raises:
+            UnknownName: no such run.
+        """
+        with self._database.write() as connection:
+            row = self._row(connection, run_id)
+            free = row.status in ("pending", "failed") or (
+                row.status == "running" and (row.owner == owner or is_dead(row.owner))
+            )
+            if not free:
+                return False
+            blank = dict.fromkeys(("finished", "step", "tokens", "seconds", "error"))
+            values = {"status": "running", "owner": owner, "attempts": row.attempts + 1, "started": _now(), **blank}
+            connection.execute(sa.update(RUNS).where(RUNS.c.run_id == run_id).values(values))
+            connection.execute(sa.delete(CURVES).where(CURVES.c.run_id == run_id))
+            for leftover in self._folder.glob(f"{run_id}.*.partial"):
+                leftover.unlink(missing_ok=True)
+            return True
+
+    def log(self, run_id: str, owner: str, steps: Sequence[Step]) -> None:
+        """Append steps to the run's curve.
+
+        Raises:
+            LostClaim: `owner` does not hold the run.
+        """
+        if not steps:
+            return
+        rows = []
+        for step in steps:
+            kind = kind_of(step.loss)
+            row = {"run_id": run_id, "step": step.step, "tokens": step.tokens, "seconds": float(step.seconds)}
+            row |= {"loss": float(step.loss) if kind == "finite" else None, "kind": kind, "lr": float(step.lr)}
+            rows.append(row | {"terms": dict(step.terms)})
+        last = {key: rows[-1][key] for key in ("step", "tokens", "seconds")}
+        with self._database.write() as connection:
+            self._fence(connection, run_id, owner, last)
+            connection.execute(sa.insert(CURVES), rows)
+
+    def finish(
+        self,
+        run_id: str,
+        owner: str,
+        *,
+        scores: Sequence[Score],
+        prompts: Sequence[Example],
+        rollouts: Sequence[Rollout],
+        provenance: Mapping[str, Any],
+    ) -> None:
+        """Store a run's results and mark it done, all or nothing.
+
+        `rollouts[i]` answers `prompts[i]`.  `provenance` holds JSON values; its `data_hash` tells leaderboards which
+        runs saw the same data.
+
+        Raises:
+            LostClaim: `owner` does not hold the run; nothing is changed, its rollouts file included.
+            ValueError: prompts and rollouts differ in number.
+        """
+        content = to_parquet(prompts, rollouts)
+        final = self._folder / f"{run_id}.parquet"
+        partial = self._folder / f"{run_id}.{uuid.uuid4().hex}.partial"
+        where = {"path": final.relative_to(self.path.parent).as_posix(), "n": len(rollouts)}
+        where |= {"run_id": run_id, "sha256": hashlib.sha256(content).hexdigest()}
+        done = {"status": "done", "finished": _now(), "provenance": provenance}
+        with self._database.told():
+            self._folder.mkdir(exist_ok=True)
+        try:
+            with self._database.write() as connection:
+                self._fence(connection, run_id, owner, done | {"data_hash": provenance.get("data_hash")})
+                for table in (SCORES, ROLLOUTS):
+                    connection.execute(sa.delete(table).where(table.c.run_id == run_id))
+                if scores:
+                    connection.execute(sa.insert(SCORES), [_score_row(run_id, score) for score in scores])
+                connection.execute(sa.insert(ROLLOUTS), [where])
+                # Inside the transaction: whoever lost the claim has been stopped above and cannot replace the file.
+                write_durably(content, partial, final)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def fail(self, run_id: str, owner: str, error: str) -> None:
+        """Mark a run failed with a sentence that says why; its curve stays for whoever looks into it.
+
+        Raises:
+            LostClaim: `owner` does not hold the run.
+        """
+        with self._database.write() as connection:
+            self._fence(connection, run_id, owner, {"status": "failed", "finished": _now(), "error": error})
+
+    def release(self, run_id: str, owner: str) -> None:
+        """Give an unfinished run back, as if it had not been started; its partial curve goes.
+
+        Raises:
+            LostClaim: `owner` does not hold the run.
+        """
+        blank = dict.fromkeys(("owner", "started", "step", "tokens", "seconds"))
+        with self._database.write() as connection:
+            self._fence(connection, run_id, owner, {"status": "pending", **blank})
+            connection.execute(sa.delete(CURVES).where(CURVES.c.run_id == run_id))
+
+    # -------------------------------------------------------------------------------------------------- reading
+
+    def grids(self) -> list[str]:
+        """Names of the grids that have cells here, sorted."""
+        with self._database.read() as connection:
+            return sorted(connection.execute(sa.select(CELLS.c.grid).distinct()).scalars())
+
+    def counts(self, grid: str | None = None) -> dict[str, int]:
+        """How many `cells` there are, and how many of them are `done`, `failed`, `running` and `pending`.
+
+        A run whose process is dead counts as pending: the next worker takes it.
+        """
+        with self._database.read() as connection:
+            query = _of_grid(sa.select(RUNS.c.status, RUNS.c.owner), grid)
+            found = [_status(row.status, row.owner) for row in connection.execute(query)]
+        return {"cells": len(found)} | {
+            status: found.count(status) for status in ("done", "failed", "running", "pending")
+        }
+
+    def config(self, run_id: str) -> RunConfig:
+        """The configuration that the run was stored with.
+
+        Raises:
+            UnknownName: no such run.
+            StoreError: this version of the harness cannot read it.
+        """
+        with self._database.read() as connection:
+            stored = self._row(connection, run_id).config
+        try:
+            return RunConfig.model_validate(stored)
+        except ValidationError as error:
+            advice = "read it with the version that wrote it (see its provenance)"
+            raise StoreError(
+                f"run {run_id}: its configuration is not one of this version's: {error}; {advice}"
+            ) from error
+
+    def provenance(self, run_id: str) -> dict[str, Any] | None:
+        """What `finish` was given, or None while the run is unfinished.
+
+        Raises:
+            UnknownName: no such run.
+        """
+        with self._database.read() as connection:
+            stored: dict[str, Any] | None = self._row(connection, run_id).provenance
+        return stored
+
+    def runs(self, grid: str | None = None, status: str | None = None) -> pd.DataFrame:
+        """One row per run, in the grid's order or else in order of creation.
+
+        Columns: run_id, group_id, status, owner, attempts, created, started, finished (UTC), step, tokens, seconds
+        (of the last logged step), error, data_hash, then the configuration under dotted keys (`trainer.name`), in
+        its own order; NaN where a run has no such key.
+        """
+        if status not in (None, *STATUSES):
+            raise ValueError(f"status={status!r}; use one of {', '.join(STATUSES)}")
+        with self._database.read() as connection:
+            order = [RUNS.c.created, RUNS.c.run_id] if grid is None else [CELLS.c.position]
+            found = connection.execute(_of_grid(sa.select(RUNS), grid).order_by(*order)).mappings().all()
+        fixed = [column.name for column in RUNS.c if column.name not in ("config", "provenance")]
+        rows = []
+        for row in found:
+            config = row["config"]
+            names = ",".join(plugin["name"] for plugin in config["metrics"] or ())
+            record = {name: row[name] for name in fixed} | flatten({**config, "metrics": names})
+            rows.append(record | {"status": _status(row["status"], row["owner"])})
+        # dtype=object keeps an integer option an integer in a column where some runs have no such option.
+        keys = {key for row in rows for key in row}.difference(fixed)
+        frame = pd.DataFrame(rows, columns=[*fixed, *sorted(keys, key=_place)], dtype=object)
+        for moment in ("created", "started", "finished"):
+            frame[moment] = pd.to_datetime(frame[moment], utc=True, format="ISO8601")
+        return frame if status is None else frame[frame["status"] == status].reset_index(drop=True)
+
+    def scores(self, grid: str | None = None, run_id: str | None = None) -> pd.DataFrame:
+        """One row per score of the finished runs of a grid, of one run, or of all.
+
+        Columns: run_id, name (the full one), metric, definition, parameters (a dict), value, kind, reason, n, unit,
+        direction, texts_hash.  Where `kind` is None there is no value, only a reason.
+        """
+        query = _of_grid(sa.select(SCORES).join(RUNS, RUNS.c.run_id == SCORES.c.run_id), grid)
+        if run_id is not None:
+            query = query.where(SCORES.c.run_id == run_id)
+        with self._database.read() as connection:
+            found = connection.execute(query.order_by(SCORES.c.run_id, SCORES.c.name)).mappings().all()
+        rows = [dict(row) | {"value": number(row["value"], row["kind"])} for row in found]
+        frame = pd.DataFrame(rows, columns=[column.name for column in SCORES.c], dtype=object)
+        return frame.astype({"value": float, "n": int})
+
+    def curves(self, run_id: str) -> pd.DataFrame:
+        """One row per logged step: step, tokens, seconds, loss, lr, and one column `terms.NAME` per term."""
+        query = sa.select(CURVES).where(CURVES.c.run_id == run_id).order_by(CURVES.c.step)
+        fixed = ["step", "tokens", "seconds", "loss", "lr"]
+        with self._database.read() as connection:
+            found = connection.execute(query).mappings().all()
+        rows = []
+        for row in found:
+            record = {name: row[name] for name in fixed} | {"loss": number(row["loss"], row["kind"])}
+            rows.append(record | {f"terms.{name}": value for name, value in row["terms"].items()})
+        return pd.DataFrame(rows, columns=None if rows else fixed)
+
+    def rollouts(self, run_id: str) -> pd.DataFrame:
+        """One row per rollout, as `records.Rollout` has it; `reference` is the human continuation.
+
+        Columns: prompt, text, reference, stop, and as lists prompt_tokens, tokens, actions, injected, log_probs.
+
+        Raises:
+            StoreError: the run has none, or the file is missing or not the one that was stored.
+        """
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(ROLLOUTS).where(ROLLOUTS.c.run_id == run_id)).first()
+        if row is None:
+            raise StoreError(f"run {run_id} has no rollouts here; finished runs do: see `harness ls runs`")
+        path = self.path.parent / row.path
+        with self._database.told():
+            if not path.is_file():
+                raise StoreError(f"{path} is missing; restore it from a copy")
+            content = path.read_bytes()
+        found = hashlib.sha256(content).hexdigest()
+        if found != row.sha256:
+            raise StoreError(
+                f"{path} is not the file that was stored: sha256 {found[:12]}..., expected {row.sha256[:12]}...; "
+                "restore it from a copy"
+            )
+        return from_parquet(content)
+
+    # ------------------------------------------------------------------------------------------------- plumbing
+
+    def _row(self, connection: sa.Connection, run_id: str) -> sa.Row[Any]:
+        row = connection.execute(sa.select(RUNS).where(RUNS.c.run_id == run_id)).first()
+        if row is None:
+            raise UnknownName(f"{self.url} has no run {run_id!r}; `harness ls runs` lists them")
+        return row
+
+    def _fence(self, connection: sa.Connection, run_id: str, owner: str, values: Mapping[str, Any]) -> None:
+        """Every transaction of a worker starts here: it goes on only for the one who holds the run."""
+        held = sa.and_(RUNS.c.run_id == run_id, RUNS.c.owner == owner, RUNS.c.status == "running")
+        if connection.execute(sa.update(RUNS).where(held).values(**values)).rowcount != 1:
+            row = self._row(connection, run_id)
+            raise LostClaim(f"run {run_id} is {row.status}, held by {row.owner}, not by {owner}; drop this attempt")
+
+
+def _of_grid(query: sa.Select[Any], grid: str | None) -> sa.Select[Any]:
+    return query if grid is None else query.join(CELLS, CELLS.c.run_id == RUNS.c.run_id).where(CELLS.c.grid == grid)
+
+
+def _place(key: str) -> tuple[int, bool, str]:
+    """Where a configuration key stands: sections in their order, a plug-in's name before its options."""
+    section, _, rest = key.partition(".")
+    order = list(RunConfig.model_fields)
+    return (order.index(section) if section in order else len(order), rest != "name", rest)
+
+
+def _status(status: str, owner: str | None) -> str:
+    return "pending" if status == "running" and owner is not None and is_dead(owner) else status
+
+
+def _score_row(run_id: str, score: Score) -> dict[str, Any]:
+    value = None if score.value is None else float(score.value)
+    kind = None if value is None else kind_of(value)
+    row: dict[str, Any] = {"run_id": run_id, "name": score.name, "metric": score.metric, "definition": score.definition}
+    row |= {"parameters": dict(score.parameters), "value": value if kind == "finite" else None, "kind": kind}
+    row |= {"reason": score.reason, "n": score.n, "unit": score.unit, "direction": score.direction}
+    return row | {"texts_hash": score.texts_hash}

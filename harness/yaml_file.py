@@ -1,0 +1,149 @@
+"""Reads one YAML file as plain values that remember their lines, and refuses what a grid never needs.
+
+YAML 1.2, so `1e-3` is a number and `no` is a word.  Tags, anchors and duplicate keys are refused, and size and depth
+are capped before anything is built, so that a hostile file costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
+
+from harness.errors import ConfigError
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 16
+LARGEST_INTEGER = 2**63 - 1  # what seeds, databases and tensors hold
+
+Place: TypeAlias = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A mapping as written, the file it comes from, and the line of every key and list item."""
+
+    values: Mapping[str, Any]
+    source: str
+    lines: Mapping[Place, int] = field(default_factory=dict)
+
+    def at(self, place: Place = ()) -> str:
+        """`FILE:LINE: key.key[index]`, how every message about this file begins."""
+        known = place
+        while known and known not in self.lines:
+            known = known[:-1]
+        line = f":{self.lines[known]}" if known in self.lines else ""
+        dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
+        return f"{self.source}{line}: {dotted}" if dotted else f"{self.source}{line}"
+
+
+def read_document(file: Path | Traversable) -> Document:
+    """The mapping that a YAML file holds.
+
+    Raises:
+        ConfigError: no such file, not UTF-8, not YAML, not a mapping, too big, too deep, or a tag, an anchor, a
+            duplicate key or a value that is no number, text, list or mapping.  The message names file and line.
+    """
+    source = str(file)
+    if file.is_dir():
+        raise ConfigError(f"{source}: is a directory; give the path of a .yaml file")
+    try:
+        with file.open("rb") as stream:
+            raw = stream.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise ConfigError(f"{source}: no such file; give the path of a .yaml file") from None
+    except OSError as error:
+        raise ConfigError(
+            f"{source}: cannot be read ({error.strerror}); give the path of a readable .yaml file"
+        ) from None
+    if len(raw) > MAX_BYTES:
+        raise ConfigError(f"{source}: bigger than {MAX_BYTES:,} bytes; a grid is a short file, split it")
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{source}: is not UTF-8 text (byte {error.start}); give a .yaml file") from None
+    written = _load(text, source)
+    if not isinstance(written, CommentedMap):
+        got = "nothing" if written is None else f"a {type(_bare(written)).__name__}"
+        raise ConfigError(f"{source}: holds {got}, but a grid is a mapping; begin with `base:`")
+    lines: dict[Place, int] = {}
+    return Document(_plain(written, (), source, lines), source, lines)
+
+
+def parse_scalar(text: str) -> bool | int | float | str | None:
+    """One command-line value with YAML's types: `.01` is a number, `true` a truth value, `js` a word.
+
+    Raises:
+        ConfigError: the text is not one plain value.
+    """
+    try:
+        written = _load(text, "command line")
+        value = _plain(written, (), "command line", {})
+    except ConfigError:
+        raise ConfigError(f"{text!r} is not a plain value; write a number, true, false, null or a word") from None
+    if isinstance(value, dict | list):
+        raise ConfigError(f"{text!r} is a {type(value).__name__}; write plain values, or put it in a grid file")
+    return value  # type: ignore[no-any-return]
+
+
+def _load(text: str, source: str) -> Any:
+    try:
+        depth = 0
+        for event in YAML(typ="safe", pure=True).parse(text):
+            if isinstance(event, AliasEvent):
+                raise ConfigError(f"{_line(source, event)}: aliases (*{event.anchor}) are refused; write the value out")
+            depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                raise ConfigError(f"{_line(source, event)}: nested deeper than {MAX_DEPTH} levels; write it flatter")
+        return YAML(typ="rt").load(text)  # the round-trip loader keeps lines; like the safe one it builds no objects
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f":{mark.line + 1}" if mark is not None else ""
+        problem = " ".join(str(error.problem or error.context).split())
+        if "\\t" in problem or "'\t'" in problem:
+            problem += "; YAML is indented with spaces, not tabs"
+        raise ConfigError(f"{source}{line}: not YAML as a grid wants it: {problem}") from None
+    except (YAMLError, ValueError) as error:  # ValueError: numbers with thousands of digits, impossible dates
+        raise ConfigError(f"{source}: not YAML as a grid wants it: {' '.join(str(error).split())}") from None
+
+
+def _line(source: str, event: Any) -> str:
+    return f"{source}:{event.start_mark.line + 1}"
+
+
+def _plain(written: Any, place: Place, source: str, lines: dict[Place, int]) -> Any:
+    """The same value in built-in types; fills `lines`."""
+    here = Document({}, source, lines)
+    if isinstance(written, CommentedMap):
+        for key in written:
+            if isinstance(key, str):
+                lines[(*place, str(key))] = written.lc.key(key)[0] + 1
+            else:
+                raise ConfigError(f"{here.at(place)}: the key {_bare(key)!r} is not text; put it in quotes")
+        return {str(key): _plain(value, (*place, str(key)), source, lines) for key, value in written.items()}
+    if isinstance(written, CommentedSeq):
+        for index in range(len(written)):
+            lines[(*place, index)] = written.lc.item(index)[0] + 1
+        return [_plain(value, (*place, index), source, lines) for index, value in enumerate(written)]
+    value = _bare(written)
+    if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
+        raise ConfigError(f"{here.at(place)}: {str(value)[:20]}... is too large; the largest is {LARGEST_INTEGER}")
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    kind = type(written).__name__
+    raise ConfigError(f"{here.at(place)}: {str(written)[:40]} is read as {kind}; put it in quotes to make it text")
+
+
+def _bare(value: Any) -> Any:
+    """ruamel's decorated scalars as the built-in type they extend."""
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    return value

@@ -1,0 +1,145 @@
+"""Corpora: Python's documentation is large, clean and the same every time; files are read, or refused by line."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from benchmarks.corpora import BLANK_LINES, _docstrings, _prose, distinct, python_docs, read, split_text
+from harness.errors import ConfigError
+
+
+def test_python_docs_are_large_and_clean() -> None:
+    """About 1.6 million characters from at least 300 topics and modules; no doctest prompt, no table, no code run."""
+    documents = python_docs()
+    assert len(documents) >= 300
+    assert 1.2e6 < sum(map(len, documents)) < 2.2e6
+    assert len(set(documents)) == len(documents)
+    for document in documents:
+        assert document == document.strip()
+        assert ">>>" not in document
+        assert "\n\n\n" not in document
+        assert not re.search(r"(?m)^\+[-=]{3}|[ \t]$|[\x00-\x09\x0b-\x1f]", document)
+    assert any("Text wrapping and filling." in document for document in documents)  # textwrap's first docstring
+    assert any(document.startswith('The "yield" statement') for document in documents)
+
+
+def test_python_docs_hardly_repeat_themselves() -> None:
+    """Of the eight-word runs of 60 documents at most 2 % stand in another document too."""
+    documents = python_docs()
+
+    def runs(text: str) -> set[str]:
+        words = text.lower().split()
+        return {" ".join(words[i : i + 8]) for i in range(len(words) - 7)}
+
+    some, others = documents[::7][:60], [d for i, d in enumerate(documents) if i % 7 or i >= 420]
+    mine = set().union(*map(runs, some))
+    assert len(mine & set().union(*map(runs, others))) / len(mine) < 0.02
+
+
+def test_python_docs_do_not_depend_on_the_hash_seed() -> None:
+    """Two fresh processes with different string hashing read the same documents in the same order."""
+    code = "from benchmarks.corpora import python_docs; print(ascii(python_docs()))"
+    environment = {**os.environ, "PYTHONHASHSEED": "7"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ascii(python_docs())
+
+
+def test_docstrings_stand_in_source_order_and_nothing_is_imported(tmp_path: Path) -> None:
+    """Module, class, its method, then the later function; a package's `test` folder is no documentation."""
+    source = """raise SystemExit
+class A:
+    "two"
+    def f(self):
+        "three"
+    async def g(self): ...
+def h():
+    '''four
+    more'''
+"""
+    (tmp_path / "pack" / "test").mkdir(parents=True)
+    (tmp_path / "pack" / "mod.py").write_text('"one"\n' + source, encoding="utf-8")
+    (tmp_path / "pack" / "test" / "test_mod.py").write_text('"not me"', encoding="utf-8")
+    assert _docstrings(tmp_path) == {"module pack/mod.py": ["one", "two", "three", "", "four\nmore"]}
+
+
+def test_doctests_and_tables_are_cut_out_and_prose_is_not() -> None:
+    sessions = "Add.\n\n    >>> 1 + 1\n    2\n\nMore:\n>>> f(\n...  x)\n'y'\n\n"
+    table = "+---+\n| a |\n+---+\n\n  a | b stays\n- so does this"
+    assert _prose(sessions + table) == "Add.\n\nMore:\n\n  a | b stays\n- so does this"
+
+
+def test_repetitions_up_to_whitespace_are_left_out() -> None:
+    assert distinct([" a  b\n", "c", "", "a b", " \n", "C"]) == ("a  b", "c", "C")
+
+
+def test_blank_lines_separate_paragraphs_by_default(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_bytes(b"\xef\xbb\xbfone\r\nline\r\n\r\ntwo\r\n \t\r\n\r\nthree\r\n")
+    assert read(file) == ("one\nline", "two", "three")
+    assert split_text("a--b---c", "-{2,}") == ["a", "b", "c"]
+
+
+def test_jsonl_strings_may_hold_any_line_separator(tmp_path: Path) -> None:
+    """U+2028 inside a string is no end of line for JSON."""
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"body": "one\u2028two"}\n\n{"body": "three", "id": 2}\n', encoding="utf-8")
+    assert read(file, field="body") == ("one\u2028two", "three")
+
+
+def test_parquet(tmp_path: Path) -> None:
+    file = tmp_path / "a.parquet"
+    pd.DataFrame({"id": [1, 2], "body": ["one", "two\nlines"]}).to_parquet(file)
+    assert read(file, field="body") == ("one", "two\nlines")
+    with pytest.raises(ConfigError, match=r"no column 'bodi'.*did you mean 'body'"):
+        read(file, field="bodi")
+    pd.DataFrame({"text": ["one", None]}).to_parquet(file)
+    with pytest.raises(ConfigError, match="row 2: 'text' is NoneType, not text"):
+        read(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.jsonl", b'{"text": "x"}\n{"text": ', "a.jsonl, line 2: not JSON"),
+        ("a.jsonl", b'{"text": "x"}\n\n["x"]', "a.jsonl, line 3: a list, not an object"),
+        ("a.jsonl", b'{"txt": "x"}', "line 1: no field 'text'.*did you mean 'txt'"),
+        ("a.jsonl", b'{"text": 3}', "line 1: 'text' is int, not text"),
+        ("a.jsonl", b'{"text": "\xe9"}', "byte 10 is not UTF-8"),
+        ("a.txt", b"\xff", "byte 0 is not UTF-8"),
+        ("a.parquet", b"PAR0", "not a Parquet file"),
+        ("a.parquet", b"", "not a Parquet file"),
+    ],
+)
+def test_a_file_that_is_not_what_it_says_is_refused(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    file = tmp_path / name
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=said):
+        read(file)
+
+
+def test_a_missing_file_suggests_its_neighbour(tmp_path: Path) -> None:
+    (tmp_path / "stories.txt").write_text("x", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"no such file; did you mean 'stories.txt'"):
+        read(tmp_path / "storys.txt")
+
+
+@pytest.mark.parametrize(
+    ("separator", "said"),
+    [
+        ("<|end|>", re.escape(repr(re.escape("<|end|>")))),
+        ("[", "is not a regular expression"),
+        ("(a)b", "has a capturing group"),
+    ],
+)
+def test_separators_that_would_mislead_are_refused(separator: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        split_text("one <|end|> two ab < x", separator)
+    assert split_text("one <|end|> two", r"<\|end\|>") == ["one ", " two"]
+    assert split_text("one\n\ntwo", BLANK_LINES) == ["one", "two"]

@@ -1,0 +1,25 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def data() -> Callable[[str], Path]:
+    """`data("tinystories")`: that folder of real data, or a skip with the reason."""
+
+    def find(name: str) -> Path:
+        root = os.environ.get("HARNESS_DATA")
+        if not root:
+            pytest.skip("HARNESS_DATA is not set: this check compares with outside data")
+        folder = Path(root) / name
+        if not folder.exists():
+            pytest.skip(f"HARNESS_DATA has no {name}")
+        return folder
+
+    return find

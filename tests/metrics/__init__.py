@@ -1,0 +1,1 @@
+"""The metrics, each against arithmetic by hand, an independent computation or published numbers."""

@@ -1,0 +1,196 @@
+"""MAUVE against known answers for known histograms, and what this harness adds around the package."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.metrics.mauve import Mauve, first_words, paired
+from harness.plugins import Unscorable
+from harness.records import Evaluation, Example, Features, Rollout, Trajectory
+
+
+def one_hot(featuriser: str, pooling: str, texts: Sequence[str]) -> np.ndarray:
+    """Texts that are equal fall on one corner of a simplex, so k-means finds exactly the histogram of texts."""
+    return np.eye(16, dtype=np.float32)[[ord(text[:1] or "`") - ord("`") for text in texts]]
+
+
+def blurred(featuriser: str, pooling: str, texts: Sequence[str]) -> np.ndarray:
+    """A feature per text with nothing discrete about it: clusters depend on the k-means seed."""
+    return np.stack([np.random.default_rng(list(text.encode())).normal(size=8) for text in texts]).astype(np.float32)
+
+
+def evaluation(
+    human: Sequence[str], written: Sequence[str], features: Features | None = one_hot, seed: int = 0
+) -> Evaluation:
+    return Evaluation(
+        prompts=tuple(Example(text) for text in human),
+        rollouts=tuple(Rollout(Trajectory((1,), (0,)), (0.0,), "ended", text, ()) for text in written),
+        backspace_id=None,
+        metric_seed=seed,
+        features=features,
+        featuriser_id=lambda featuriser: f"{featuriser}:0123",
+    )
+
+
+@pytest.mark.parametrize(
+    ("p", "q", "mauve", "frontier"),
+    [
+        ((10, 0), (0, 10), 0.0040721, 1),
+        ((5, 5), (9, 1), 0.6710958126, 0.1375602629),
+        ((5, 5, 5, 5), (14, 2, 2, 2), 0.6604427526, 0.1414470829),
+        ((2, 3, 5), (5, 3, 2), 0.8214099836, 0.0891395121),
+        ((5, 5), (5, 5), 0.75, 0),  # equal histograms: ties in the package's area under the curve
+    ],
+)
+def test_known_answers(p: tuple[int, ...], q: tuple[int, ...], mauve: float, frontier: float):
+    """Histograms p and q as counts of texts `a`, `b`, ..., one cluster each: every k-means seed finds the same."""
+    human, written = (["abcd"[i] for i, count in enumerate(counts) for _ in range(count)] for counts in (p, q))
+    values = Mauve(num_buckets=len(p)).measure(evaluation(human, written))
+    assert values["mauve"] == pytest.approx(mauve, abs=5e-8)
+    assert values["frontier_integral"] == pytest.approx(frontier, abs=5e-10)
+    assert values["mauve_sd"] == pytest.approx(0, abs=1e-12)
+
+
+def test_smoothing_by_hand():
+    """Disjoint counts (10, 0), (0, 10) with 1/2 added become (21/22, 1/22): no longer at the floor of 0.0041."""
+    assert 0.0041 < Mauve(num_buckets=2).measure(evaluation(["a"] * 10, ["b"] * 10))["mauve_star"] < 0.1
+
+
+def test_first_words_keep_the_text_as_it_stands():
+    assert first_words(" a\n b  c ", 2) == " a\n b"
+    assert first_words("a b ", 2) == "a b "
+    assert first_words("a b", 0) == ""
+
+
+def test_pairs_are_cut_to_the_shorter_side_and_empty_rollouts_stay_visible():
+    assert paired("a b c", "d e") == ("a b", "d e")
+    assert paired("a", "d  e") == ("a", "d")
+    assert paired("a b c", "") == ("a b c", "")
+
+
+def test_empty_rollouts_are_kept():
+    """Half of the rollouts empty: histograms (1, 0) and (1/2, 1/2); were they dropped, both would be (1, 0)."""
+    values = Mauve(num_buckets=2).measure(evaluation(["a"] * 10, ["a"] * 5 + [""] * 5))
+    assert values["frontier_integral"] > 0.1
+    assert values["mauve"] < 0.9
+
+
+def test_free_length_sees_what_pairing_removes():
+    """Rollouts are the human texts' first words: equal when paired, different when free."""
+
+    def by_length(featuriser: str, pooling: str, texts: Sequence[str]) -> np.ndarray:
+        return np.eye(9, dtype=np.float32)[[len(text.split()) for text in texts]]
+
+    human, written = ["a b c", "a b c d"] * 10, ["a", "a b"] * 10
+    free = Mauve(length="free", num_buckets=4).measure(evaluation(human, written, by_length))
+    cut = Mauve(length="paired", num_buckets=2).measure(evaluation(human, written, by_length))
+    assert (free["frontier_integral"], cut["frontier_integral"]) == pytest.approx((1, 0))
+
+
+HUMAN, WRITTEN = [f"h{i}" for i in range(40)], [f"w{i}" for i in range(40)]
+
+
+def test_the_metric_seed_moves_the_clusters():
+    first, again, other = (Mauve().measure(evaluation(HUMAN, WRITTEN, blurred, seed)) for seed in (0, 0, 1))
+    assert first == again
+    assert first["mauve_sd"] > 0
+    assert first["mauve"] != other["mauve"]
+
+
+def test_it_is_the_package_s_number():
+    """The mean over the five seeds of the package's own call on the same features, sorted by text."""
+    from mauve import compute_mauve
+
+    p, q = (blurred("", "", sorted(texts)) for texts in (HUMAN, WRITTEN))
+    seeds = np.random.default_rng(3).choice(2**31 - 8, size=5, replace=False, shuffle=False)
+    areas = [compute_mauve(p_features=p, q_features=q, seed=int(seed)).mauve for seed in seeds]
+    values = Mauve().measure(evaluation(HUMAN, WRITTEN, blurred, 3))
+    assert (values["mauve"], values["mauve_sd"]) == pytest.approx((np.mean(areas), np.std(areas, ddof=1)))
+
+
+def test_the_name_says_what_the_number_depends_on():
+    assert Mauve(pooling="last", length="free").parameters(evaluation(HUMAN, WRITTEN)) == {
+        "featuriser": "reference-lm:0123/last",
+        "length": "free",
+        "num_buckets": 4,
+        "scaling": 5.0,
+        "seeds": 5,
+    }
+
+
+def test_k_means_does_not_warn_over_the_progress_display(capfd: pytest.CaptureFixture[str]):
+    Mauve().measure(evaluation(HUMAN, WRITTEN, blurred))
+    os.write(2, b"still here\n")
+    assert capfd.readouterr().err == "still here\n"
+
+
+def test_refuses_with_the_reason():
+    def holes(featuriser: str, pooling: str, texts: Sequence[str]) -> np.ndarray:
+        return np.where(one_hot("", "", texts) > 0, np.nan, 0).astype(np.float32)
+
+    with pytest.raises(Unscorable, match="1 texts cannot fill 2 clusters"):
+        Mauve().measure(evaluation(["a"], ["b"]))
+    with pytest.raises(Unscorable, match="20 texts cannot fill 21 clusters"):
+        Mauve(num_buckets=21).measure(evaluation(["a"] * 20, ["b"] * 20))
+    with pytest.raises(Unscorable, match="no featuriser"):
+        Mauve().measure(evaluation(["a"] * 20, ["b"] * 20, None))
+    with pytest.raises(Unscorable, match="40 of 40 feature vectors hold NaN"):
+        Mauve().measure(evaluation(["a"] * 20, ["b"] * 20, holes))
+    with pytest.raises(Unscorable, match="nothing to cluster"):
+        Mauve().measure(evaluation(["a"] * 20, ["a"] * 20))
+
+
+def test_the_package_is_imported_only_when_a_score_is_asked_for():
+    program = "import sys, harness.metrics.mauve; sys.exit('mauve' in sys.modules or 'torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+@pytest.mark.prove
+def test_published_decoders_in_their_order(data: Callable[[str], Path]):
+    """Mean-pooled states of stories260K order 500 texts each as their authors' GPT-2-large features order 1,000.
+
+    Published means (arXiv 2210.14140): top-k 89.6, nucleus 87.9, typical 49.8.  Here typical must fall below both,
+    and human texts with their words shuffled below all, each by more than the spread over k-means seeds.
+    """
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    folder, model_folder = data("webtext-generations"), data("stories260K") / "hf"
+    tokenizer = AutoTokenizer.from_pretrained(model_folder, padding_side="right")
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token or tokenizer.bos_token
+    model = AutoModel.from_pretrained(model_folder).eval()
+
+    known: dict[str, np.ndarray] = {}
+
+    @torch.no_grad()
+    def features(featuriser: str, pooling: str, texts: Sequence[str]) -> np.ndarray:
+        new = sorted(set(texts) - set(known), key=len)
+        for start in range(0, len(new), 32):
+            part = new[start : start + 32]
+            rows = tokenizer(part, padding=True, truncation=True, max_length=512, return_tensors="pt")
+            mask = rows["attention_mask"]
+            states = model(input_ids=rows["input_ids"], attention_mask=mask).last_hidden_state * mask[..., None]
+            known.update(zip(part, (states.sum(1) / mask.sum(1, keepdim=True)).numpy(), strict=True))
+        return np.stack([known[text] for text in texts])
+
+    cases = {
+        decoder: json.loads((folder / f"{decoder}_result.json").read_text(encoding="utf-8"))[:500]
+        for decoder in ("nucleus", "topk", "typical")
+    }
+    human = [case["reference_text"] for case in cases["nucleus"]]
+    rng = random.Random(0)
+    written = {decoder: [case["generated_result"]["0"] for case in found] for decoder, found in cases.items()}
+    written["shuffled"] = [" ".join(rng.sample(text.split(), len(text.split()))) for text in human]
+    values = {name: Mauve().measure(evaluation(human, texts, features)) for name, texts in written.items()}
+    for better, worse in [("nucleus", "typical"), ("topk", "typical"), ("typical", "shuffled")]:
+        spread = max(values[better]["mauve_sd"], values[worse]["mauve_sd"])
+        assert values[better]["mauve"] - values[worse]["mauve"] > spread, (better, worse, values)

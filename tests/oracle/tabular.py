@@ -1,0 +1,75 @@
+"""Where the oracle's tables meet the project's losses: rows are packed by `pack`, values looked up per state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+import torch
+from oracle.world import Row, World
+from torch import Tensor
+
+from harness.actions import ActionSpace, ActionValues, Batch, pack
+from harness.plugins import Evaluate, Loss, Moment, Trainer
+from harness.records import Trajectory
+
+FLOAT = torch.float64
+ILLEGAL = 0.7  # the table's logit of <backspace> where it is illegal: only the batch's mask keeps it out
+
+
+def space(world: World) -> ActionSpace:
+    special = frozenset({world.end, world.back, world.prompt})
+    return ActionSpace(world.tokens + 3, world.end, world.back if world.backspace else None, special)
+
+
+def batch(world: World, trainer: Trainer, rows: Sequence[Row], *, is_expert: bool = True, scale: float = 1.0) -> Batch:
+    """Rows packed with the weights the trainer asks for; the mean over rows becomes the expectation over them."""
+    trajectories = [Trajectory((world.prompt,), row.actions, row.injected) for row in rows]
+    packed = pack(trajectories, space(world), trainer.needs.weighting, is_expert=is_expert, scale=scale, dtype=FLOAT)
+    mass = torch.tensor([row.mass for row in rows], dtype=FLOAT) * len(rows)
+    return replace(packed, weight=packed.weight * mass[:, None], end_weight=packed.end_weight * mass)
+
+
+@lru_cache(maxsize=64)
+def states_of(world: World, packed: Batch) -> Tensor:
+    """[N, A + 1] number of each state, read off the nodes that its own node sees, the prompt left out."""
+    visible = packed.visible()[:, 0]
+    rows = []
+    for n in range(packed.rows):
+        texts = [tuple(packed.input_ids[n, visible[n, node]].tolist()[1:]) for node in packed.states[n].tolist()]
+        rows.append([world.index[text] for text in texts])
+    return torch.tensor(rows)
+
+
+def evaluator(world: World, logits: Tensor, *, head: Tensor | None = None, frozen: Tensor | None = None) -> Evaluate:
+    """The policy of logits [P] as `evaluate`.
+
+    V is the log-sum-exp of the legal logits, or a value of its own for each state (`head`, [S]), or less a frozen
+    one (`frozen`, [S]).
+    """
+    at, action, _ = world.columns
+    finished = torch.tensor([text[-1:] == (world.end,) for text in world.states])
+    table = torch.full((len(world.states), world.tokens + 2), -torch.inf, dtype=FLOAT)
+    table[~finished, world.back] = ILLEGAL
+    table = table.index_put((at, action), logits)
+
+    def evaluate(packed: Batch, reference: bool = False) -> ActionValues:
+        states = states_of(world, packed)
+        back = torch.arange(world.tokens + 2) == world.back
+        rows = table[states].masked_fill(back & ~packed.legal[..., None], -torch.inf)
+        total = rows.logsumexp(-1)
+        chosen = rows[:, :-1].gather(-1, packed.action[..., None])[..., 0]
+        absent = chosen == -torch.inf  # only padding may ask for what the table does not have
+        assert not (absent & (packed.weight != 0)).any()
+        value = total if head is None else head[states]
+        value = value if frozen is None else value - frozen[states]
+        log_prob = torch.where(absent, 0.0, chosen - total[:, :-1])
+        return ActionValues(log_prob, value[:, :-1], value[:, 1:], value[:, -1])
+
+    return evaluate
+
+
+def loss(trainer: Trainer, evaluate: Evaluate, expert: Batch, rollouts: Batch | None = None) -> Loss:
+    """The trainer's own loss at the end of training, where no weight is left on plain cloning."""
+    return trainer.loss(evaluate, expert, rollouts, Moment(1.0, torch.Generator().manual_seed(0)))

@@ -1,0 +1,62 @@
+"""Texts to rows: every token an action exactly once, and a stream that its position alone determines."""
+
+from __future__ import annotations
+
+import pytest
+from models import tiny_policy
+
+from harness.config import ActionConfig
+from harness.data import ExpertStream, normalizer, rows
+from harness.errors import ConfigError
+from harness.noise import uniform
+from harness.records import Example, Trajectory
+
+
+def test_windows_of_a_long_text() -> None:
+    """Context 5, text "abcdefabc": [start a b c d] [d e f a b] [b c end], nine tokens and one end, each once."""
+    policy = tiny_policy(context=5)
+    found = rows([Example("abcdefabc")], policy)
+    text = ["".join(policy.tokenizer.convert_ids_to_tokens([*row.prompt, *row.actions])) for row in found]
+    end = "<|endoftext|>"
+    assert text == [f"{end}abcd", "defab", f"bc{end}"]
+    assert [len(row.prompt) for row in found] == [1, 1, 1]
+    assert [row.actions[-1] == policy.end_id for row in found] == [False, False, True]
+
+
+def test_prompts_are_not_learned() -> None:
+    policy = tiny_policy(context=8)
+    (row,) = rows([Example("cd", prompt="ab")], policy)
+    assert row.prompt == (policy.start_id, *policy.encode("ab"))
+    assert row.actions == (*policy.encode("cd"), policy.end_id)
+    with pytest.raises(ConfigError, match=r"model\.context=8: a prompt of 8 tokens"):
+        rows([Example("a", prompt="abcdefa")], policy)
+
+
+def test_normaliser_by_hand() -> None:
+    """Lengths 1 and 3 at gamma = .5: (1 + 1.75) / 2 = 1.375; at gamma = 1 the mean length 2."""
+    expert = [Trajectory((0,), (1,)), Trajectory((0,), (1, 2, 3))]
+    assert normalizer(expert, 0.5) == pytest.approx(1.375)
+    assert normalizer(expert, 1.0) == 2
+
+
+def stream(seed: int = 0, noise: bool = False) -> ExpertStream:
+    policy = tiny_policy()
+    expert = [Trajectory((policy.start_id,), tuple(policy.encode("abcdef"[: n + 1]))) for n in range(6)] * 2
+    config = ActionConfig(backspace=True, noise_rate=0.3)
+    propose = uniform(policy.space) if noise else None
+    return ExpertStream(expert, policy.space, config, propose, context=24, seed=seed)
+
+
+def test_every_epoch_holds_every_row_in_another_order() -> None:
+    epochs = [stream().batch(12 * epoch, 12) for epoch in range(2)]
+    assert epochs[0] != epochs[1]
+    for epoch in epochs:
+        assert sorted(row.actions for row in epoch) == sorted(row.actions for row in stream().expert)
+    assert stream(seed=1).batch(0, 12) != epochs[0]
+
+
+def test_position_alone_determines_the_rows_noise_included() -> None:
+    once = stream(noise=True).batch(0, 30)
+    other = stream(noise=True)
+    assert [*other.batch(20, 10), *other.batch(0, 20)] == [*once[20:], *once[:20]]
+    assert any(any(row.injected) for row in once)

@@ -1,0 +1,119 @@
+"""Likelihood by a sliding window, exact steps, and scores, against plain forward passes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from models import fresh_logits, tiny_policy
+
+from harness.actions import ActionSpace
+from harness.config import RunConfig, SamplingConfig
+from harness.evaluate import exact_steps, likelihood, prompts_within, sample_prompts, score, token_nll
+from harness.policy import Policy
+from harness.records import Evaluation, Example
+
+TEXTS = [Example("abcabcdefdef" * 3), Example("a"), Example("fedcba", prompt="ab")]
+
+
+def plain_nll(policy: Policy, example: Example, window: int, stride: int, masked: bool) -> float:
+    """Each token from a forward pass over exactly the context that the window protocol gives it."""
+    tokens = [policy.start_id, *policy.encode(example.prompt), *policy.encode(example.text), policy.end_id]
+    first = 1 + len(policy.encode(example.prompt))
+    total = 0.0
+    for at in range(first, len(tokens)):
+        begin = 0
+        while at >= begin + window:
+            begin += stride
+        logits = fresh_logits(policy, tuple(tokens[begin:at]))
+        if policy.space.backspace_id is not None and (masked or at - begin == 1):
+            logits[policy.space.backspace_id] = -torch.inf
+        total -= float(logits.log_softmax(-1)[tokens[at]])
+    return total
+
+
+@pytest.mark.parametrize("backspace", [True, False])
+@pytest.mark.parametrize(("window", "stride"), [(24, 12), (8, 4), (8, 7), (5, 1)])
+def test_likelihood_equals_token_by_token(backspace: bool, window: int, stride: int) -> None:
+    policy = tiny_policy(backspace=backspace)
+    found = likelihood(policy, TEXTS, window=window, stride=stride)
+    for value, masked in ((found.nll, False), (found.masked_nll, True)):
+        expected = sum(plain_nll(policy, example, window, stride, masked) for example in TEXTS)
+        assert value == pytest.approx(expected, abs=1e-8)
+    assert (found.tokens, found.words, found.bytes, found.documents) == (36 + 1 + 6 + 3, 3, 43, 3)
+
+
+def test_the_number_of_scored_tokens_is_the_same_for_every_stride() -> None:
+    policy = tiny_policy()
+    texts = [(1, list(range(2, 7)) * 9), (3, [2, 3, 4, 5])]
+    counts = {token_nll(policy, texts, window, stride)[2] for window in (4, 9, 24) for stride in (1, 2, 3)}
+    assert counts == {44 + 1}
+    with pytest.raises(ValueError, match="stride=4"):
+        token_nll(policy, texts, 4, 4)
+
+
+def test_batches_of_windows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = tiny_policy()
+    whole = likelihood(policy, TEXTS)
+    monkeypatch.setattr("harness.evaluate.CHUNK_LOGITS", 1)
+    assert likelihood(policy, TEXTS).nll == pytest.approx(whole.nll, abs=1e-10)
+
+
+class Coin:
+    """Texts over `ab` that end with probability 1/2 after each letter; letters alike, never empty."""
+
+    start = 0
+
+    def next(self, state: int) -> dict[str, float]:
+        return {"a": 0.5, "b": 0.5} if state == 0 else {"a": 0.25, "b": 0.25, "": 0.5}
+
+    def advance(self, state: int, symbol: str) -> int:
+        return 1
+
+
+def test_exact_steps_are_the_policys_law_beside_the_true_one() -> None:
+    """Text "ab" has three states: before a (no end possible), before b, before the end."""
+    policy = tiny_policy()
+    steps = list(exact_steps(policy, Coin(), [Example("ab"), Example("b")]))
+    assert len(steps) == 5
+    half, quarter = math.log(0.5), math.log(0.25)
+    assert [step.true.tolist() for step in steps[:2]] == [[half, half, -math.inf], [quarter, quarter, half]]
+    ids = [*policy.encode("ab"), policy.end_id]
+    logits = fresh_logits(policy, (policy.start_id, *policy.encode("a")))
+    assert steps[1].policy == pytest.approx(logits.log_softmax(-1)[ids].numpy(), abs=1e-10)
+    assert steps[1].policy_backspace == pytest.approx(float(logits.log_softmax(-1)[policy.space.backspace_id]))
+    assert steps[0].policy_backspace == -math.inf  # nothing to delete yet
+
+
+def test_continuations_are_cut_to_what_a_rollout_may_hold() -> None:
+    """Context 24: a prompt of 1 + 2 tokens leaves 21; a length of 3 is shorter."""
+    policy = tiny_policy()
+    long = Example("abcdef" * 5, prompt="ab")
+    assert prompts_within(policy, [long], None)[0].text == ("abcdef" * 5)[:21]
+    assert prompts_within(policy, [long], 3)[0].text == "abc"
+    assert prompts_within(policy, [Example("ab")], 3)[0].text == "ab"
+
+
+def test_rollouts_are_the_same_in_any_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = tiny_policy(seed=3)
+    prompts = [Example("", prompt="abc"[: n % 4]) for n in range(7)]
+    whole = list(sample_prompts(policy, prompts, SamplingConfig(), 0))
+    monkeypatch.setattr("harness.evaluate.SAMPLE_ROWS", 2)
+    assert list(sample_prompts(policy, prompts, SamplingConfig(), 0)) == whole
+    assert [len(rollout.trajectory.prompt) for rollout in whole] == [1, 2, 3, 4, 1, 2, 3]
+
+
+def test_a_metric_without_a_value_says_why() -> None:
+    config = RunConfig(benchmark="language", trainer="mle", metrics=("perplexity", "out_of_support"))
+    scores = list(score(Evaluation((), (), None, 0), config))
+    assert scores
+    for found in scores:
+        assert found.value is None
+        assert found.reason
+
+
+def test_reduce_drops_deleted_tokens_and_the_end() -> None:
+    space = ActionSpace(size=9, end_id=7, backspace_id=8)
+    assert space.reduce(np.array([1, 2, 8, 8, 3, 4, 8, 7]).tolist()) == (3,)

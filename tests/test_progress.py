@@ -1,0 +1,53 @@
+"""Progress of a grid of three cells, as a log and as a terminal show it."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Iterator
+
+from rich.console import Console
+
+from harness.progress import Tally, follow
+from harness.records import Progress
+
+
+def events() -> Iterator[Progress]:
+    yield Progress("aa", 1, 3, "skipped", 1.0, "")
+    yield Progress("bb", 2, 3, "train", 0.0, "")
+    yield Progress("bb", 2, 3, "train", 0.5, "")
+    yield Progress("bb", 2, 3, "score", 0.0, "")
+    yield Progress("bb", 2, 3, "done", 1.0, "")
+    yield Progress("cc", 3, 3, "train", 0.0, "")
+    yield Progress("cc", 3, 3, "failed", 0.3, "no room for [bold]this[/bold]")
+
+
+EXPECTED = Tally(cells=3, done=1, failed=1, skipped=1, failures=[("cc", "no room for [bold]this[/bold]")])
+
+
+def test_a_log_gets_one_line_per_change_with_the_time_since_the_start() -> None:
+    """The clock ticks 40 s per reading: the first reading is zero, and the second line is at 80 s = 0:01:20."""
+    out = io.StringIO()
+    ticks = itertools.count(0, 40)
+    assert follow(events(), Console(file=out, width=20), clock=lambda: next(ticks)) == EXPECTED
+    assert out.getvalue().splitlines() == [
+        "0:00:40  cell 1/3  aa  skipped",
+        "0:01:20  cell 2/3  bb  train",
+        "0:02:00  cell 2/3  bb  score",
+        "0:02:40  cell 2/3  bb  done",
+        "0:03:20  cell 3/3  cc  train",
+        "0:04:00  cell 3/3  cc  failed  no room for [bold]this[/bold]",
+    ]
+
+
+def test_a_terminal_gets_bars_and_the_same_tally() -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=120, force_terminal=True, color_system=None)
+    assert follow(events(), console) == EXPECTED
+    assert "cells" in out.getvalue()
+    assert "3/3" in out.getvalue()
+    assert "cell 3 failed: no room for [bold]this[/bold]" in out.getvalue()
+
+
+def test_an_empty_grid_is_no_problem() -> None:
+    assert follow(iter(()), Console(file=io.StringIO())) == Tally(0, 0, 0, 0, [])

@@ -1,0 +1,200 @@
+"""Properties 10 and 11: where the losses lead is where min_pi D/alpha - H lies; and value functions do not move it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from oracle.cases import ALPHA, BACKSPACE, CASES, GAMMA, KAPPA, PLAIN, Case
+from oracle.objective import minimise
+from oracle.tabular import FLOAT, batch, evaluator, loss
+from oracle.third_party import DIVERGENCE_NAMES
+from oracle.world import Row, World, measure
+from torch import Tensor
+
+from harness.actions import Batch
+from trainers.sequence_match import SequenceMatch
+
+both_worlds = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+every_divergence = pytest.mark.parametrize("name", DIVERGENCE_NAMES)
+
+
+def sequence_match(name: str, alpha: float = ALPHA) -> SequenceMatch:
+    return SequenceMatch(divergence=name, alpha=alpha, gamma=GAMMA, kappa=KAPPA, value="logsumexp")
+
+
+def batches(case: Case, trainer: SequenceMatch) -> tuple[Batch, Batch | None]:
+    expert = batch(case.world, trainer, case.expert)
+    if trainer.needs.rollouts is None:
+        return expert, None
+    return expert, batch(case.world, trainer, case.buffer, is_expert=False, scale=case.Z)
+
+
+def train(case: Case, name: str, alpha: float = ALPHA) -> tuple[Tensor, float]:
+    """Logits [P] at the minimum of the trainer's loss, and that minimum."""
+    trainer = sequence_match(name, alpha)
+    expert, rollouts = batches(case, trainer)
+    start = torch.zeros(len(case.world.pairs), dtype=FLOAT)
+    return minimise(lambda x: loss(trainer, evaluator(case.world, x), expert, rollouts).total * (1 - GAMMA), start)
+
+
+@both_worlds
+@every_divergence
+def test_10_and_11_training_ends_at_the_direct_minimum(case: Case, name: str) -> None:
+    """Same policy and same value as min_pi D/alpha - H, found over policies by another program.
+
+    For chi2_mixture D is 2 sum (rho_theta - rho_data)^2/(rho_data + Z q) with q the fixed buffer's occupancy: without
+    noise Z = 1; with it Z is the mass of the noise starts, and two of the buffer's rows begin there.
+    """
+    policy, least = case.problem(name).primal()
+    logits, value = train(case, name)
+    assert float((case.world.log_policy(logits).exp() - policy).abs().max()) < 1e-8
+    assert -value == pytest.approx(least, abs=1e-8)
+
+
+def test_11_the_buffer_decides_which_optimum() -> None:
+    """Leaving out Z, or the rollouts, is another objective: the policy moves by more than a hundred tolerances."""
+    trainer, case = sequence_match("chi2_mixture", alpha=1.0), BACKSPACE
+    expert = batch(case.world, trainer, case.expert)
+    start = torch.zeros(len(case.world.pairs), dtype=FLOAT)
+    policies = []
+    for scale in (case.Z, 1.0):
+        rollouts = batch(case.world, trainer, case.buffer, is_expert=False, scale=scale)
+        logits, _ = minimise(
+            lambda x, q=rollouts: loss(trainer, evaluator(case.world, x), expert, q).total * (1 - GAMMA),  # type: ignore[misc]
+            start,
+        )
+        policies.append(case.world.log_policy(logits).exp())
+    assert float((policies[0] - policies[1]).abs().max()) > 1e-6
+
+
+@both_worlds
+def test_11_fresh_rollouts_lead_where_kl_mixture_does(case: Case) -> None:
+    """At the optimum of kl_mixture at alpha/4, with the rollouts of that very policy, chi2_mixture has no gradient.
+
+    The policy's occupancy, mass Z, enters as rows of one own action each, so that it is exact with `<backspace>` too.
+    """
+    world = case.world
+    logits, _ = train(case, "kl_mixture", alpha=ALPHA / 4)
+    rho = world.occupancy(world.log_policy(logits).exp(), case.measured[1], GAMMA)
+    trainer = sequence_match("chi2_mixture")
+    rows, masses, ends = [], [], []
+    for coordinate, (state, action, to) in enumerate(world.pairs):
+        if state == to:
+            continue
+        text = world.states[state]
+        rows.append(Row((*text, action), (True,) * len(text) + (False,), 1.0))
+        masses.append(float(rho[coordinate]))
+        ends.append(float(rho[world.number[to, world.end]]) if action == world.end else 0.0)
+    single = batch(world, trainer, rows, is_expert=False)
+    own = torch.arange(single.action.shape[1]) == torch.tensor([len(row.actions) - 1 for row in rows])[:, None]
+    single.weight.copy_(own * torch.tensor(masses)[:, None] * len(rows) / (1 - GAMMA))
+    single.end_weight.copy_(torch.tensor(ends) * len(rows) / (1 - GAMMA))
+    x = logits.clone().requires_grad_()
+    total = loss(trainer, evaluator(world, x), batch(world, trainer, case.expert), single).total
+    (gradient,) = torch.autograd.grad(total, x)
+    assert float(gradient.abs().max()) < 1e-8
+
+
+# --------------------------------------------------------------------------------------------- value functions
+
+
+@both_worlds
+@pytest.mark.parametrize("name", ["kl_data_model", "js", "chi2", "chi2_mixture"])
+def test_value_functions_share_their_optimum(case: Case, name: str) -> None:
+    """logsumexp, a free head v(s) and logsumexp less a frozen reference end at one policy and one loss."""
+    world, trainer = case.world, sequence_match(name)
+    expert, rollouts = batches(case, trainer)
+    pairs, states = len(world.pairs), len(world.states)
+    reference = world.value(world.random_logits(11, spread=2.0))
+
+    def with_head(x: Tensor) -> Tensor:
+        return loss(trainer, evaluator(world, x[:pairs], head=x[pairs:]), expert, rollouts).total
+
+    def with_reference(x: Tensor) -> Tensor:
+        return loss(trainer, evaluator(world, x, frozen=reference), expert, rollouts).total
+
+    logits, least = train(case, name)
+    by_head, least_head = minimise(lambda x: with_head(x) * (1 - GAMMA), torch.zeros(pairs + states, dtype=FLOAT))
+    by_reference, least_reference = minimise(lambda x: with_reference(x) * (1 - GAMMA), torch.zeros(pairs, dtype=FLOAT))
+    policy = world.log_policy(logits)
+    assert float((world.log_policy(by_head[:pairs]) - policy).abs().max()) < 1e-8
+    assert float((world.log_policy(by_reference) - policy).abs().max()) < 1e-8
+    assert [least_head, least_reference] == pytest.approx([least, least], abs=1e-8)
+
+
+@pytest.mark.parametrize("name", ["chi2", "chi2_mixture"])
+def test_offsets_of_states_wreck_only_logsumexp(name: str) -> None:
+    """Logits plus a number per state (sd 10), as pretrained networks have them: the same policy, another V.
+
+    Near the expert's policy, alpha = 1.  With a zero head, or a reference that has the same offsets, the loss and its
+    gradient are those without offsets.  With logsumexp the regulariser's gradient grows eightfold at least, to over
+    50 times that of the likelihood.
+    """
+    case = BACKSPACE
+    world, trainer = case.world, sequence_match(name, alpha=1.0)
+    expert, _ = batches(case, trainer)
+    generator = torch.Generator().manual_seed(0)
+    cloned = case.problem("identity").primal()[0].log()
+    logits = (cloned + 0.05 * torch.randn(len(cloned), dtype=FLOAT, generator=generator)).requires_grad_()
+    offset = 10 * torch.randn(len(world.states), dtype=FLOAT, generator=generator)
+    shifted = (logits.detach() + offset[world.columns[0]]).requires_grad_()
+    zero = torch.zeros(len(world.states), dtype=FLOAT)
+
+    def gradients(x: Tensor, *, head: Tensor | None = None, frozen: Tensor | None = None) -> list[Tensor]:
+        terms = loss(trainer, evaluator(world, x, head=head, frozen=frozen), expert).terms
+        wanted = [torch.as_tensor(terms[term]) for term in ("bc", "regulariser")]
+        return [torch.autograd.grad(term, x, retain_graph=True)[0] for term in wanted]
+
+    for before, after in [
+        (gradients(logits, head=zero), gradients(shifted, head=zero)),
+        (
+            gradients(logits, frozen=world.value(logits.detach())),
+            gradients(shifted, frozen=world.value(shifted.detach())),
+        ),
+    ]:
+        assert all(torch.allclose(x, y, atol=1e-12) for x, y in zip(before, after, strict=True))
+    (_, calm), (cloning, wild) = gradients(logits), gradients(shifted)
+    assert float(wild.norm() / calm.norm()) > 8
+    assert float(wild.norm() / cloning.norm()) > 50
+
+
+# ----------------------------------------------------------------------------------------------- normalisation
+
+
+def geometric(count: int = 60) -> list[Row]:
+    """The texts "", a, aa, ... with probability 1/2, 1/4, 1/8, ...; the last one takes what is left."""
+    return [Row((*(0,) * n, 1), (False,) * (n + 1), 0.5 ** min(n + 1, count - 1)) for n in range(count)]
+
+
+@pytest.mark.parametrize(("per_sequence", "learned"), [(False, 0.5), (True, math.log(2))])
+def test_12_only_a_constant_normaliser_is_proper(per_sequence: bool, learned: float) -> None:
+    """One coin for every state, P(end) = 1/2.  One constant for all rows: it learns 1/2.
+
+    The counter-example divides each row by its own length N: then P(end) = E[1/N] = sum_N 2^-N/N = log 2 = .693.
+    """
+    world, rows = World(tokens=1, length=59, backspace=False), geometric()
+    if per_sequence:
+        rows = [Row(row.actions, row.injected, row.mass / len(row.actions)) for row in rows]
+    trainer = SequenceMatch(divergence="identity", gamma=1 - 1e-12)
+    expert = batch(world, trainer, rows)
+    is_end = world.columns[1] == world.end
+
+    def cost(x: Tensor) -> Tensor:
+        return loss(trainer, evaluator(world, torch.where(is_end, x, 0.0)), expert).total
+
+    coin, _ = minimise(cost, torch.zeros(1, dtype=FLOAT))
+    assert float(coin.sigmoid()) == pytest.approx(learned, abs=1e-9)
+
+
+def test_12_the_trainers_do_not_look_at_a_row_s_length() -> None:
+    """Two rows of unequal length: the gradient is the sum of each row's, equally weighted."""
+    trainer, world = sequence_match("js"), PLAIN.world
+    x = world.random_logits(0)
+    long, short = Row((0, 1, 2), (False,) * 3, 0.5), Row((2,), (False,), 0.5)
+    _, start = measure(world, [long, short], GAMMA)
+    assert float(start.sum()) == 1
+    parts = [loss(trainer, evaluator(world, x), batch(world, trainer, [row])).total for row in (long, short)]
+    whole = loss(trainer, evaluator(world, x), batch(world, trainer, [long, short])).total
+    assert float(whole) == pytest.approx(float(parts[0] + parts[1]), abs=1e-12)

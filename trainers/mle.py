@@ -1,0 +1,26 @@
+"""Maximum likelihood: every expert step counts alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.actions import Batch
+from harness.plugins import Evaluate, Loss, Moment, Needs, Weighting
+
+
+@dataclass(frozen=True)
+class MLE:
+    """The mean negative log-likelihood per expert token, in nats: what every language model is trained with.
+
+    With `<backspace>` switched on this is the paper's row "MLE + backspace": injected mistakes are context without a
+    loss, and the backspaces that mend them are learned like any other token.
+    """
+
+    @property
+    def needs(self) -> Needs:
+        """Uniform weights, nothing else."""
+        return Needs(weighting=Weighting(kind="uniform"))
+
+    def loss(self, evaluate: Evaluate, expert: Batch, rollouts: Batch | None, moment: Moment) -> Loss:
+        """-log pi(a|s) summed over each row's steps, the mean over rows."""
+        return Loss(-(expert.weight * evaluate(expert).log_prob).sum(1).mean())

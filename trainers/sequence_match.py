@@ -1,0 +1,131 @@
+"""SequenceMatch: behavioural cloning plus a convex regulariser on the implied reward."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from harness.actions import ActionValues, Batch
+from harness.errors import ConfigError, did_you_mean
+from harness.plugins import Evaluate, Loss, Moment, Needs, Replay, Weighting
+from trainers.divergences import DIVERGENCES, Divergence
+
+
+@dataclass(frozen=True)
+class SequenceMatch:
+    """Minimises D(model, data) - alpha H over occupancies, without an adversary (arXiv 2306.05426).
+
+    In terms of the implied reward r = log pi(a|s) + V(s) - gamma V(s') a row that ends after N steps costs
+
+        sum_t w_t [-log pi(a_t|s_t) + lambda g(r_t)] + w_abs lambda g((1 - gamma) V(s_N))
+        g(r) = r - phi(alpha r)/alpha
+
+    and `chi2_mixture` adds its penalty on rollouts.  A row that is cut has no last term.  The gradient flows through
+    V(s').  lambda rises from 1 - bc_start to 1 - bc_end over the first `bc_over` of the budget (the paper: to 0.8).
+    """
+
+    divergence: Annotated[str, Field(description="which D; see `harness ls divergences`")] = "chi2_mixture"
+    alpha: Annotated[float, Field(gt=0, description="entropy coefficient; towards 0 every D becomes BC")] = 0.01
+    gamma: Annotated[float, Field(gt=0, lt=1, description="discount of the occupancy")] = 0.998
+    kappa: Annotated[float, Field(gt=0, description="mass of a noise event's start state")] = 1.0
+    value: Annotated[
+        Literal["logsumexp", "head", "reference"],
+        Field(description="V(s): logsumexp of the logits (the paper's), a linear head, or logsumexp - a frozen one"),
+    ] = "head"
+    bc_start: Annotated[float, Field(ge=0, le=1, description="weight of plain BC at the start")] = 1.0
+    bc_end: Annotated[float, Field(ge=0, le=1, description="weight of plain BC at the end (the paper: 0.2)")] = 0.0
+    bc_over: Annotated[float, Field(gt=0, le=1, description="share of the budget over which it moves")] = 0.2
+    buffer_size: Annotated[int, Field(ge=1, description="rollouts kept; mixture only")] = 512
+    buffer_fresh: Annotated[int, Field(ge=1, description="rollouts sampled at a refresh; mixture only")] = 64
+    buffer_every: Annotated[int, Field(ge=1, description="steps between refreshes; mixture only")] = 25
+    rollout_start: Annotated[
+        Literal["prompt", "matched"],
+        Field(description="rollouts start at prompts, or as noise starts the expert side; mixture only"),
+    ] = "matched"
+    rollout_epsilon: Annotated[float, Field(ge=0, lt=1, description="chance of a random action; mixture only")] = 0.0
+
+    def __post_init__(self) -> None:
+        if self.divergence not in DIVERGENCES:
+            raise ConfigError(
+                f"trainer.divergence: unknown divergence {self.divergence!r}; "
+                f"{did_you_mean(self.divergence, DIVERGENCES)}"
+            )
+        if self._divergence.penalty is None:  # no rollouts: options about them must not make two runs of one
+            for option in fields(self):
+                if option.name.startswith(("buffer_", "rollout_")):
+                    object.__setattr__(self, option.name, option.default)
+
+    @property
+    def _divergence(self) -> Divergence:
+        found: Divergence = DIVERGENCES[self.divergence]
+        return found
+
+    @property
+    def needs(self) -> Needs:
+        """Discounted weights and a value; rollouts only where the divergence puts a penalty on them."""
+        replay = Replay(
+            self.buffer_size, self.buffer_fresh, self.buffer_every, self.rollout_start, self.rollout_epsilon
+        )
+        return Needs(
+            weighting=Weighting(gamma=self.gamma, kappa=self.kappa),
+            value=self.value,
+            rollouts=replay if self._divergence.penalty is not None else None,
+        )
+
+    def g(self, r: Tensor) -> Tensor:
+        """The regulariser g(r) = r - phi(alpha r)/alpha, plus the penalty of a mixture; convex, g(0) = g'(0) = 0."""
+        return r - self._divergence.phi(self.alpha * r) / self.alpha + self.penalty(r)
+
+    def penalty(self, r: Tensor) -> Tensor:
+        """What rollout steps cost, h(alpha r)/alpha; 0 unless the divergence is a mixture with rollouts."""
+        h = self._divergence.penalty
+        return torch.zeros_like(r) if h is None else h(self.alpha * r) / self.alpha
+
+    def loss(self, evaluate: Evaluate, expert: Batch, rollouts: Batch | None, moment: Moment) -> Loss:
+        """As in the class's docstring; terms describe r, V and the regulariser on the expert's steps."""
+        strength = 1 - self.bc_weight(moment.progress)
+        values = evaluate(expert)
+        r = reward(values, expert.gamma)
+        end = (1 - expert.gamma) * values.end_value
+        cloning = -(expert.weight * values.log_prob).sum(1).mean()
+        regulariser = ((expert.weight * self.g(r)).sum(1) + expert.end_weight * self.g(end)).mean()
+        total = cloning + strength * regulariser
+        terms = {"bc": cloning, "regulariser": strength * regulariser, **self._describe(values, r, expert)}
+        if rollouts is not None:
+            sampled = evaluate(rollouts)
+            r = reward(sampled, rollouts.gamma)
+            end = (1 - rollouts.gamma) * sampled.end_value
+            penalty = ((rollouts.weight * self.penalty(r)).sum(1) + rollouts.end_weight * self.penalty(end)).mean()
+            total = total + strength * penalty
+            terms["rollout_penalty"] = strength * penalty
+        terms["regulariser_share"] = ((total - cloning) / total).detach()
+        return Loss(total, {"bc_weight": 1 - strength, **terms})
+
+    def bc_weight(self, progress: float) -> float:
+        """Weight of plain behavioural cloning at a share of the budget: linear, then constant."""
+        return self.bc_start + (self.bc_end - self.bc_start) * min(1.0, progress / self.bc_over)
+
+    def _describe(self, values: ActionValues, r: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Diagnostics over the steps that carry weight; `phi_slope` is the implied ratio model/data."""
+        with torch.no_grad():
+            counted = r[batch.weight > 0]
+            x = self.alpha * counted
+            d = self._divergence
+            return {
+                "r_mean": counted.mean(),
+                "r_sd": counted.std(correction=0),
+                "below_cut": (x < d.cut).to(r.dtype).mean(),
+                "above_flat": (x > d.flat).to(r.dtype).mean(),
+                "phi_slope": d.slope(x).mean(),
+                "value_mean": values.value[batch.weight > 0].mean(),
+                "end_value": (values.end_value * batch.ended).sum() / batch.ended.sum().clamp(min=1),
+            }
+
+
+def reward(values: ActionValues, gamma: float) -> Tensor:
+    """r_t = log pi(a_t|s_t) + V(s_t) - gamma V(s_{t+1}), [N, A]; nothing is detached."""
+    return values.log_prob + values.value - gamma * values.next_value
