@@ -20,7 +20,15 @@ from harness.records import Splits, Step
 from harness.registry import TRAINERS
 
 REFERENCE_MODEL = ModelConfig(
-    name="gpt2", layers=2, width=128, heads=4, tokenizer="bpe", vocab_size=2048, base_steps=600, base_seed=1
+    name="gpt2",
+    layers=2,
+    width=128,
+    heads=4,
+    tokenizer="bpe",
+    vocab_size=2048,
+    base_steps=400,
+    base_rows=16,
+    base_seed=1,
 )
 """The benchmark's reference LM, whose hidden states are MAUVE's features: its own size and seed, never the policy."""
 

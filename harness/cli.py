@@ -67,6 +67,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to 
 SeedCount = Annotated[int | None, typer.Option("--seeds", help="Number of seeds, in place of the grid's.")]
 Limit = Annotated[str | None, typer.Option("--limit", help="Only the first cells: 12, or a share of them: 0.1.")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where tensors live.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all cores when left out.")]
 KeepGoing = Annotated[bool, typer.Option("--keep-going/--fail-fast", help="What to do after a cell has failed.")]
 
 DEFAULT_STORE = "sqlite:///results/runs.db"
@@ -75,7 +76,8 @@ DEFAULT_STORE = "sqlite:///results/runs.db"
 @app.command()
 def demo(store: StoreUrl = DEFAULT_STORE, seeds: SeedCount = None, device: Device = "auto") -> None:
     """Run the small real ablation that ships with the harness, and print its leaderboard."""
-    tally = _run("demo", _cells(_grid("demo", seeds=seeds)), store, device, keep_going=True)
+    # its models are too small to share between threads, which only wait for each other on a busy machine
+    tally = _run("demo", _cells(_grid("demo", seeds=seeds)), store, device, threads=1)
     _print_leaderboard(_open(store), grid="demo", metrics=None, group_by=None, filters=[], as_json=False)
     typer.echo("\nNext: harness ls grids  |  harness info sequence_match  |  harness run GRID.yaml")
     raise typer.Exit(1 if tally.failed else 0)
@@ -156,13 +158,14 @@ def run(
     seeds: SeedCount = None,
     limit: Limit = None,
     device: Device = "auto",
+    threads: Threads = None,
     keep_going: KeepGoing = True,
     include: Include = None,
 ) -> None:
     """Run a grid's unfinished cells; the same command again continues where it stopped."""
     _include(include)
     asked = _grid(grid, overrides, seeds)
-    tally = _run(asked.name, _cells(asked, limit), store, device, keep_going)
+    tally = _run(asked.name, _cells(asked, limit), store, device, threads=threads, keep_going=keep_going)
     raise typer.Exit(1 if tally.failed else 0)
 
 
@@ -262,13 +265,18 @@ def _open(url: str) -> Store:
     return Store.open(url, read_only=True)
 
 
-def _run(name: str, cells: Sequence[RunConfig], url: str, device: str, keep_going: bool) -> Tally:
+def _run(
+    name: str, cells: Sequence[RunConfig], url: str, device: str, *, threads: int | None, keep_going: bool = True
+) -> Tally:
+    import torch
     from rich.console import Console
 
     from harness.progress import follow
     from harness.run import run_grid
     from harness.store import Store
 
+    if threads is not None:
+        torch.set_num_threads(threads)
     with Store(url) as store:
         events = run_grid(cells, store, grid_name=name, device=device, keep_going=keep_going)
         try:

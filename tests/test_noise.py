@@ -12,7 +12,7 @@ from models import fresh_logits, tiny_policy
 from harness.actions import ActionSpace
 from harness.config import ActionConfig
 from harness.errors import ConfigError
-from harness.noise import Slot, from_policy, from_weights, ground_truth, inject, proposals, unigram, uniform
+from harness.noise import Slot, from_policy, from_weights, ground_truth, inject, proposals, uniform, unigram
 from harness.records import Trajectory
 
 SPACE = ActionSpace(size=8, end_id=6, backspace_id=7, unwritable=frozenset({0, 6, 7}))  # 1..5 may be written

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from torch import Tensor
+
 from oracle.objective import Problem
 from oracle.world import Row, World, clean_rows, measure, noisy_rows
-from torch import Tensor
 
 GAMMA, ALPHA, KAPPA = 0.9, 0.3, 0.8
 
@@ -55,15 +56,19 @@ class Case:
             Row((end,), (False,), 0.1),
         ]
 
-    def problem(self, name: str, *, alpha: float = ALPHA, gamma: float = GAMMA) -> Problem:
+    def problem(self, name: str) -> Problem:
         """What a divergence's loss is supposed to minimise here; the mixture's buffer has mass Z."""
-        data, start = measure(self.world, self.expert, gamma, KAPPA)
         buffer = None
         if name == "chi2_mixture":
-            buffer = float(start.sum()) * measure(self.world, self.buffer, gamma, None)[0]
-        return Problem(self.world, name, data, start, gamma, alpha, buffer)
+            buffer = self.Z * measure(self.world, self.buffer, GAMMA, None)[0]
+        return Problem(self.world, name, *self.measured, GAMMA, ALPHA, buffer)
 
 
-PLAIN = Case(World(tokens=2, length=2, backspace=False))
-BACKSPACE = Case(World(tokens=2, length=2, backspace=True))
+PLAIN = Case(World(tokens=2, length=3, backspace=False))
+BACKSPACE = Case(World(tokens=2, length=3, backspace=True))
 CASES = {"plain": PLAIN, "backspace": BACKSPACE}
+WIDE_CASES = {
+    **CASES,
+    "plain-wide": Case(World(tokens=3, length=4, backspace=False)),
+    "backspace-wide": Case(World(tokens=3, length=3, backspace=True)),
+}

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.optimize import minimize
+from torch import Tensor
+
 from oracle import generators
 from oracle.generators import GENERATORS
 from oracle.world import World
-from scipy.optimize import minimize
-from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,32 @@ class Problem:
         assert float((rho / self.data).max()) < generators.RATIO, "the ratio's bound binds: another optimum"
         return world.log_policy(logits).exp(), least
 
+    def bounded(self) -> tuple[Tensor, float]:
+        """As `primal`, over occupancies [P] that obey the flow equations and rho <= 10 data."""
+        at, _, to = (column.numpy() for column in self.world.columns)
+        flow = np.zeros((len(self.start), len(at)))
+        np.add.at(flow, (at, np.arange(len(at))), 1.0)
+        np.add.at(flow, (to, np.arange(len(at))), -self.gamma)
+        source = (1 - self.gamma) * self.start.numpy()
+
+        def cost(point: np.ndarray) -> tuple[float, np.ndarray]:
+            rho = torch.from_numpy(point).requires_grad_()
+            policy = rho / torch.zeros_like(self.start).index_add(0, self.world.columns[0], rho)[at]
+            value = self._divergence(rho) / self.alpha + (rho * policy.log()).sum()
+            (gradient,) = torch.autograd.grad(value, rho)
+            return float(value.detach()), gradient.numpy()
+
+        found = minimize(
+            cost,
+            self.data.numpy(),
+            jac=True,
+            method="SLSQP",
+            constraints={"type": "eq", "fun": lambda rho: flow @ rho - source, "jac": lambda _: flow},
+            bounds=[(1e-15, generators.RATIO * float(d)) for d in self.data],
+            options={"ftol": 1e-16, "maxiter": 1000},
+        )
+        return torch.from_numpy(found.x), float(found.fun)
+
     def _divergence(self, rho: Tensor) -> Tensor:
         if self.name == "chi2_mixture":
             assert self.buffer is not None
@@ -92,7 +119,7 @@ def _huber(x: Tensor) -> Tensor:
 
 
 def minimise(cost: Callable[[Tensor], Tensor], start: Tensor) -> tuple[Tensor, float]:
-    """Minimiser and minimum of a smooth function, to rounding: BFGS, then Newton steps.
+    """Minimiser and minimum of a smooth function, to rounding: a trust region, then Newton steps.
 
     Directions without curvature (a constant added to one state's logits, say) are left alone.
     """
@@ -103,11 +130,13 @@ def minimise(cost: Callable[[Tensor], Tensor], start: Tensor) -> tuple[Tensor, f
         (gradient,) = torch.autograd.grad(value, x)
         return float(value.detach()), gradient.numpy()
 
-    x = torch.from_numpy(minimize(both, start.numpy(), jac=True, method="BFGS", options={"gtol": 1e-7}).x)
+    def hessian(point: np.ndarray) -> np.ndarray:
+        found = torch.autograd.functional.hessian(cost, torch.from_numpy(point), vectorize=True)  # type: ignore[no-untyped-call]
+        return np.asarray(found)
+
+    x = minimize(both, start.numpy(), jac=True, hess=hessian, method="trust-exact", options={"gtol": 1e-7}).x
     for _ in range(3):
-        gradient = torch.from_numpy(both(x.numpy())[1])
-        hessian = torch.autograd.functional.hessian(cost, x)  # type: ignore[no-untyped-call]
-        x = x - torch.linalg.pinv(hessian, rtol=1e-11, hermitian=True) @ gradient
-    value, slopes = both(x.numpy())
+        x = x - np.linalg.pinv(hessian(x), rcond=1e-11, hermitian=True) @ both(x)[1]
+    value, slopes = both(x)
     assert np.abs(slopes).max() < 1e-10, f"no minimum: the gradient is {np.abs(slopes).max():.1e}"
-    return x, value
+    return torch.from_numpy(x), value

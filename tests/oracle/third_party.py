@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 
-from oracle.generators import GENERATORS
 from torch import Tensor
 from torch.special import xlogy
 
 from harness.actions import Batch
 from harness.plugins import Evaluate, Loss, Moment, Needs
 from harness.registry import DIVERGENCES, TRAINERS
+from oracle.generators import GENERATORS
 from trainers.divergences import divergence
 
 SKEW = 0.1

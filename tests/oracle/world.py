@@ -94,7 +94,7 @@ class World:
         at, _, to = self.columns
         size = len(self.states)
         inflow = torch.zeros(size, size, dtype=torch.float64).index_put((to, at), policy, accumulate=True)
-        visits = torch.linalg.solve(torch.eye(size, dtype=torch.float64) - gamma * inflow, start)
+        visits: Tensor = torch.linalg.solve(torch.eye(size, dtype=torch.float64) - gamma * inflow, start)
         return (1 - gamma) * visits[at] * policy
 
     @cached_property

@@ -180,9 +180,7 @@ def test_training_gives_rollouts_the_mass_Z() -> None:
             "training": {"steps": 1, "rows": 4},
         }
     )
-    stream = ExpertStream(
-        rows, policy.space, config.actions, uniform(policy.space), context=policy.context, seed=0
-    )
+    stream = ExpertStream(rows, policy.space, config.actions, uniform(policy.space), context=policy.context, seed=0)
     (step,) = fit(policy, Scales(), stream, config)
     assert step.terms["first"] == pytest.approx((1 + 0.8 * 0.3 * 3.439) / 3.439, abs=1e-12)
 

@@ -8,40 +8,28 @@ from __future__ import annotations
 
 import pytest
 import torch
-from oracle.cases import ALPHA, BACKSPACE, CASES, GAMMA, KAPPA, PLAIN, Case
-from oracle.tabular import batch, evaluator, loss
+from oracle.cases import ALPHA, BACKSPACE, CASES, GAMMA, PLAIN, WIDE_CASES, Case
+from oracle.tabular import batch, batches, evaluator, loss, sequence_match
 from oracle.third_party import DIVERGENCE_NAMES
 from oracle.world import Row
 
-from harness.actions import Batch
 from trainers.bc import BC
 from trainers.divergences import DIVERGENCES
 from trainers.mle import MLE
 from trainers.sequence_match import SequenceMatch, reward
 
 both_worlds = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+every_world = pytest.mark.parametrize("case", WIDE_CASES.values(), ids=WIDE_CASES.keys())
 every_divergence = pytest.mark.parametrize("name", DIVERGENCE_NAMES)
-
-
-def sequence_match(name: str, **options: float) -> SequenceMatch:
-    chosen = {"alpha": ALPHA, "gamma": GAMMA, "kappa": KAPPA, **options}
-    return SequenceMatch(divergence=name, value="logsumexp", **chosen)  # type: ignore[arg-type]
-
-
-def rollouts_for(case: Case, trainer: SequenceMatch) -> Batch | None:
-    """The case's buffer with mass Z, where the divergence looks at rollouts."""
-    if trainer.needs.rollouts is None:
-        return None
-    return batch(case.world, trainer, case.buffer, is_expert=False, scale=case.Z)
 
 
 # ------------------------------------------------------------------------------------- 1: maximum likelihood
 
 
-@both_worlds
+@every_world
 @pytest.mark.parametrize(
     "trainer",
-    [MLE(), BC(gamma=1 - 1e-12), sequence_match("identity", gamma=1 - 1e-12)],
+    [MLE(), BC(gamma=1 - 1e-12), sequence_match("identity", ALPHA, gamma=1 - 1e-12)],
     ids=["mle", "bc", "identity"],
 )
 def test_1_identity_is_maximum_likelihood(case: Case, trainer: MLE | BC | SequenceMatch) -> None:
@@ -60,36 +48,34 @@ def test_1_identity_is_maximum_likelihood(case: Case, trainer: MLE | BC | Sequen
 # -------------------------------------------------------------------------------- 2 and 3: the gradient and J
 
 
-@both_worlds
+@every_world
 @every_divergence
 def test_2_gradient(case: Case, name: str) -> None:
     """dJ/dl = mu - pi [(1 - gamma) start + gamma inflow(mu)], mu = rho_data phi'(r); loss = -J/(1 - gamma)."""
-    trainer, problem = sequence_match(name), case.problem(name)
+    trainer, problem = sequence_match(name, ALPHA), case.problem(name)
     for seed, spread in [(0, 1.0), (1, 3.0), (2, 12.0)]:  # the last goes far below the cut and above the flat point
         logits = case.world.random_logits(seed, spread).requires_grad_()
-        expert = batch(case.world, trainer, case.expert)
-        total = loss(trainer, evaluator(case.world, logits), expert, rollouts_for(case, trainer)).total
+        total = loss(trainer, evaluator(case.world, logits), *batches(case, trainer)).total
         (gradient,) = torch.autograd.grad(total, logits)
         expected = -problem.gradient(logits.detach())
         assert float((gradient * (1 - GAMMA) - expected).abs().max()) < 1e-12
 
 
-@both_worlds
+@every_world
 @every_divergence
 def test_3_loss_is_minus_J(case: Case, name: str) -> None:
     """-loss (1 - gamma) = J of the rows' occupancy, absorbing steps with the network's own V included."""
-    trainer, problem = sequence_match(name), case.problem(name)
+    trainer, problem = sequence_match(name, ALPHA), case.problem(name)
     for seed, spread in [(0, 1.0), (1, 3.0)]:
         logits = case.world.random_logits(seed, spread)
-        expert = batch(case.world, trainer, case.expert)
-        total = loss(trainer, evaluator(case.world, logits), expert, rollouts_for(case, trainer)).total
+        total = loss(trainer, evaluator(case.world, logits), *batches(case, trainer)).total
         assert -float(total) * (1 - GAMMA) == pytest.approx(problem.J(logits), abs=1e-12)
 
 
 @pytest.mark.parametrize("name", ["kl_model_data", "chi2_mixture"])
 def test_3_every_single_row_counts_by_its_own_occupancy(name: str) -> None:
     """Rows of different lengths alone: dividing by each row's own length would scale each one differently."""
-    trainer, world = sequence_match(name), BACKSPACE.world
+    trainer, world = sequence_match(name, ALPHA), BACKSPACE.world
     logits = world.random_logits(4)
     single = [loss(trainer, evaluator(world, logits), batch(world, trainer, [row])).total for row in BACKSPACE.expert]
     together = loss(trainer, evaluator(world, logits), batch(world, trainer, BACKSPACE.expert)).total
@@ -101,7 +87,7 @@ def test_3_a_row_that_is_cut_has_no_last_term() -> None:
 
     chi2_mixture, alpha = 1: expert -log pi + r^2/8 a step, rollouts r^2/8 a step.
     """
-    trainer, world = sequence_match("chi2_mixture", alpha=1.0), PLAIN.world
+    trainer, world = sequence_match("chi2_mixture", 1.0), PLAIN.world
     row = Row((0, 1), (False, False), 1.0)
     logits = world.random_logits(0)
     value, log_pi, number = world.value(logits), world.log_policy(logits), world.number
@@ -126,7 +112,7 @@ def test_3_a_row_that_is_cut_has_no_last_term() -> None:
 @every_divergence
 def test_5_a_constant_added_to_every_logit(case: Case, name: str) -> None:
     """log pi stays, V(s) and V(s') rise by c: every r rises by (1 - gamma) c and cloning is unchanged.  c = 7."""
-    trainer, logits = sequence_match(name), case.world.random_logits(2)
+    trainer, logits = sequence_match(name, ALPHA), case.world.random_logits(2)
     expert = batch(case.world, trainer, case.expert)
     before, after = evaluator(case.world, logits)(expert), evaluator(case.world, logits + 7)(expert)
     shift = (reward(after, GAMMA) - reward(before, GAMMA))[expert.weight > 0]
@@ -142,7 +128,7 @@ def test_5_a_constant_added_to_every_logit(case: Case, name: str) -> None:
 @pytest.mark.parametrize("name", [n for n in DIVERGENCE_NAMES if DIVERGENCES[n].penalty is None])
 def test_6_rollouts_change_nothing_but_the_mixture(case: Case, name: str) -> None:
     """The gradient with rollouts is the gradient without, bit by bit, and no such trainer asks for them."""
-    trainer = sequence_match(name)
+    trainer = sequence_match(name, ALPHA)
     assert trainer.needs.rollouts is None
     logits = case.world.random_logits(6).requires_grad_()
     expert = batch(case.world, trainer, case.expert)
@@ -160,7 +146,7 @@ def test_6_value_terms_telescope_whoever_wrote_the_text(case: Case) -> None:
 
     So the half of the value term that the paper takes from the model has no effect.
     """
-    trainer, logits = sequence_match("identity"), case.world.random_logits(8)
+    trainer, logits = sequence_match("identity", ALPHA), case.world.random_logits(8)
     finished = [row for row in case.buffer if row.actions[-1] == case.world.end and not any(row.injected)]
     rows = [Row(row.actions, row.injected, 1.0 / len(finished)) for row in finished]
     rollouts = batch(case.world, trainer, rows, is_expert=False)
@@ -172,11 +158,8 @@ def test_6_value_terms_telescope_whoever_wrote_the_text(case: Case) -> None:
 
 def test_6_the_mixture_does_look_at_rollouts() -> None:
     """Its loss rises by E_q[alpha r^2/8], so its gradient moves."""
-    trainer, case = sequence_match("chi2_mixture"), BACKSPACE
+    trainer, case = sequence_match("chi2_mixture", ALPHA), BACKSPACE
     logits = case.world.random_logits(6)
-    expert = batch(case.world, trainer, case.expert)
-    with_, without = (
-        loss(trainer, evaluator(case.world, logits), expert, given).total
-        for given in (rollouts_for(case, trainer), None)
-    )
+    expert, rollouts = batches(case, trainer)
+    with_, without = (loss(trainer, evaluator(case.world, logits), expert, given).total for given in (rollouts, None))
     assert float(with_) > float(without) + 1e-3

@@ -1,0 +1,1 @@
+"""What every plug-in must keep to, whoever wrote it."""
