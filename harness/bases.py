@@ -27,10 +27,15 @@ REFERENCE_MODEL = ModelConfig(
     tokenizer="bpe",
     vocab_size=2048,
     base_steps=400,
-    base_rows=16,
+    base_rows=8,
     base_seed=1,
 )
-"""The benchmark's reference LM, whose hidden states are MAUVE's features: its own size and seed, never the policy."""
+"""The benchmark's reference LM, whose hidden states are MAUVE's features: its own size and seed, never the policy.
+
+Half a minute on one core.  Trained so on 1,000 WebText documents it orders GPT-2-large's published decoders rightly
+(nucleus .953, top-k .852, typical .803 at n = 500; human halves .957), but it is nearly blind to the order of words
+(shuffled human text .935): a difference that is only in word order needs a stronger featuriser.
+"""
 
 
 def base_id(config: RunConfig, splits: Splits) -> str:

@@ -314,13 +314,14 @@ def _print_leaderboard(
 ) -> None:
     from rich.console import Console
 
+    from harness.rendering import render
     from harness.report import leaderboard as board
 
     found = board(store, grid=grid, metrics=metrics, group_by=group_by, filters=filters)
     if as_json:
         typer.echo(_json(found.to_dict()))
     else:
-        Console().print(*found.render(), sep="\n")
+        Console().print(*render(found), sep="\n")
 
 
 # ------------------------------------------------------------------------------------------------- plain text

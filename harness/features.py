@@ -58,7 +58,7 @@ class Features:
 @torch.no_grad()
 def pooled(policy: Policy, texts: Sequence[str], pooling: str) -> np.ndarray:
     """Pooled last hidden states, float32 [n, F], in batches of similar length."""
-    tokens = [policy.encode(text)[: policy.context - 1] for text in texts]
+    tokens = [policy.encode(text)[: policy.context - 2] for text in texts]  # start and end beside them
     order = sorted(range(len(texts)), key=lambda i: len(tokens[i]))
     width = int(policy.model.get_output_embeddings().weight.shape[1])
     features = np.zeros((len(texts), width), np.float32)

@@ -93,7 +93,10 @@ def fit(policy: Policy, trainer: Trainer, stream: ExpertStream, config: RunConfi
     buffer = None
     if needs.rollouts is not None:
         replay = needs.rollouts
-        starts = StartMeasure(stream.expert, needs.weighting, replay.start, stream.noise.noise_rate, stream.propose)
+        noise = stream.noise
+        starts = StartMeasure(
+            stream.expert, needs.weighting, replay.start, noise.noise_rate, noise.noise_run, stream.propose
+        )
         buffer = ReplayBuffer(replay, starts, seed)
     meter, budget = Meter(policy, reference), Budget(training)
     parameters = list(policy.parameters().values())

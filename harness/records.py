@@ -142,7 +142,7 @@ class ExactStep:
     policy_backspace: float
 
 
-Features = Callable[[str, str, Sequence[str]], np.ndarray]
+Featurise = Callable[[str, str, Sequence[str]], np.ndarray]
 """(featuriser, pooling, texts) -> float32 features [n, F]; cached by content.  The featuriser is `reference-lm`
 (this benchmark's own reference model), a local directory or a Hub id; pooling is `mean` or `last`."""
 
@@ -162,7 +162,7 @@ class Evaluation:
     likelihood: Likelihood | None = None
     law: Law | None = None
     exact_steps: tuple[ExactStep, ...] = ()
-    features: Features | None = None
+    features: Featurise | None = None
     featuriser_id: Callable[[str], str] = field(default=str)
 
     @property

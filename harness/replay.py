@@ -31,9 +31,11 @@ class StartMeasure:
         weighting: Weighting,
         start: Literal["prompt", "matched"],
         rate: float,
+        run: int,
         propose: Propose | None,
     ) -> None:
         self.expert = expert
+        self.run = run
         self.propose = propose
         self.gamma = weighting.gamma
         masses = np.array([self._discounted(len(row.actions)) for row in expert])
@@ -45,9 +47,9 @@ class StartMeasure:
         return float(length) if self.gamma == 1 else (1 - self.gamma**length) / (1 - self.gamma)
 
     def draw(self, count: int, rng: np.random.Generator) -> list[Start]:
-        """`count` starts."""
+        """`count` starts; a noise state has 1 to `run` wrong tokens, as the expert's rows have."""
         starts: list[Start] = []
-        slots: dict[int, Slot] = {}
+        right: dict[int, int] = {}  # start -> the token that is not wrong there
         for index in range(count):
             if self.propose is None or rng.random() < 1 / self.mass:
                 starts.append(Start(self.expert[int(rng.integers(len(self.expert)))].prompt))
@@ -56,9 +58,14 @@ class StartMeasure:
             positions = np.cumsum(self.gamma ** np.arange(len(row.actions)))
             at = int(np.searchsorted(positions, rng.random() * positions[-1], side="right"))
             starts.append(Start(row.prompt, row.actions[:at]))
-            slots[index] = Slot((*row.prompt, *row.actions[:at]), row.actions[at], rng)
-        if slots and self.propose is not None:
-            for index, wrong in zip(slots, self.propose(list(slots.values())), strict=True):
+            right[index] = row.actions[at]
+        lengths = {index: int(rng.integers(1, self.run + 1)) for index in right}
+        for depth in range(self.run):
+            open_starts = [index for index in right if lengths[index] > depth]
+            slots = [
+                Slot((*starts[i].prompt, *starts[i].given), right[i] if depth == 0 else None, rng) for i in open_starts
+            ]
+            for index, wrong in zip(open_starts, self.propose(slots) if self.propose and slots else [], strict=True):
                 starts[index] = Start(starts[index].prompt, (*starts[index].given, wrong))
         return starts
 
@@ -79,8 +86,9 @@ class ReplayBuffer:
         if step % self.replay.every:
             return
         rng = np.random.default_rng([self.seed, 1, step])
-        limit = policy.context - 1  # a start needs room for one more token
-        starts = [start for start in self.starts.draw(self.replay.fresh, rng) if _length(start) < limit]
+        # a mistake in the context's last place leaves no room for a rollout; the rest of the measure is untouched
+        drawn = self.starts.draw(self.replay.fresh, rng)
+        starts = [start for start in drawn if len(start.prompt) + len(start.given) < policy.context]
         fresh = sample(
             policy,
             starts,
@@ -97,7 +105,3 @@ class ReplayBuffer:
         rng = np.random.default_rng([self.seed, 2, step])
         chosen = [self._rows[int(index)] for index in rng.integers(len(self._rows), size=count)]
         return [row for _, row in chosen], float(np.mean([step - born for born, _ in chosen]))
-
-
-def _length(start: Start) -> int:
-    return len(start.prompt) + len(start.given)

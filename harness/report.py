@@ -14,19 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from rich import box
-from rich.console import Console, RenderableType
-from rich.table import Table as RichTable
-from rich.text import Text
-
 from harness.errors import ConfigError, UnknownName, did_you_mean
 from harness.stats import Interval, t_interval
 from harness.store import Store
 
-QUALITY = ("exact_kl", "out_of_support", "bad_texts", "mauve", "perplexity", "diversity")
-PREFERRED = (*QUALITY, "actions_per_kept_token", "backspace_rate")  # shown when no metric is asked for
-ARROWS = {"higher": "↑", "lower": "↓", "reference": "≈"}
-BETTER = {"higher": "higher is better", "lower": "lower is better", "reference": "closest to the human texts is best"}
+# shown when no metric is asked for, where they are stored
+PREFERRED = ("exact_kl", "out_of_support", "bad_texts", "mauve", "perplexity", "diversity", "backspace_rate")
 SEEDS_NEEDED = 6  # the smallest n with 2 / 2**n <= .05: a sign flip's least two-sided p
 
 Record = dict[str, Any]
@@ -75,20 +68,6 @@ class Leaderboard:
     def to_dict(self) -> Record:
         """Plain JSON values; a mean that is not finite becomes the text `inf`, `-inf` or `nan`."""
         return {"tables": [_table_dict(table) for table in self.tables], "notes": list(self.notes)}
-
-    def render(self) -> list[RenderableType]:
-        """What `rich` prints: each table with its legend, then the notes."""
-        shown: list[RenderableType] = []
-        for table in self.tables:
-            shown += [_rich(table), *(Text(line, style="dim") for line in (*_legend(table), *table.notes)), Text()]
-        return [*shown, *(Text(line) for line in self.notes)]
-
-    def text(self, width: int = 120) -> str:
-        """The same without colour, for a file."""
-        console = Console(width=width, color_system=None)
-        with console.capture() as capture:
-            console.print(*self.render(), sep="\n")
-        return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
 
 
 def leaderboard(
@@ -176,7 +155,7 @@ def _table(
             reasons.update(row["scores"].get(column.name, {}).get("unscored", {}))
         notes += [f"{column.metric}: no value for {count} run(s): {reason}" for reason, count in reasons.items()]
     benchmark = _benchmark(members[0])
-    shown = [f"{_short(key)}={_shown(benchmark[key])}" for key in told_apart if key != "name" and key in benchmark]
+    shown = [f"{last_part(key)}={written(benchmark[key])}" for key in told_apart if key != "name" and key in benchmark]
     title = benchmark["name"] + (f" ({', '.join(shown)})" if shown else "")
     return Table(benchmark, title, tuple(keys), tuple(columns), rows, tuple(notes))
 
@@ -273,7 +252,7 @@ def _key(given: str, known: Sequence[str]) -> str:
     if len(found) > 1:
         raise ConfigError(f"{given!r} may be {', '.join(found)}; write the whole key")
     if not found:
-        spellings = [*known, *(_short(key) for key in known)]
+        spellings = [*known, *(last_part(key) for key in known)]
         raise ConfigError(f"no finished run has a configuration key {given!r}; {did_you_mean(wanted, spellings)}")
     return found[0]
 
@@ -283,7 +262,7 @@ def _filtered(records: list[Record], text: str, known: Sequence[str]) -> list[Re
     if not equals or not given.strip():
         raise ConfigError(f"filter {text!r} is not key=value; write, say, trainer.name=mle")
     key, wanted = _key(given, known), value.strip().strip("'\"")
-    spellings = sorted({_shown(record["config"][key]) for record in records if key in record["config"]})
+    spellings = sorted({written(record["config"][key]) for record in records if key in record["config"]})
     kept = [record for record in records if key in record["config"] and _equal(record["config"][key], wanted)]
     if not kept and spellings:
         raise ConfigError(f"filter {text!r}: no finished run has {key}={wanted}; {did_you_mean(wanted, spellings)}")
@@ -295,7 +274,7 @@ def _equal(value: Any, wanted: str) -> bool:
         with suppress(ValueError):
             return float(wanted) == value
         return False
-    return _shown(value) == (wanted.lower() if value is None or isinstance(value, bool) else wanted)
+    return written(value) == (wanted.lower() if value is None or isinstance(value, bool) else wanted)
 
 
 def _progress(records: Sequence[Record]) -> list[str]:
@@ -318,68 +297,16 @@ def _interval_note(tables: Sequence[Table], merged: bool) -> str:
     return f"intervals: 95 % Student t over {over}; {power}"
 
 
-# -------------------------------------------------------------------------------------------------- rendering
+# ------------------------------------------------------------------------------------------------- plain values
 
 
-def rounded(interval: Interval) -> str:
-    """`mean ± half-width`, both to the second significant digit of the half-width; the mean alone without one.
-
-    >>> rounded(Interval(0.83462, 0.81218, 0.85706, 3))
-    '0.835 ± 0.022'
-    """
-    mean, half = interval.mean, interval.half_width
-    if not half or not math.isfinite(mean):
-        alone = f"{mean:.0f}" if 1e4 <= abs(mean) < 1e6 else f"{mean:.4g}"
-        return alone if half is None else f"{alone} ± 0"
-    if abs(mean) >= 1e6 or (abs(mean) < 1e-4 and half < 1e-4):
-        return f"{mean:.3g} ± {half:.2g}"
-    decimals = min(6, max(0, 1 - int(f"{half:.1e}".partition("e")[2])))
-    return f"{mean:.{decimals}f} ± " + (f"{half:.{decimals}f}" if half >= 1e-6 else f"{half:.0e}")
-
-
-def _rich(table: Table) -> RichTable:
-    shown = RichTable(title=Text(table.title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for label in _labels(table.keys):
-        shown.add_column(Text(label))
-    shown.add_column("n", justify="right")
-    for column in table.columns:
-        shown.add_column(Text(_header(column, table)), justify="right")
-    for row in table.rows:
-        cells = [_shown(row["group"][key]) if key in row["group"] else "–" for key in table.keys]
-        numbers = [_cell(row["scores"].get(column.name), row["n"]) for column in table.columns]
-        shown.add_row(*(Text(cell) for cell in [*cells, str(row["n"]), *numbers]))
-    return shown
-
-
-def _cell(cell: Record | None, n: int) -> str:
-    if cell is None:
-        return ""
-    interval: Interval | None = cell["interval"]
-    if interval is None:
-        return "no value"
-    return rounded(interval) + (f" (n={interval.n})" if interval.n < n else "")
-
-
-def _header(column: Column, table: Table) -> str:
-    same = [other for other in table.columns if other.metric == column.metric]
-    name = column.metric if len(same) == 1 else column.name
-    return f"{name} {ARROWS[column.direction]}"
-
-
-def _legend(table: Table) -> list[str]:
-    return [f"{_header(c, table)}  {c.name}; {c.unit or 'no unit'}; {BETTER[c.direction]}" for c in table.columns]
-
-
-def _labels(keys: Sequence[str]) -> list[str]:
-    short = [_short(key) for key in keys]
-    return [name if short.count(name) == 1 else key for key, name in zip(keys, short, strict=True)]
-
-
-def _short(key: str) -> str:
+def last_part(key: str) -> str:
+    """The last part of a configuration key, as column heads have it."""
     return key.removesuffix(".name").rpartition(".")[2]
 
 
-def _shown(value: Any) -> str:
+def written(value: Any) -> str:
+    """A configuration value as a person writes it."""
     return value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else json.dumps(value)
 
 

@@ -13,7 +13,8 @@ import pytest
 from harness.config import RunConfig
 from harness.errors import ConfigError, UnknownName
 from harness.records import Score
-from harness.report import Leaderboard, leaderboard, rounded
+from harness.rendering import as_text, rounded
+from harness.report import Leaderboard, leaderboard
 from harness.stats import Interval
 from harness.store import Store
 
@@ -161,7 +162,7 @@ def test_missing_numbers_are_reasons_and_infinite_ones_stay_infinite(store: Stor
         "diversity: no value for 3 run(s): no text",
     )
     json.dumps(board.to_dict(), allow_nan=False)
-    text = board.text()
+    text = as_text(board)
     assert "0.3 ± 1.3 (n=2)" in text
     assert "no value" in text
     assert " inf" in text
@@ -241,13 +242,13 @@ def test_the_note_says_what_n_can_show(store: Store, seeds: int, words: str) -> 
 def test_plain_text_shows_arrows_definitions_and_brackets(store: Store) -> None:
     """Full names hold square brackets, which are rich's markup: they must come out as they are."""
     demo(store)
-    text = leaderboard(store).text()
+    text = as_text(leaderboard(store))
     assert "mauve ↑" in text
     assert f"mauve ↑  {MAUVE}; fraction; higher is better" in text
     assert "perplexity ↓" in text
     assert "0.20 ± 0.25" in text
     add(store, {}, [mauve(0.5, "large")], seed=3)
-    header = leaderboard(store).text(width=200).splitlines()[2]
+    header = as_text(leaderboard(store), width=200).splitlines()[2]
     assert "mauve@mauve-text[featuriser=large] ↑" in header
     assert "sequence_match true 3 0.60 ± 0.66" in " ".join(text.split())
 

@@ -170,11 +170,11 @@ def test_features_are_pooled_over_the_texts_own_tokens(grid: Grid, tmp_path: Pat
         except StopIteration as stop:
             directory = stop.value
     features = Features(directory, torch.device("cpu"))
-    texts = ["abcab", "", "ba"]
+    texts = ["abcab", "", "ba", "abcdefabcdefabcdef"]  # the last is cut to 10 of the context's 12 tokens
     mean, last = (features("reference-lm", pooling, texts) for pooling in ("mean", "last"))
     policy = start_policy(cells[0], directory, torch.device("cpu"))
     for i, text in enumerate(texts):
-        ids = torch.tensor([[policy.start_id, *policy.encode(text)]])
+        ids = torch.tensor([[policy.start_id, *policy.encode(text[:10])]])
         with torch.no_grad():
             hidden = policy.model.base_model(ids).last_hidden_state[0]
         own = hidden[1:] if text else hidden

@@ -13,7 +13,8 @@ from harness.records import Evaluation, Likelihood
 
 LN2 = math.log(2)
 SCORED = Likelihood(
-    nll=24 * LN2, masked_nll=12 * LN2, tokens=12, words=4, bytes=48, documents=3, window=64, stride=32, tokenizer="0123abcd"
+    nll=24 * LN2, masked_nll=12 * LN2, tokens=12, words=4, bytes=48, documents=3, window=64, stride=32,
+    tokenizer="0123abcd",
 )  # fmt: skip
 
 

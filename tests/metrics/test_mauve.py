@@ -15,7 +15,7 @@ import pytest
 
 from harness.metrics.mauve import Mauve, first_words, paired
 from harness.plugins import Unscorable
-from harness.records import Evaluation, Example, Features, Rollout, Trajectory
+from harness.records import Evaluation, Example, Featurise, Rollout, Trajectory
 
 
 def one_hot(featuriser: str, pooling: str, texts: Sequence[str]) -> np.ndarray:
@@ -29,7 +29,7 @@ def blurred(featuriser: str, pooling: str, texts: Sequence[str]) -> np.ndarray:
 
 
 def evaluation(
-    human: Sequence[str], written: Sequence[str], features: Features | None = one_hot, seed: int = 0
+    human: Sequence[str], written: Sequence[str], features: Featurise | None = one_hot, seed: int = 0
 ) -> Evaluation:
     return Evaluation(
         prompts=tuple(Example(text) for text in human),
