@@ -11,7 +11,8 @@ from models import fresh_logits, tiny_policy
 
 from harness.actions import ActionSpace
 from harness.config import RunConfig, SamplingConfig
-from harness.evaluate import exact_steps, likelihood, prompts_within, sample_prompts, score, token_nll
+from harness.errors import ConfigError
+from harness.evaluate import choose_prompts, exact_steps, likelihood, sample_prompts, score, token_nll
 from harness.policy import Policy
 from harness.records import Evaluation, Example
 
@@ -90,10 +91,19 @@ def test_exact_steps_are_the_policys_law_beside_the_true_one() -> None:
 def test_continuations_are_cut_to_what_a_rollout_may_hold() -> None:
     """Context 24: a prompt of 1 + 2 tokens leaves 21; a length of 3 is shorter."""
     policy = tiny_policy()
-    long = Example("abcdef" * 5, prompt="ab")
-    assert prompts_within(policy, [long], None)[0].text == ("abcdef" * 5)[:21]
-    assert prompts_within(policy, [long], 3)[0].text == "abc"
-    assert prompts_within(policy, [Example("ab")], 3)[0].text == "ab"
+    prompts = [Example("abcdef" * 5, prompt="ab"), Example("ab")]
+    assert [e.text for e in choose_prompts(policy, prompts, SamplingConfig())] == [("abcdef" * 5)[:21], "ab"]
+    assert [e.text for e in choose_prompts(policy, prompts, SamplingConfig(length=3))] == ["abc", "ab"]
+
+
+def test_prompts_leave_half_of_the_context_free() -> None:
+    """Context 24: eleven tokens after the start are half of it, twelve are too many and the next prompt is taken."""
+    policy = tiny_policy()
+    prompts = [Example("a", prompt="abcdef" * 2), *(Example("a", prompt="abcdefabcde"[n:]) for n in range(3))]
+    chosen = choose_prompts(policy, prompts, SamplingConfig(rollouts=2))
+    assert [len(example.prompt) for example in chosen] == [11, 10]
+    with pytest.raises(ConfigError, match=r"model\.context=24: 0 of 5 prompts"):
+        choose_prompts(policy, prompts[:1] * 5, SamplingConfig())
 
 
 def test_rollouts_are_the_same_in_any_batch(monkeypatch: pytest.MonkeyPatch) -> None:
