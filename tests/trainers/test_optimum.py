@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from oracle.cases import ALPHA, BACKSPACE, CASES, GAMMA, PLAIN, Case
 from oracle.objective import Problem, minimise
 from oracle.tabular import FLOAT, batch, batches, evaluator, loss, sequence_match, train
 from oracle.third_party import DIVERGENCE_NAMES
-from oracle.world import Row, World, clean_rows, measure
+from oracle.world import Row, clean_rows, measure
 from torch import Tensor
-
-from trainers.sequence_match import SequenceMatch
 
 both_worlds = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 every_divergence = pytest.mark.parametrize("name", DIVERGENCE_NAMES)
@@ -163,43 +159,3 @@ def test_offsets_of_states_wreck_only_logsumexp(name: str) -> None:
     (_, calm), (cloning, wild) = gradients(logits), gradients(shifted)
     assert float(wild.norm() / calm.norm()) > 8
     assert float(wild.norm() / cloning.norm()) > 40
-
-
-# ----------------------------------------------------------------------------------------------- normalisation
-
-
-def geometric(count: int = 37) -> list[Row]:
-    """The texts "", a, aa, ... with probability 1/2, 1/4, 1/8, ...; the last one takes what is left."""
-    return [Row((*(0,) * n, 1), (False,) * (n + 1), 0.5 ** min(n + 1, count - 1)) for n in range(count)]
-
-
-@pytest.mark.parametrize(("per_sequence", "learned"), [(False, 0.5), (True, math.log(2))])
-def test_12_only_a_constant_normaliser_is_proper(per_sequence: bool, learned: float) -> None:
-    """One coin for every state, P(end) = 1/2.  One constant for all rows: it learns 1/2.
-
-    The counter-example divides each row by its own length N: then P(end) = E[1/N] = sum_N 2^-N/N = log 2 = .693.
-    """
-    world, rows = World(tokens=1, length=36, backspace=False), geometric()
-    if per_sequence:
-        rows = [Row(row.actions, row.injected, row.mass / len(row.actions)) for row in rows]
-    trainer = SequenceMatch(divergence="identity", gamma=1 - 1e-12)
-    expert = batch(world, trainer, rows)
-    is_end = world.columns[1] == world.end
-
-    def cost(x: Tensor) -> Tensor:
-        return loss(trainer, evaluator(world, torch.where(is_end, x, 0.0)), expert).total
-
-    coin, _ = minimise(cost, torch.zeros(1, dtype=FLOAT))
-    assert float(coin.sigmoid()) == pytest.approx(learned, abs=1e-9)
-
-
-def test_12_the_trainers_do_not_look_at_a_row_s_length() -> None:
-    """Two rows of unequal length: the gradient is the sum of each row's, equally weighted."""
-    trainer, world = sequence_match("js", ALPHA), PLAIN.world
-    x = world.random_logits(0)
-    long, short = Row((0, 1, 2), (False,) * 3, 0.5), Row((2,), (False,), 0.5)
-    _, start = measure(world, [long, short], GAMMA)
-    assert float(start.sum()) == 1
-    parts = [loss(trainer, evaluator(world, x), batch(world, trainer, [row])).total for row in (long, short)]
-    whole = loss(trainer, evaluator(world, x), batch(world, trainer, [long, short])).total
-    assert float(whole) == pytest.approx(float(parts[0] + parts[1]), abs=1e-12)

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import get_args
 
-import numpy as np
 import pytest
 import torch
 from oracle.cases import ALPHA, CASES, GAMMA, KAPPA, PLAIN, Case
 from oracle.objective import Problem, minimise
 from oracle.tabular import FLOAT, batch, batches, evaluator, loss, sequence_match
 from oracle.third_party import DIVERGENCE_NAMES
-from oracle.world import Row, World, chain
+from oracle.world import Row, World, chain, measure
 from torch import Tensor
 
 from harness.actions import ActionSpace, pack
+from harness.data import Normalizer
 from harness.plugins import BIASED, Normalisation, Trainer, Weighting, options
 from harness.records import Trajectory
 from harness.registry import TRAINERS
@@ -52,15 +52,18 @@ def test_every_trainer_hands_its_normalisation_on(trainer: type[MLE | BC | Seque
         assert trainer(normalisation=kind).needs.weighting.normalisation == kind
     (described,) = (option.description for option in options(trainer) if option.name == "normalisation")
     assert "(biased)" in described
-    assert "constant" not in dict(BIASED)
+    assert {kind for key, kind in BIASED if key == "trainer.normalisation"} == {"batch_tokens", "per_sequence"}
 
 
-def coin(trainer: Trainer, rows: Sequence[Row], divisor: np.ndarray | float = 1.0) -> float:
-    """What a policy with one chance of ending for all states learns, on rows divided by something besides."""
+def geometric(count: int = 37) -> list[Row]:
+    """The texts "", a, aa, ... with probability 1/2, 1/4, 1/8, ...; the last one takes what is left."""
+    return [Row((*(0,) * n, 1), (False,) * (n + 1), 0.5 ** min(n + 1, count - 1)) for n in range(count)]
+
+
+def coin(trainer: Trainer, rows: Sequence[Row]) -> float:
+    """What a policy with one chance of ending for all states learns."""
     world = World(tokens=1, length=36, backspace=False)
-    divisors = np.broadcast_to(np.asarray(divisor, float), len(rows))
-    scaled = [replace(row, mass=row.mass / by) for row, by in zip(rows, divisors, strict=True)]
-    expert = batch(world, trainer, scaled)
+    expert = batch(world, trainer, rows)
     is_end = world.columns[1] == world.end
 
     def cost(x: Tensor) -> Tensor:
@@ -69,25 +72,42 @@ def coin(trainer: Trainer, rows: Sequence[Row], divisor: np.ndarray | float = 1.
     return float(minimise(cost, torch.zeros(1, dtype=FLOAT))[0].sigmoid())
 
 
-def geometric(count: int = 37) -> list[Row]:
-    """The texts "", a, aa, ... with probability 1/2, 1/4, 1/8, ...; the last one takes what is left."""
-    return [Row((*(0,) * n, 1), (False,) * (n + 1), 0.5 ** min(n + 1, count - 1)) for n in range(count)]
+@pytest.mark.parametrize(
+    "trainer",
+    [MLE(), BC(gamma=1 - 1e-12), SequenceMatch(divergence="identity", gamma=1 - 1e-12)],
+    ids=["mle", "bc", "identity"],
+)
+def test_12_only_a_constant_normaliser_is_proper(trainer: MLE | BC | SequenceMatch) -> None:
+    """One coin for every state, P(end) = 1/2.  One constant for all rows: it learns 1/2.
 
-
-def test_the_biased_normalisations_learn_another_coin() -> None:
-    """P(end) = 1/2, maximum likelihood.  Constant: 1/2.  Per sequence: E[1/N] = sum_N 2^-N/N = log 2.
-
-    Steps of two rows each divided by the tokens of both: P(end) = 2 E[1/(N + M)] with N + M - 2 failures before two
-    successes: sum_k (k - 1) 2^-k 2/k = 2 (1 - log 2) = .614.
+    Divided by its own length N each row teaches P(end) = E[1/N] = sum_N 2^-N/N = log 2 = .693.
     """
-    rows = geometric()
-    assert coin(MLE(), rows) == pytest.approx(0.5, abs=1e-9)
-    assert coin(MLE(normalisation="per_sequence"), rows) == pytest.approx(math.log(2), abs=1e-9)
-    pairs = [  # each row with the expected 1/(its tokens + those of the row beside it)
-        replace(row, mass=row.mass * sum(other.mass * 2 / (len(row.actions) + len(other.actions)) for other in rows))
-        for row in rows
+    assert coin(trainer, geometric()) == pytest.approx(0.5, abs=1e-9)
+    assert coin(replace(trainer, normalisation="per_sequence"), geometric()) == pytest.approx(math.log(2), abs=1e-9)
+
+
+def test_12_batches_divided_by_their_own_tokens_are_no_better() -> None:
+    """Steps of two rows with N and M tokens: P(end) = E[2/(N + M)] = sum_k (k - 1) 2^-k 2/k = 2 (1 - log 2) = .614."""
+    trainer, rows = MLE(normalisation="batch_tokens"), geometric()
+    texts = [Trajectory((2,), row.actions) for row in rows]
+    step = Normalizer(texts, trainer.needs.weighting)
+    divided = [
+        replace(row, mass=row.mass * sum(b.mass / step.of([text, other]) for b, other in zip(rows, texts, strict=True)))
+        for row, text in zip(rows, texts, strict=True)
     ]
-    assert coin(MLE(), pairs) == pytest.approx(2 * (1 - math.log(2)), abs=1e-9)
+    assert coin(trainer, divided) == pytest.approx(2 * (1 - math.log(2)), abs=1e-9)
+
+
+def test_12_the_trainers_do_not_look_at_a_row_s_length() -> None:
+    """Two rows of unequal length: the gradient is the sum of each row's, equally weighted."""
+    trainer, world = sequence_match("js", ALPHA), PLAIN.world
+    x = world.random_logits(0)
+    long, short = Row((0, 1, 2), (False,) * 3, 0.5), Row((2,), (False,), 0.5)
+    _, start = measure(world, [long, short], GAMMA)
+    assert float(start.sum()) == 1
+    parts = [loss(trainer, evaluator(world, x), batch(world, trainer, [row])).total for row in (long, short)]
+    whole = loss(trainer, evaluator(world, x), batch(world, trainer, [long, short])).total
+    assert float(whole) == pytest.approx(float(parts[0] + parts[1]), abs=1e-12)
 
 
 # -------------------------------------------------------------------------------------------- value weighting
