@@ -186,7 +186,7 @@ def test_grouping_that_merges_more_than_seeds_says_so(store: Store) -> None:
 
 def test_biased_settings_are_called_so_under_the_table(store: Store) -> None:
     """`per_sequence` is a column, and a note says what is wrong with it; the constant needs no note."""
-    add(store, {}, [mauve(0.1)])
+    add(store, {"trainer": {"name": "mle", "normalisation": "constant"}}, [mauve(0.1)])
     assert not leaderboard(store).tables[0].notes
     add(store, {"trainer": {"name": "mle", "normalisation": "per_sequence"}}, [mauve(0.2)])
     (table,) = leaderboard(store).tables

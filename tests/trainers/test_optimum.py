@@ -159,3 +159,35 @@ def test_offsets_of_states_wreck_only_logsumexp(name: str) -> None:
     (_, calm), (cloning, wild) = gradients(logits), gradients(shifted)
     assert float(wild.norm() / calm.norm()) > 8
     assert float(wild.norm() / cloning.norm()) > 40
+
+
+@pytest.mark.parametrize("name", ["chi2", "chi2_mixture"])
+def test_training_under_offsets_fails_with_logsumexp_alone(name: str) -> None:
+    """200 steps of Adam (rate .05, gradient norm clipped at 1) from the uniform policy, alpha = 1.
+
+    The optimum is one and the same, but with offsets of sd 10 logsumexp is still over .4 of a probability away from
+    it, where a head from 0, a reference that starts equal, and logsumexp without offsets are within .03.
+    """
+    case, steps = BACKSPACE, 200
+    world, trainer = case.world, sequence_match(name, 1.0)
+    expert, rollouts = batches(case, trainer)
+    best = world.log_policy(train(case, name, 1.0)[0]).exp()
+    generator = torch.Generator().manual_seed(0)
+    offset = 10 * torch.randn(len(world.states), dtype=FLOAT, generator=generator)[world.columns[0]]
+
+    def distance(start: Tensor, *, head: Tensor | None = None, frozen: Tensor | None = None) -> float:
+        logits = start.clone().requires_grad_()
+        parameters = [logits] if head is None else [logits, head]
+        optimizer = torch.optim.Adam(parameters, lr=0.05)
+        for _ in range(steps):
+            evaluate = evaluator(world, logits, head=head, frozen=frozen)
+            optimizer.zero_grad()
+            loss(trainer, evaluate, expert, rollouts).total.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+        return float((world.log_policy(logits.detach()).exp() - best).abs().max())
+
+    assert distance(offset) > 0.4
+    assert distance(torch.zeros_like(offset)) < 0.03
+    assert distance(offset, head=torch.zeros(len(world.states), dtype=FLOAT, requires_grad=True)) < 0.03
+    assert distance(offset, frozen=world.value(offset)) < 0.03
