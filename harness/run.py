@@ -116,6 +116,7 @@ def run(config: RunConfig, store: Store, *, device: str = "auto") -> Iterator[tu
         "data_hash": splits.data_hash,
         "base": None if base is None else base.name,
         "parameters": sum(p.numel() for p in policy.parameters().values()),
+        "head_untied": policy.untied,
         "evaluated_tokens": 0 if last is None else last.tokens,
         "sampled_actions": 0 if last is None else int(last.terms.get("sampled_actions", 0)),
         "training_seconds": 0.0 if last is None else last.seconds,
