@@ -17,6 +17,7 @@ from harness.policy import CHUNK_LOGITS, Policy
 from harness.records import Evaluation, ExactStep, Example, Law, Likelihood, Rollout, Score, Splits, Trajectory
 from harness.registry import METRICS
 from harness.rollouts import Decoder, Start, sample
+from harness.streams import key
 
 EXACT_TEXTS = 500  # expert texts on whose states the exact law is compared
 SAMPLE_ROWS = 256  # rows sampled at once
@@ -80,7 +81,9 @@ def sample_prompts(
     for begin in range(0, len(starts), SAMPLE_ROWS):
         chunk = starts[begin : begin + SAMPLE_ROWS]
         rows = range(begin, begin + len(chunk))
-        yield from sample(policy, chunk, seed=seed, rows=rows, decoder=decoder, max_length=sampling.length)
+        yield from sample(
+            policy, chunk, seed=key(seed, "evaluation"), rows=rows, decoder=decoder, max_length=sampling.length
+        )
 
 
 # ------------------------------------------------------------------------------------------------- likelihood
@@ -191,13 +194,27 @@ def _step_log_probs(policy: Policy, batch: Batch) -> tuple[Tensor, Tensor]:
 # ------------------------------------------------------------------------------------------------ exact languages
 
 
+def check_characters(policy: Policy, law: Law, examples: Sequence[Example]) -> None:
+    """An exact law is over characters: each must be one token, and whole texts must fit into the context.
+
+    Raises:
+        ConfigError: they are not, or do not.
+    """
+    if any(len(policy.encode(symbol)) != 1 for symbol in law.alphabet) or any(
+        len(policy.encode(example.text)) != len(example.text) for example in examples[:EXACT_TEXTS]
+    ):
+        raise ConfigError("model.tokenizer: this benchmark's law is over characters; use tokenizer: characters")
+    longest = max(len(example.text) for example in examples) + 2
+    if longest > policy.context:
+        raise ConfigError(f"model.context={policy.context}: texts need {longest} with start and end; raise it to that")
+
+
 @torch.no_grad()
 def exact_steps(policy: Policy, law: Law, examples: Sequence[Example]) -> Iterator[ExactStep]:
     """The policy's law beside the true one in every state of expert texts, prompts left out, ends included."""
     texts = [[policy.start_id, *policy.encode(example.text), policy.end_id] for example in examples]
-    outcomes = sorted({symbol for example in examples for symbol in example.text})
-    ids = [*(policy.encode(symbol)[0] for symbol in outcomes), policy.end_id]
-    where = torch.tensor(ids, device=policy.device)
+    outcomes = (*law.alphabet, "")
+    where = torch.tensor([*(policy.encode(symbol)[0] for symbol in law.alphabet), policy.end_id], device=policy.device)
     for begin in range(0, len(texts), SAMPLE_ROWS):
         chunk = texts[begin : begin + SAMPLE_ROWS]
         batch = _texts_as_batch(policy, chunk)
@@ -212,7 +229,7 @@ def exact_steps(policy: Policy, law: Law, examples: Sequence[Example]) -> Iterat
             for t, symbol in enumerate((*example.text, "")):
                 true = law.next(state)
                 with np.errstate(divide="ignore"):
-                    expected = np.log([true.get(outcome, 0.0) for outcome in (*outcomes, "")])
+                    expected = np.log([true.get(outcome, 0.0) for outcome in outcomes])
                 yield ExactStep(expected, known[row, t], -np.inf if deletes is None else float(deletes[row, t]))
                 if symbol:
                     following = law.advance(state, symbol)
