@@ -16,7 +16,7 @@ from harness.support import NO_LAW, forbidden_shares
 
 @dataclass(frozen=True)
 class Recovery:
-    """How often finished texts leave a known language although or because some of their actions were random.
+    """How often finished texts leave a known language when some of the actions that wrote them were random.
 
     While a text is written, each action is replaced with probability 5 % or 20 % by one drawn uniformly from the
     legal actions: tokens, the end, and `<backspace>` where there is something to delete.  What counts is the reduced
