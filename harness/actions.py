@@ -155,6 +155,10 @@ class ActionValues:
     next_value: Tensor
     end_value: Tensor
 
+    def reward(self, gamma: float) -> Tensor:
+        """r_t = log pi(a_t|s_t) + V(s_t) - gamma V(s_{t+1}), [N, A]; nothing is detached (arXiv 2306.05426)."""
+        return self.log_prob + self.value - gamma * self.next_value
+
 
 @dataclass(frozen=True)
 class _Walk:
@@ -187,6 +191,7 @@ def pack(
         weighting: how steps count (arXiv 2306.05426; restart weights for injected noise, see `step_weights`).
         is_expert: expert rows restart at noise events; rollouts count gamma^t from their first own action.
         normalizer: weights are divided by it: one constant for a whole run, or the loss is not a proper score.
+            With `weighting.normalisation = per_sequence` each row is divided by its own size as well.
         scale: weights are multiplied by it (the mass Z of a matched rollout start).
         device: where the tensors go.
         dtype: of the weights.
@@ -227,8 +232,11 @@ def pack(
         legal[n, : taken + 1], legal[n, taken:] = walk.legal, walk.legal[-1]
         ended[n] = row.actions[-1] == space.end_id
         weight[n, :taken], after = step_weights(row, weighting, is_expert=is_expert)
-        if ended[n] and weighting.kind == "discounted" and weighting.gamma < 1:
+        if ended[n] and weighting.gamma < 1:
             end_weight[n] = after / (1 - weighting.gamma)
+    if weighting.normalisation == "per_sequence":
+        own = sizes(trajectories, weighting)
+        weight, end_weight = weight / own[:, None], end_weight / own
 
     def tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(device=device)
@@ -296,16 +304,31 @@ def _walk(row: Trajectory, space: ActionSpace) -> _Walk:
     )
 
 
+def sizes(rows: Sequence[Trajectory], weighting: Weighting) -> np.ndarray:
+    """[N] sum_t gamma^t over each row's own steps: what a loss in nats per (weighted) token divides by.
+
+    >>> rows = [Trajectory((3,), (5, 6, 10)), Trajectory((3,), (9, 11, 10), (True, False, False))]
+    >>> sizes(rows, Weighting(gamma=0.5)).tolist(), sizes(rows, Weighting(kind="uniform", gamma=0.5)).tolist()
+    ([1.75, 1.5], [3.0, 2.0])
+    """
+    own = np.array([len(row.actions) - sum(row.injected) for row in rows], float)
+    gamma = 1.0 if weighting.kind == "uniform" else weighting.gamma
+    return own if gamma == 1 else (1 - gamma**own) / (1 - gamma)
+
+
 def step_weights(row: Trajectory, weighting: Weighting, *, is_expert: bool) -> tuple[np.ndarray, float]:
     """Weight of every step, [A], and the flow that is left after the last one.
 
     Expert rows: a noise event after k clean steps is one more start state, of mass kappa gamma^k.  Its recovery
     steps carry that mass; once the clean prefix is restored it joins the flow.  Rollouts: gamma^t over the policy's
     own steps, their backspaces included.  Injected steps are the environment's and weigh 0.
+
+    Uniform weights of 1 are the occupancy of a chain that also starts, with mass 1 - gamma, in every state after
+    the first; gamma of it leaves the last one.
     """
-    if weighting.kind == "uniform":
-        return np.where(np.asarray(row.injected), 0.0, 1.0), 0.0
     gamma = weighting.gamma
+    if weighting.kind == "uniform":
+        return np.where(np.asarray(row.injected), 0.0, 1.0), gamma
     if not any(row.injected):
         return gamma ** np.arange(len(row.actions)), gamma ** len(row.actions)
     weights = np.zeros(len(row.actions))

@@ -155,6 +155,9 @@ class TrainingConfig(Part):
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the budget during which lr rises from 0")
     weight_decay: float = Field(0.01, ge=0)
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
+    scope: Literal["full", "head"] = Field(
+        "full", description="head trains the output layer (untied first) and the value head only"
+    )
 
     @model_validator(mode="before")
     @classmethod

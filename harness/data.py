@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.actions import ActionSpace
+from harness.actions import ActionSpace, sizes
 from harness.config import ActionConfig
 from harness.errors import ConfigError
 from harness.noise import Propose, inject
+from harness.plugins import Weighting
 from harness.policy import Policy
 from harness.records import Example, Trajectory
 
@@ -36,13 +37,22 @@ def rows(examples: Sequence[Example], policy: Policy) -> list[Trajectory]:
     return found
 
 
-def normalizer(expert: Sequence[Trajectory], gamma: float) -> float:
-    """Mean over rows of sum_t gamma^t on the clean text: the constant that makes a loss nats per (weighted) token.
+class Normalizer:
+    """What the rows of one optimiser step are divided by, so that a loss is nats per (weighted) token.
 
-    A constant fixed before the run.  Dividing each row by its own length instead is not a proper scoring rule.
+    One constant fixed before the run, the mean over clean training rows of sum_t gamma^t; for ablation the same mean
+    over the step's own rows (all its micro-batches, expert and rollouts apart), or 1 where `pack` divides each row.
     """
-    lengths = np.array([len(row.actions) for row in expert], float)
-    return float(np.mean(lengths if gamma == 1 else (1 - gamma**lengths) / (1 - gamma)))
+
+    def __init__(self, expert: Sequence[Trajectory], weighting: Weighting) -> None:
+        self.weighting = weighting
+        self.constant = float(sizes(expert, weighting).mean())
+
+    def of(self, rows: Sequence[Trajectory]) -> float:
+        """The number for the rows of a step."""
+        if self.weighting.normalisation == "batch_tokens":
+            return float(sizes(rows, self.weighting).mean())
+        return self.constant if self.weighting.normalisation == "constant" else 1.0
 
 
 class ExpertStream:

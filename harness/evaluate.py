@@ -11,6 +11,7 @@ from torch import Tensor
 
 from harness.actions import Batch, pack
 from harness.config import RunConfig, SamplingConfig
+from harness.errors import ConfigError
 from harness.features import Features
 from harness.noise import Slot, ground_truth
 from harness.plugins import Metric, Unscorable, Weighting, build
@@ -35,9 +36,10 @@ MISTAKE_TEXTS = 200  # expert texts into which mistakes are put, one at every pl
 SAMPLE_ROWS = 256  # rows sampled at once
 
 
-def evaluate(policy: Policy, splits: Splits, config: RunConfig, features: Features) -> Evaluation:
+def evaluate(
+    policy: Policy, splits: Splits, prompts: tuple[Example, ...], config: RunConfig, features: Features
+) -> Evaluation:
     """Everything that the metrics of `config` may look at; the policy is not changed."""
-    prompts = prompts_within(policy, splits.prompts[: config.sampling.rollouts], config.sampling.length)
     mistake = splits.mistake
 
     def forced(epsilon: float) -> tuple[Rollout, ...]:
@@ -62,19 +64,31 @@ def evaluate(policy: Policy, splits: Splits, config: RunConfig, features: Featur
     )
 
 
-def prompts_within(policy: Policy, prompts: Sequence[Example], length: int | None) -> tuple[Example, ...]:
-    """The same prompts, each human continuation cut to the tokens that a rollout may write there.
+def choose_prompts(policy: Policy, prompts: Sequence[Example], sampling: SamplingConfig) -> tuple[Example, ...]:
+    """The first `sampling.rollouts` prompts that leave half of the context free, with what may follow them.
 
-    Without the cut, texts of unequal length would be compared, and the longer side would seem more varied.
+    Each human continuation is cut to the tokens that a rollout may write there: without the cut, texts of unequal
+    length would be compared, and the longer side would seem more varied.  Policies of one tokenizer and context get
+    the same prompts.
+
+    Raises:
+        ConfigError: fewer than two prompts are short enough.
     """
-    cut = []
+    chosen: list[Example] = []
     for example in prompts:
         start = prompt_tokens(policy, example.prompt)
+        if len(chosen) == sampling.rollouts or len(start) > policy.context // 2:
+            continue
         tokens = policy.encode(example.text)
-        room = min(length or policy.context, policy.context - len(start))
+        room = min(sampling.length or policy.context, policy.context - len(start))
         text = example.text if len(tokens) <= room else policy.continuation(start, tokens[:room])
-        cut.append(Example(text=text, prompt=example.prompt))
-    return tuple(cut)
+        chosen.append(Example(text=text, prompt=example.prompt))
+    if len(chosen) < 2:
+        raise ConfigError(
+            f"model.context={policy.context}: {len(chosen)} of {len(prompts)} prompts leave half of it free, wanted at "
+            "least 2; raise it, or shorten the prompts (benchmark.prompt_words)"
+        )
+    return tuple(chosen)
 
 
 def prompt_tokens(policy: Policy, prompt: str) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ import torch
 
 from harness.actions import ActionValues, Batch, pack
 from harness.config import RunConfig, TrainingConfig
-from harness.data import ExpertStream, normalizer
+from harness.data import ExpertStream, Normalizer
 from harness.errors import HarnessError
 from harness.plugins import Moment, Trainer
 from harness.policy import Policy
@@ -83,13 +83,14 @@ def fit(policy: Policy, trainer: Trainer, stream: ExpertStream, config: RunConfi
         Diverged: the loss is not finite.
     """
     needs, training, seed = trainer.needs, config.training, config.seeds.train
+    policy.set_scope(training.scope)
     policy.set_value(needs.value)
     reference = None
     if needs.reference is not None:
         frozen = needs.reference == "start"
         reference = policy.frozen_copy() if frozen else Policy.load(needs.reference, policy.context, policy.dtype)
         reference.to(policy.device)
-    constant = normalizer(stream.expert, needs.weighting.gamma)
+    normalizer = Normalizer(stream.expert, needs.weighting)
     buffer = None
     if needs.rollouts is not None:
         replay = needs.rollouts
@@ -109,11 +110,17 @@ def fit(policy: Policy, trainer: Trainer, stream: ExpertStream, config: RunConfi
         fused=True,
     )
 
-    def batch(rows: list[Trajectory], *, is_expert: bool) -> Batch:
+    def batch(step_rows: list[Trajectory], part: np.ndarray, *, is_expert: bool) -> Batch:
         scale = 1.0 if buffer is None or is_expert else buffer.starts.mass
         weights = torch.float64 if policy.dtype == "float64" else torch.float32
         packed = pack(
-            rows, policy.space, needs.weighting, is_expert=is_expert, normalizer=constant, scale=scale, dtype=weights
+            [step_rows[i] for i in part],
+            policy.space,
+            needs.weighting,
+            is_expert=is_expert,
+            normalizer=normalizer.of(step_rows),
+            scale=scale,
+            dtype=weights,
         )
         return packed.to(policy.device)
 
@@ -136,8 +143,8 @@ def fit(policy: Policy, trainer: Trainer, stream: ExpertStream, config: RunConfi
             share = len(part) / training.rows
             loss = trainer.loss(
                 meter.evaluate,
-                batch([expert[i] for i in part], is_expert=True),
-                batch([rollouts[i] for i in part], is_expert=False) if buffer is not None else None,
+                batch(expert, part, is_expert=True),
+                batch(rollouts, part, is_expert=False) if buffer is not None else None,
                 moment,
             )
             (loss.total * share).backward()  # type: ignore[no-untyped-call]

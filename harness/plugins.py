@@ -10,9 +10,20 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    Protocol,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from harness.config import Plugin, RunConfig
@@ -27,6 +38,11 @@ if TYPE_CHECKING:
 
 P = TypeVar("P")
 Value = Literal["logsumexp", "head", "reference"]
+Normalisation = Literal["constant", "batch_tokens", "per_sequence"]
+NormalisationOption = Annotated[
+    Normalisation,
+    Field(description="divide by one constant for the whole run, or (biased) by each batch's or each row's own tokens"),
+]
 
 
 # --------------------------------------------------------------------------------------------------- trainers
@@ -37,12 +53,31 @@ class Weighting:
     """How much each step of a row counts; `harness.actions.pack` turns it into `Batch.weight`.
 
     `discounted`: gamma^t from every start state, noise events included with mass kappa (the occupancy measure of
-    arXiv 2306.05426).  `uniform`: 1 per step and no end weight, as maximum likelihood counts.
+    arXiv 2306.05426).  `uniform`: 1 per own step, as maximum likelihood counts.
+
+    With the size of a row sum_t gamma^t over its own steps (its tokens, where gamma = 1 or the kind is uniform),
+    `normalisation` divides weights by the mean size of the training rows (`constant`), of the rows of the optimiser
+    step (`batch_tokens`), or by each row's own (`per_sequence`).  The last two are biased: see `BIASED`.
     """
 
     kind: Literal["discounted", "uniform"] = "discounted"
     gamma: float = 1.0
     kappa: float = 1.0
+    normalisation: Normalisation = "constant"
+
+
+BIASED: Mapping[tuple[str, str], str] = {
+    ("trainer.normalisation", "batch_tokens"): (
+        "a step divided by its own number of tokens weighs long texts less than they occur"
+    ),
+    ("trainer.normalisation", "per_sequence"): (
+        "a text divided by its own length is not scored properly: where the end has chance 1/2 it learns log 2 = .693"
+    ),
+    ("trainer.value_weighting", "uniform"): (
+        "steps of weight 1 are no occupancy of the prompts: the optimum is that of other start states"
+    ),
+}
+"""Settings kept for ablation although they estimate something else than the objective, and what is wrong with them."""
 
 
 @dataclass(frozen=True)

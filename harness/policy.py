@@ -9,7 +9,7 @@ import copy
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import transformers
@@ -39,6 +39,7 @@ class Policy:
         space: the action space, with the `<backspace>` row once `add_backspace` was called.
         value: which value function `evaluate` returns.
         reference: a frozen policy for `value = reference`, or None.
+        untied: whether `set_scope` gave the output layer weights of its own.
     """
 
     def __init__(self, model: Any, tokenizer: Any, context: int, dtype: str = "float32") -> None:
@@ -55,6 +56,7 @@ class Policy:
         self.value: Value = "logsumexp"
         self.value_head: nn.Linear | None = None
         self.reference: Policy | None = None
+        self.untied = False
         self._check_head()
 
     def _space(self, backspace_id: int | None) -> ActionSpace:
@@ -174,6 +176,22 @@ class Policy:
             nn.init.zeros_(self.value_head.bias)
         if value == "reference" and reference is None:
             self.reference = self.frozen_copy()
+
+    def set_scope(self, scope: Literal["full", "head"]) -> None:
+        """Choose what training moves: everything, or the output layer alone (and the value head, where there is one).
+
+        An output layer that shares its weights with the input embeddings is untied first, since training it would
+        otherwise move the inputs too; the policy is the same function before and after.
+        """
+        if scope == "full":
+            return
+        self.model.requires_grad_(False)
+        head = self.model.get_output_embeddings()
+        if head.weight is self.model.get_input_embeddings().weight:
+            head.weight = nn.Parameter(head.weight.detach().clone())
+            self.model.config.tie_word_embeddings = False  # saved and loaded as two tables
+            self.untied = True
+        head.requires_grad_(True)
 
     def frozen_copy(self) -> Policy:
         """The policy as it is now, which no training moves."""

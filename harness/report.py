@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import ConfigError, UnknownName, did_you_mean
+from harness.plugins import BIASED
 from harness.stats import Interval, t_interval
 from harness.store import Store
 
@@ -154,6 +155,8 @@ def _table(
         for row in rows:
             reasons.update(row["scores"].get(column.name, {}).get("unscored", {}))
         notes += [f"{column.metric}: no value for {count} run(s): {reason}" for reason, count in reasons.items()]
+    used = {setting for record in members for setting in record["config"].items()}
+    notes += [f"{key}={value} is biased: {why}" for (key, value), why in BIASED.items() if (key, value) in used]
     benchmark = _benchmark(members[0])
     shown = [f"{last_part(key)}={written(benchmark[key])}" for key in told_apart if key != "name" and key in benchmark]
     title = benchmark["name"] + (f" ({', '.join(shown)})" if shown else "")

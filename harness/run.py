@@ -15,7 +15,7 @@ from harness.bases import prepare_base, reference_config, start_policy
 from harness.config import Plugin, RunConfig
 from harness.data import ExpertStream, rows
 from harness.errors import ConfigError, HarnessError
-from harness.evaluate import evaluate, score
+from harness.evaluate import choose_prompts, evaluate, score
 from harness.features import Features
 from harness.fit import fit
 from harness.grid import Grid
@@ -95,6 +95,7 @@ def run(config: RunConfig, store: Store, *, device: str = "auto") -> Iterator[tu
 
     trainer: Trainer = build(TRAINERS, config.trainer, "trainer")
     policy = start_policy(config, base, where)
+    prompts = choose_prompts(policy, splits.prompts, config.sampling)
     expert = rows(splits.train, policy)
     propose = proposals(config.actions, policy, expert, splits.mistake)
     stream = ExpertStream(
@@ -106,7 +107,7 @@ def run(config: RunConfig, store: Store, *, device: str = "auto") -> Iterator[tu
         yield "train", last.progress
 
     yield "sample", 0.0
-    evaluation = evaluate(policy, splits, config, Features(reference, where))
+    evaluation = evaluate(policy, splits, prompts, config, Features(reference, where))
     yield "score", 0.0
     scores = list(score(evaluation, config))
     facts = {
@@ -115,6 +116,7 @@ def run(config: RunConfig, store: Store, *, device: str = "auto") -> Iterator[tu
         "data_hash": splits.data_hash,
         "base": None if base is None else base.name,
         "parameters": sum(p.numel() for p in policy.parameters().values()),
+        "head_untied": policy.untied,
         "evaluated_tokens": 0 if last is None else last.tokens,
         "sampled_actions": 0 if last is None else int(last.terms.get("sampled_actions", 0)),
         "training_seconds": 0.0 if last is None else last.seconds,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from models import tiny_policy
 
 from harness.config import ActionConfig
-from harness.data import ExpertStream, normalizer, rows
+from harness.data import ExpertStream, Normalizer, rows
 from harness.errors import ConfigError
 from harness.noise import uniform
+from harness.plugins import Normalisation, Weighting
 from harness.records import Example, Trajectory
 
 
@@ -33,10 +36,21 @@ def test_prompts_are_not_learned() -> None:
 
 
 def test_normaliser_by_hand() -> None:
-    """Lengths 1 and 3 at gamma = .5: (1 + 1.75) / 2 = 1.375; at gamma = 1 the mean length 2."""
+    """Lengths 1 and 3 at gamma = .5: (1 + 1.75) / 2 = 1.375; at gamma = 1, or counting steps alike, the mean 2."""
     expert = [Trajectory((0,), (1,)), Trajectory((0,), (1, 2, 3))]
-    assert normalizer(expert, 0.5) == pytest.approx(1.375)
-    assert normalizer(expert, 1.0) == 2
+    assert Normalizer(expert, Weighting(gamma=0.5)).constant == pytest.approx(1.375)
+    assert Normalizer(expert, Weighting()).constant == 2
+    assert Normalizer(expert, Weighting("uniform", gamma=0.5)).constant == 2
+
+
+def test_what_a_step_is_divided_by() -> None:
+    """Training rows of 1 and 3 tokens; a step that drew the long one twice: 2, its own mean 3, or pack's business."""
+    short, long = Trajectory((0,), (1,)), Trajectory((0,), (1, 2, 3))
+    divided = {
+        kind: Normalizer([short, long], Weighting(normalisation=kind)).of([long, long])
+        for kind in get_args(Normalisation)
+    }
+    assert divided == {"constant": 2, "batch_tokens": 3, "per_sequence": 1}
 
 
 def stream(seed: int = 0, noise: bool = False) -> ExpertStream:

@@ -12,12 +12,13 @@ from models import fresh_logits, tiny_policy
 
 from harness.actions import ActionSpace
 from harness.config import RunConfig, SamplingConfig
+from harness.errors import ConfigError
 from harness.evaluate import (
     backspace_after,
+    choose_prompts,
     evaluate,
     exact_steps,
     likelihood,
-    prompts_within,
     sample_prompts,
     score,
     token_nll,
@@ -136,29 +137,39 @@ def test_mistakes_that_do_not_fit_into_the_context_are_left_out() -> None:
 
 def test_the_mistakes_about_an_evaluation_are_its_own() -> None:
     """Forced rollouts answer its prompts; no <backspace>, or no known mistakes, leaves nothing to ask about it."""
-    config = RunConfig(benchmark="language", trainer="mle", sampling=SamplingConfig(rollouts=5))
-    splits = Splits(train=(), validation=(), test=(Example("ab"),), prompts=(Example("ab", "c"),) * 7)
+    config = RunConfig(benchmark="language", trainer="mle")
+    prompts = (Example("ab", "c"),) * 5
+    splits = Splits(train=(), validation=(), test=(Example("ab"),), prompts=prompts)
     features = Features(None, torch.device("cpu"))
     policy = tiny_policy(seed=3)
-    found = evaluate(policy, dataclasses.replace(splits, mistake=next_letter), config, features)
+    found = evaluate(policy, dataclasses.replace(splits, mistake=next_letter), prompts, config, features)
     assert found.forced is not None
     assert found.p_back is not None
     assert found.forced(0.0) == found.rollouts
     assert found.forced(0.9) != found.rollouts
     assert len(found.forced(0.9)) == 5
     assert found.p_back(2).shape == (3, 2)
-    assert evaluate(policy, splits, config, features).p_back is None
+    assert evaluate(policy, splits, prompts, config, features).p_back is None
     plain = tiny_policy(backspace=False)
-    assert evaluate(plain, dataclasses.replace(splits, mistake=next_letter), config, features).p_back is None
+    assert evaluate(plain, dataclasses.replace(splits, mistake=next_letter), prompts, config, features).p_back is None
 
 
 def test_continuations_are_cut_to_what_a_rollout_may_hold() -> None:
     """Context 24: a prompt of 1 + 2 tokens leaves 21; a length of 3 is shorter."""
     policy = tiny_policy()
-    long = Example("abcdef" * 5, prompt="ab")
-    assert prompts_within(policy, [long], None)[0].text == ("abcdef" * 5)[:21]
-    assert prompts_within(policy, [long], 3)[0].text == "abc"
-    assert prompts_within(policy, [Example("ab")], 3)[0].text == "ab"
+    prompts = [Example("abcdef" * 5, prompt="ab"), Example("ab")]
+    assert [e.text for e in choose_prompts(policy, prompts, SamplingConfig())] == [("abcdef" * 5)[:21], "ab"]
+    assert [e.text for e in choose_prompts(policy, prompts, SamplingConfig(length=3))] == ["abc", "ab"]
+
+
+def test_prompts_leave_half_of_the_context_free() -> None:
+    """Context 24: eleven tokens after the start are half of it, twelve are too many and the next prompt is taken."""
+    policy = tiny_policy()
+    prompts = [Example("a", prompt="abcdef" * 2), *(Example("a", prompt="abcdefabcde"[n:]) for n in range(3))]
+    chosen = choose_prompts(policy, prompts, SamplingConfig(rollouts=2))
+    assert [len(example.prompt) for example in chosen] == [11, 10]
+    with pytest.raises(ConfigError, match=r"model\.context=24: 0 of 5 prompts"):
+        choose_prompts(policy, prompts[:1] * 5, SamplingConfig())
 
 
 def test_rollouts_are_the_same_in_any_batch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,8 +22,10 @@ from harness.registry import TRAINERS
 
 TRAINER_OPTIONS: list[dict[str, Any]] = [
     {"name": "mle"},
-    {"name": "bc", "gamma": 0.9},
+    {"name": "bc", "gamma": 0.9, "normalisation": "batch_tokens"},
+    {"name": "td_mle", "gamma": 0.9, "normalisation": "per_sequence"},
     {"name": "sequence_match", "divergence": "js", "gamma": 0.9, "alpha": 0.3},
+    {"name": "sequence_match", "value_weighting": "uniform", "buffer_size": 8, "buffer_fresh": 4, "buffer_every": 2},
     {"name": "sequence_match", "gamma": 0.9, "alpha": 0.3, "buffer_size": 8, "buffer_fresh": 4, "buffer_every": 2},
 ]
 
@@ -163,3 +165,20 @@ def test_a_frozen_reference_is_the_policy_as_training_starts() -> None:
     trained({"name": "mle"}, {"steps": 4}, trainer=Distil())
     assert [progress for progress, _ in seen] == [0, 0.25, 0.5, 0.75]
     assert seen[0][1] < 1e-12 < 1e-3 < seen[3][1]
+
+
+def test_scope_head_trains_the_output_layer_and_the_value_head_alone() -> None:
+    """Ten steps with `<backspace>`: both heads move; the embeddings, tied to the output layer before, do not."""
+    policy = tiny_policy(context=10)
+    before = {name: p.detach().clone() for name, p in policy.model.named_parameters()}
+    inputs = policy.model.get_input_embeddings().weight
+    assert policy.model.get_output_embeddings().weight is inputs
+    trained({"name": "sequence_match", "gamma": 0.9}, {"steps": 10, "scope": "head"}, policy=policy)
+    head = policy.model.get_output_embeddings().weight
+    assert policy.untied
+    assert set(policy.parameters()) == {"model.lm_head.weight", "value_head.weight", "value_head.bias"}
+    assert float((head - inputs).detach().abs().max()) > 1e-3
+    assert policy.value_head is not None
+    assert float(policy.value_head.weight.detach().abs().max()) > 1e-3
+    for name, parameter in policy.model.named_parameters():
+        assert parameter is head or torch.equal(parameter, before[name])

@@ -77,6 +77,34 @@ def test_saved_and_loaded_is_the_same_function(tmp_path: Path) -> None:
     assert (loaded.end_id, loaded.start_id, loaded.context) == (policy.end_id, policy.start_id, 24)
 
 
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_scope_head_unties_first_and_saves_both_tables(name: str, tmp_path: Path) -> None:
+    """Untying leaves the function as it is; a change of the output layer leaves the inputs; a saved copy keeps it."""
+    policy = tiny_policy(name, backspace=False)
+    batch = batch_of(policy)
+    with torch.no_grad():
+        before = policy.evaluate(batch).log_prob
+        policy.set_scope("head")
+        assert torch.equal(policy.evaluate(batch).log_prob, before)
+        inputs = policy.model.get_input_embeddings().weight.clone()
+        (head,) = policy.parameters().values()
+        head.mul_(1.5)
+        assert torch.equal(policy.model.get_input_embeddings().weight, inputs)
+        changed = policy.evaluate(batch).log_prob
+        assert float((changed - before).abs().max()) > 1e-3
+        policy.save(tmp_path)
+        assert torch.equal(Policy.load(tmp_path, 24, "float64").evaluate(batch).log_prob, changed)
+    assert len(policy.frozen_copy().parameters()) == 0
+
+
+def test_scope_full_leaves_the_heads_tied() -> None:
+    policy = tiny_policy()
+    policy.set_scope("full")
+    assert policy.model.get_output_embeddings().weight is policy.model.get_input_embeddings().weight
+    assert not policy.untied
+    assert len(policy.parameters()) == len(list(policy.model.parameters()))
+
+
 def test_a_missing_model_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(EnvironmentProblem, match="cannot be loaded"):
         Policy.load(tmp_path / "nothing", 24)

@@ -1,17 +1,25 @@
-"""Every `harness` command that the README shows is one that the command line accepts."""
+"""What the README shows works: its commands, its grid, its trainer, its tables."""
 
 from __future__ import annotations
 
 import shlex
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import typer.main
+from models import tiny_policy
 
+from harness.actions import ActionValues, Batch, pack
 from harness.cli import app, spelled
+from harness.config import Plugin
 from harness.describe import describe
 from harness.grid import grid_names, load_grid
+from harness.plugins import Moment, Weighting, build
+from harness.records import Trajectory
+from harness.registry import TRAINERS, include
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -67,3 +75,49 @@ def test_a_wrong_command_would_be_noticed() -> None:
     ):
         with pytest.raises(Exception, match=r"no verb|No such option|'trainer'|mlee|Missing (argument|parameter)"):
             accepted(wrong)
+
+
+def fenced(language: str) -> str:
+    """The first block of a language."""
+    return README.read_text().split(f"```{language}\n", 1)[1].split("```", 1)[0]
+
+
+def test_the_grid_and_the_trainer_of_the_readme_work(tmp_path: Path) -> None:
+    """Saved as it says, the grid has 7 groups of 6 seeds; with the trainer, mle and 3 powers without and with."""
+    (tmp_path / "alpha.yaml").write_text(fenced("yaml"))
+    (tmp_path / "focal.py").write_text(fenced("python"))
+    grid = load_grid(str(tmp_path / "alpha.yaml"))
+    assert len(grid.expand()) == 7 * 6
+    include(tmp_path / "focal.py")
+    cells = grid.override(["trainer=mle,focal", "power=0.5,1,2"]).expand()
+    assert len(cells) == (1 + 3) * 2 * 6
+    assert {cell.trainer.options.get("power") for cell in cells} == {None, 0.5, 1.0, 2.0}
+
+
+def test_the_trainer_of_the_readme_is_a_trainer(tmp_path: Path) -> None:
+    """Power 0 is maximum likelihood, to the last bit; a higher power costs less."""
+    (tmp_path / "focal_loss.py").write_text(fenced("python").replace('"focal"', '"focal_loss"'))
+    include(tmp_path / "focal_loss.py")
+    policy = tiny_policy()
+    rows = [Trajectory((policy.start_id,), (*policy.encode("abc"), policy.end_id))]
+    batch = pack(rows, policy.space, Weighting(kind="uniform"))
+
+    def evaluate(rows: Batch, reference: bool = False) -> ActionValues:
+        return policy.evaluate(rows)
+
+    def loss(name: str, **options: float) -> float:
+        trainer = build(TRAINERS, Plugin(name=name, options=options), "trainer")
+        return float(trainer.loss(evaluate, batch, None, Moment(0.0, torch.Generator())).total.detach())
+
+    assert loss("focal_loss", power=0.0) == loss("mle")
+    assert 0 < loss("focal_loss", power=2.0) < loss("focal_loss", power=1.0) < loss("mle")
+
+
+def test_every_trainer_and_metric_is_in_its_table() -> None:
+    text = README.read_text()
+    for name in (*entry_points_of("trainers"), *entry_points_of("metrics")):
+        assert f"`{name}`" in text, f"README.md does not say what {name} is"
+
+
+def entry_points_of(kind: str) -> list[str]:
+    return [point.name for point in entry_points(group=f"sequencematch_harness.{kind}")]

@@ -184,6 +184,17 @@ def test_grouping_that_merges_more_than_seeds_says_so(store: Store) -> None:
     assert len(rows(both)) == 3
 
 
+def test_biased_settings_are_called_so_under_the_table(store: Store) -> None:
+    """`per_sequence` is a column, and a note says what is wrong with it; the constant needs no note."""
+    add(store, {"trainer": {"name": "mle", "normalisation": "constant"}}, [mauve(0.1)])
+    assert not leaderboard(store).tables[0].notes
+    add(store, {"trainer": {"name": "mle", "normalisation": "per_sequence"}}, [mauve(0.2)])
+    (table,) = leaderboard(store).tables
+    assert "trainer.normalisation" in table.keys
+    (note,) = table.notes
+    assert note.startswith("trainer.normalisation=per_sequence is biased: ")
+
+
 def test_filters_select_by_value(store: Store) -> None:
     demo(store)
     add(store, {"trainer": SM | {"alpha": 0.1}, "actions": {"backspace": True}}, [mauve(0.5)])

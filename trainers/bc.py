@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from harness.actions import Batch
-from harness.plugins import Evaluate, Loss, Moment, Needs, Weighting
+from harness.plugins import Evaluate, Loss, Moment, Needs, NormalisationOption, Weighting
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,12 @@ class BC:
 
     gamma: Annotated[float, Field(gt=0, lt=1, description="discount of the occupancy")] = 0.998
     kappa: Annotated[float, Field(gt=0, description="mass of a noise event's start state")] = 1.0
+    normalisation: NormalisationOption = "constant"
 
     @property
     def needs(self) -> Needs:
         """Discounted weights, nothing else."""
-        return Needs(weighting=Weighting(gamma=self.gamma, kappa=self.kappa))
+        return Needs(weighting=Weighting(gamma=self.gamma, kappa=self.kappa, normalisation=self.normalisation))
 
     def loss(self, evaluate: Evaluate, expert: Batch, rollouts: Batch | None, moment: Moment) -> Loss:
         """-w_t log pi(a_t|s_t) summed over each row's steps, the mean over rows."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.actions import Batch
-from harness.plugins import Evaluate, Loss, Moment, Needs, Weighting
+from harness.plugins import Evaluate, Loss, Moment, Needs, NormalisationOption, Weighting
 
 
 @dataclass(frozen=True)
@@ -16,10 +16,12 @@ class MLE:
     loss, and the backspaces that mend them are learned like any other token.
     """
 
+    normalisation: NormalisationOption = "constant"
+
     @property
     def needs(self) -> Needs:
         """Uniform weights, nothing else."""
-        return Needs(weighting=Weighting(kind="uniform"))
+        return Needs(weighting=Weighting(kind="uniform", normalisation=self.normalisation))
 
     def loss(self, evaluate: Evaluate, expert: Batch, rollouts: Batch | None, moment: Moment) -> Loss:
         """-log pi(a|s) summed over each row's steps, the mean over rows."""

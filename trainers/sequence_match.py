@@ -11,7 +11,7 @@ from torch import Tensor
 
 from harness.actions import ActionValues, Batch
 from harness.errors import ConfigError, did_you_mean
-from harness.plugins import Evaluate, Loss, Moment, Needs, Replay, Weighting
+from harness.plugins import Evaluate, Loss, Moment, Needs, NormalisationOption, Replay, Weighting
 from trainers.divergences import DIVERGENCES, Divergence
 
 
@@ -26,10 +26,17 @@ class SequenceMatch:
 
     and `chi2_mixture` adds its penalty on rollouts.  A row that is cut has no last term.  The gradient flows through
     V(s').  lambda rises from 1 - bc_start to 1 - bc_end over the first `bc_over` of the budget (the paper: to 0.8).
+
+    For ablation, `value_weighting = uniform` counts as IQ-Learn's code does (arXiv 2106.12142): w = 1 for every step,
+    and half of the value terms V(s) - gamma V(s') moved from expert rows to rollouts.  With w_t = gamma^t both sides'
+    value terms telescope to V(prompt), which is why the default needs no rollouts for them.
     """
 
     divergence: Annotated[str, Field(description="which D; see `harness ls divergences`")] = "chi2_mixture"
     alpha: Annotated[float, Field(gt=0, description="entropy coefficient; towards 0 every D becomes BC")] = 0.01
+    equal_strength: Annotated[
+        bool, Field(description="divide alpha by curvature / 0.5, so that near r = 0 every D regularises as chi2 does")
+    ] = False
     gamma: Annotated[float, Field(gt=0, lt=1, description="discount of the occupancy")] = 0.998
     kappa: Annotated[float, Field(gt=0, description="mass of a noise event's start state")] = 1.0
     value: Annotated[
@@ -39,14 +46,21 @@ class SequenceMatch:
     bc_start: Annotated[float, Field(ge=0, le=1, description="weight of plain BC at the start")] = 1.0
     bc_end: Annotated[float, Field(ge=0, le=1, description="weight of plain BC at the end (the paper: 0.2)")] = 0.0
     bc_over: Annotated[float, Field(gt=0, le=1, description="share of the budget over which it moves")] = 0.2
-    buffer_size: Annotated[int, Field(ge=1, description="rollouts kept; mixture only")] = 512
-    buffer_fresh: Annotated[int, Field(ge=1, description="rollouts sampled at a refresh; mixture only")] = 64
-    buffer_every: Annotated[int, Field(ge=1, description="steps between refreshes; mixture only")] = 25
+    normalisation: NormalisationOption = "constant"
+    value_weighting: Annotated[
+        Literal["discounted", "uniform"],
+        Field(description="discounted, or (another objective) IQ-Learn's: weight 1, half the V-terms on rollouts"),
+    ] = "discounted"
+    buffer_size: Annotated[int, Field(ge=1, description="rollouts kept; mixture or uniform")] = 512
+    buffer_fresh: Annotated[int, Field(ge=1, description="rollouts sampled at a refresh; mixture or uniform")] = 64
+    buffer_every: Annotated[int, Field(ge=1, description="steps between refreshes; mixture or uniform")] = 25
     rollout_start: Annotated[
         Literal["prompt", "matched"],
-        Field(description="rollouts start at prompts, or as noise starts the expert side; mixture only"),
+        Field(description="rollouts start at prompts, or as noise starts the expert side; mixture, not uniform"),
     ] = "matched"
-    rollout_epsilon: Annotated[float, Field(ge=0, lt=1, description="chance of a random action; mixture only")] = 0.0
+    rollout_epsilon: Annotated[
+        float, Field(ge=0, lt=1, description="chance of a random action in a rollout; mixture or uniform")
+    ] = 0.0
 
     def __post_init__(self) -> None:
         if self.divergence not in DIVERGENCES:
@@ -54,10 +68,15 @@ class SequenceMatch:
                 f"trainer.divergence: unknown divergence {self.divergence!r}; "
                 f"{did_you_mean(self.divergence, DIVERGENCES)}"
             )
-        if self._divergence.penalty is None:  # no rollouts: options about them must not make two runs of one
-            for option in fields(self):
-                if option.name.startswith(("buffer_", "rollout_")):
-                    object.__setattr__(self, option.name, option.default)
+        # options without an effect must not make two runs of one
+        neutral: dict[str, object] = {}
+        if self.value_weighting == "uniform":  # no start has a mass: rollouts and expert rows count alike
+            neutral = {"kappa": 1.0, "rollout_start": "prompt"}
+        elif self._divergence.penalty is None:  # no rollouts
+            unused = (option for option in fields(self) if option.name.startswith(("buffer_", "rollout_")))
+            neutral = {option.name: option.default for option in unused}
+        for name, value in neutral.items():
+            object.__setattr__(self, name, value)
 
     @property
     def _divergence(self) -> Divergence:
@@ -66,44 +85,54 @@ class SequenceMatch:
 
     @property
     def needs(self) -> Needs:
-        """Discounted weights and a value; rollouts only where the divergence puts a penalty on them."""
+        """Weights and a value; rollouts only for a penalty on them, or for half of the value terms."""
         replay = Replay(
             self.buffer_size, self.buffer_fresh, self.buffer_every, self.rollout_start, self.rollout_epsilon
         )
         return Needs(
-            weighting=Weighting(gamma=self.gamma, kappa=self.kappa),
+            weighting=Weighting(self.value_weighting, self.gamma, self.kappa, self.normalisation),
             value=self.value,
-            rollouts=replay if self._divergence.penalty is not None else None,
+            rollouts=replay if self._divergence.penalty is not None or self.value_weighting == "uniform" else None,
         )
+
+    @property
+    def strength(self) -> float:
+        """The alpha that enters phi(alpha r)/alpha: `alpha`, or at equal strength alpha / (-phi''(0) / 0.5)."""
+        curvature = self._divergence.curvature if self.equal_strength else 0.5
+        return self.alpha * 0.5 / curvature if curvature else self.alpha  # without curvature there is no regulariser
 
     def g(self, r: Tensor) -> Tensor:
         """The regulariser g(r) = r - phi(alpha r)/alpha, plus the penalty of a mixture; convex, g(0) = g'(0) = 0."""
-        return r - self._divergence.phi(self.alpha * r) / self.alpha + self.penalty(r)
+        return r - self._divergence.phi(self.strength * r) / self.strength + self.penalty(r)
 
     def penalty(self, r: Tensor) -> Tensor:
         """What rollout steps cost, h(alpha r)/alpha; 0 unless the divergence is a mixture with rollouts."""
         h = self._divergence.penalty
-        return torch.zeros_like(r) if h is None else h(self.alpha * r) / self.alpha
+        return torch.zeros_like(r) if h is None else h(self.strength * r) / self.strength
 
     def loss(self, evaluate: Evaluate, expert: Batch, rollouts: Batch | None, moment: Moment) -> Loss:
         """As in the class's docstring; terms describe r, V and the regulariser on the expert's steps."""
-        strength = 1 - self.bc_weight(moment.progress)
+        weight = 1 - self.bc_weight(moment.progress)
         values = evaluate(expert)
-        r = reward(values, expert.gamma)
+        r = values.reward(expert.gamma)
         end = (1 - expert.gamma) * values.end_value
         cloning = -(expert.weight * values.log_prob).sum(1).mean()
         regulariser = ((expert.weight * self.g(r)).sum(1) + expert.end_weight * self.g(end)).mean()
-        total = cloning + strength * regulariser
-        terms = {"bc": cloning, "regulariser": strength * regulariser, **self._describe(values, r, expert)}
+        terms = {"bc": cloning, "regulariser": weight * regulariser, **self._describe(values, r, expert)}
+        total = cloning + weight * regulariser
         if rollouts is not None:
             sampled = evaluate(rollouts)
-            r = reward(sampled, rollouts.gamma)
+            r = sampled.reward(rollouts.gamma)
             end = (1 - rollouts.gamma) * sampled.end_value
             penalty = ((rollouts.weight * self.penalty(r)).sum(1) + rollouts.end_weight * self.penalty(end)).mean()
-            total = total + strength * penalty
-            terms["rollout_penalty"] = strength * penalty
+            terms["rollout_penalty"] = weight * penalty
+            total = total + weight * penalty
+            if self.value_weighting == "uniform":
+                moved = (_value_terms(sampled, rollouts) - _value_terms(values, expert)) / 2
+                terms["value_terms"] = weight * moved
+                total = total + weight * moved
         terms["regulariser_share"] = ((total - cloning) / total).detach()
-        return Loss(total, {"bc_weight": 1 - strength, **terms})
+        return Loss(total, {"bc_weight": 1 - weight, **terms})
 
     def bc_weight(self, progress: float) -> float:
         """Weight of plain behavioural cloning at a share of the budget: linear, then constant."""
@@ -113,7 +142,7 @@ class SequenceMatch:
         """Diagnostics over the steps that carry weight; `phi_slope` is the implied ratio model/data."""
         with torch.no_grad():
             counted = r[batch.weight > 0]
-            x = self.alpha * counted
+            x = self.strength * counted
             d = self._divergence
             return {
                 "r_mean": counted.mean(),
@@ -126,6 +155,7 @@ class SequenceMatch:
             }
 
 
-def reward(values: ActionValues, gamma: float) -> Tensor:
-    """r_t = log pi(a_t|s_t) + V(s_t) - gamma V(s_{t+1}), [N, A]; nothing is detached."""
-    return values.log_prob + values.value - gamma * values.next_value
+def _value_terms(values: ActionValues, batch: Batch) -> Tensor:
+    """sum_t w_t (V(s_t) - gamma V(s_{t+1})) + w_abs (1 - gamma) V(s_N), the mean over rows."""
+    steps = batch.weight * (values.value - batch.gamma * values.next_value)
+    return (steps.sum(1) + batch.end_weight * (1 - batch.gamma) * values.end_value).mean()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from harness.actions import ActionSpace, ActionValues, Batch, pack
 from harness.config import Plugin
-from harness.plugins import Loss, Moment, Trainer, build
+from harness.plugins import Loss, Moment, Trainer, build, options
 from harness.records import Trajectory
 from harness.registry import TRAINERS
 
@@ -65,16 +65,29 @@ class Tanh:
 
 
 def trainers() -> list[Trainer]:
-    """Every registered trainer at its defaults, and with each divergence where it has the choice."""
+    """Every registered trainer at its defaults, with each divergence, and with every other choice of an option."""
     found: list[Trainer] = []
     for name in TRAINER_NAMES:
         has_divergence = any(field.name == "divergence" for field in dataclasses.fields(TRAINERS[name]))
         choices = [{"divergence": divergence} for divergence in DIVERGENCE_NAMES] if has_divergence else [{}]
-        found += [build(TRAINERS, Plugin(name=name, options=options), "trainer") for options in choices]
+        for option in options(TRAINERS[name]):
+            if " | " in option.type:
+                choices += [{option.name: choice} for choice in option.type.split(" | ") if choice != option.default]
+        found += [build(TRAINERS, Plugin(name=name, options=chosen), "trainer") for chosen in choices]
     return found
 
 
-@pytest.fixture(params=trainers(), ids=lambda t: f"{type(t).__name__}-{getattr(t, 'divergence', '')}".rstrip("-"))
+def spelled(trainer: Trainer) -> str:
+    """The trainer's name and what is not at its default."""
+    changed = [
+        f"{f.name}={getattr(trainer, f.name)}"
+        for f in dataclasses.fields(trainer)
+        if f.default != getattr(trainer, f.name)
+    ]  # type: ignore[arg-type]
+    return "-".join([type(trainer).__name__, *changed])
+
+
+@pytest.fixture(params=trainers(), ids=spelled)
 def trainer(request: pytest.FixtureRequest) -> Trainer:
     found: Trainer = request.param
     return found

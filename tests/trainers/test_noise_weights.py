@@ -25,6 +25,7 @@ from harness.replay import StartMeasure
 from trainers.bc import BC
 from trainers.mle import MLE
 from trainers.sequence_match import SequenceMatch
+from trainers.td_mle import TDMLE
 
 SPACE = ActionSpace(size=12, end_id=10, backspace_id=11)
 BACK, END = 11, 10
@@ -86,8 +87,11 @@ def test_8_weights_are_the_visits_of_the_row_s_own_chain(seed: int, is_expert: b
 
 @pytest.mark.parametrize(
     "trainer",
-    [MLE(), BC(GAMMA), *(SequenceMatch(divergence=name, gamma=GAMMA, value="logsumexp") for name in DIVERGENCE_NAMES)],
-    ids=["mle", "bc", *DIVERGENCE_NAMES],
+    [
+        *(MLE(), BC(GAMMA), TDMLE(gamma=GAMMA), SequenceMatch(gamma=GAMMA, value_weighting="uniform")),
+        *(SequenceMatch(divergence=name, gamma=GAMMA, value="logsumexp") for name in DIVERGENCE_NAMES),
+    ],
+    ids=["mle", "bc", "td_mle", "uniform", *DIVERGENCE_NAMES],
 )
 def test_8_the_injected_step_teaches_nothing(trainer: Trainer) -> None:
     """Neither log pi(z|s_i) nor V(s_i) - gamma V(s_i z) of the injected step enters: no gradient, exactly."""

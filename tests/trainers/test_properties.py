@@ -16,7 +16,7 @@ from oracle.world import Row
 from trainers.bc import BC
 from trainers.divergences import DIVERGENCES
 from trainers.mle import MLE
-from trainers.sequence_match import SequenceMatch, reward
+from trainers.sequence_match import SequenceMatch
 
 both_worlds = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 every_world = pytest.mark.parametrize("case", WIDE_CASES.values(), ids=WIDE_CASES.keys())
@@ -115,7 +115,7 @@ def test_5_a_constant_added_to_every_logit(case: Case, name: str) -> None:
     trainer, logits = sequence_match(name, ALPHA), case.world.random_logits(2)
     expert = batch(case.world, trainer, case.expert)
     before, after = evaluator(case.world, logits)(expert), evaluator(case.world, logits + 7)(expert)
-    shift = (reward(after, GAMMA) - reward(before, GAMMA))[expert.weight > 0]
+    shift = (after.reward(GAMMA) - before.reward(GAMMA))[expert.weight > 0]
     assert torch.allclose(shift, torch.full_like(shift, 7 * (1 - GAMMA)), atol=1e-12, rtol=0)
     cloning = [loss(trainer, evaluator(case.world, x), expert).terms["bc"] for x in (logits, logits + 7)]
     assert float(cloning[1]) == pytest.approx(float(cloning[0]), abs=1e-12)

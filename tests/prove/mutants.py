@@ -1,0 +1,191 @@
+"""The mistakes that a loss like ours could hide, as edits of the source, and the tests that must notice them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PROPERTIES = "tests/trainers/test_properties.py"
+NOISE = "tests/trainers/test_noise_weights.py"
+OPTIMUM = "tests/trainers/test_optimum.py"
+DIVERGENCES = "tests/trainers/test_divergences.py"
+OPTIONS = "tests/trainers/test_options.py"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """Edits of one file, made one after the other; each old text stands there exactly once.
+
+    `tests` are files or test functions.
+    """
+
+    name: str
+    file: str
+    edits: tuple[tuple[str, str], ...]
+    tests: tuple[str, ...]
+
+
+def swap(first: str, second: str) -> tuple[tuple[str, str], ...]:
+    """Two divergences under each other's name: formula, D, cut and flat point consistently those of the other."""
+    named = [f"\ndef {name}(" for name in (first, "swapped", second)]
+    return ((named[0], named[1]), (named[2], named[0]), (named[1], named[2]))
+
+
+MUTANTS = (
+    Mutant(
+        "V(s') is detached",
+        "harness/actions.py",
+        (("gamma * self.next_value", "gamma * self.next_value.detach()"),),
+        (f"{PROPERTIES}::test_2_gradient",),
+    ),
+    Mutant(
+        "V(s_N) is pinned to 0",
+        "trainers/sequence_match.py",
+        (("end = (1 - expert.gamma) * values.end_value", "end = 0 * values.end_value"),),
+        (f"{PROPERTIES}::test_3_loss_is_minus_J",),
+    ),
+    Mutant(
+        "V(s_N) is pinned to 0, in td_mle",
+        "trainers/td_mle.py",
+        (("(1 - expert.gamma) * values.end_value", "0 * values.end_value"),),
+        (f"{OPTIONS}::test_td_mle_is_offline_chi2_inside_its_range",),
+    ),
+    Mutant(
+        "the absorbing term is dropped",
+        "harness/actions.py",
+        (("end_weight[n] = after / (1 - weighting.gamma)", "end_weight[n] = 0.0"),),
+        (f"{NOISE}::test_8_one_wrong_token",),
+    ),
+    Mutant(
+        "the absorbing term is dropped from the loss",
+        "trainers/sequence_match.py",
+        ((" + expert.end_weight * self.g(end)).mean()", ").mean()"),),
+        (f"{PROPERTIES}::test_3_loss_is_minus_J",),
+    ),
+    Mutant(
+        "each sequence is divided by its own length",
+        "harness/actions.py",
+        (('if weighting.normalisation == "per_sequence":', "if True:"),),
+        (f"{OPTIONS}::test_12_only_a_constant_normaliser_is_proper",),
+    ),
+    Mutant(
+        "KL(data‖model) and KL(model‖data) change places",
+        "trainers/divergences.py",
+        swap("kl_data_model", "kl_model_data"),
+        (f"{DIVERGENCES}::test_phi_and_D_come_from_the_generator",),
+    ),
+    Mutant(
+        "Pearson's and Neyman's chi2 change places",
+        "trainers/divergences.py",
+        swap("chi2", "neyman"),
+        (f"{OPTIMUM}::test_10_and_11_training_ends_at_the_direct_minimum",),
+    ),
+    Mutant(
+        "kl_mixture measures the model against the mixture",
+        "trainers/divergences.py",
+        (
+            (
+                "lambda d, m: 2 * (xlogy(d, d) - xlogy(d, (m + d) / 2)).sum(-1)",
+                "lambda d, m: 2 * (xlogy(m, m) - xlogy(m, (m + d) / 2)).sum(-1)",
+            ),
+        ),
+        (f"{DIVERGENCES}::test_phi_and_D_come_from_the_generator",),
+    ),
+    Mutant(
+        "kl_mixture trains with the bare KL that its D contains",
+        "trainers/divergences.py",
+        (("return 2 * x.log1p() - x", "return x.log1p()"),),
+        (f"{OPTIMUM}::test_10_and_11_training_ends_at_the_direct_minimum",),
+    ),
+    Mutant(
+        "V-terms of injected steps are kept",
+        "trainers/sequence_match.py",
+        (
+            (
+                "total = cloning + weight * regulariser",
+                "own = expert.weight != 0\n"
+                "        drop = values.value - expert.gamma * values.next_value\n"
+                "        total = cloning + weight * (regulariser + (drop * ~own).sum(1).mean())",
+            ),
+        ),
+        (f"{NOISE}::test_8_the_injected_step_teaches_nothing",),
+    ),
+    Mutant(
+        "the injected token is imitated",
+        "harness/actions.py",
+        (
+            (
+                "        if injected:\n            if is_expert:",
+                "        if injected:\n            weights[t] = flow\n            if is_expert:",
+            ),
+        ),
+        (f"{NOISE}::test_8_the_injected_step_teaches_nothing",),
+    ),
+    Mutant(
+        "the injected token is imitated where every step counts alike",
+        "harness/actions.py",
+        (("np.where(np.asarray(row.injected), 0.0, 1.0)", "np.ones(len(row.actions))"),),
+        (f"{NOISE}::test_8_the_injected_step_teaches_nothing",),
+    ),
+    Mutant(
+        "<backspace> is legal at the boundary",
+        "harness/actions.py",
+        (("legal_.append(len(surviving) > prompt)", "legal_.append(True)"),),
+        (f"{PROPERTIES}::test_3_loss_is_minus_J", "tests/test_actions.py::test_worked_example_of_the_objective"),
+    ),
+    Mutant(
+        "<backspace> is legal at the boundary of rows that delete nothing",
+        "harness/actions.py",
+        (("legal=(states >= prompt) & (", "legal=(states >= 0) & ("),),
+        (f"{NOISE}::test_backspace_at_the_boundary_has_no_probability",),
+    ),
+    Mutant(
+        "<backspace> is legal at the boundary of a rollout",
+        "harness/rollouts.py",
+        (("legal = writing.depth[todo] > writing.boundary[todo]", "legal = writing.depth[todo] > 0"),),
+        ("tests/test_rollouts.py::test_no_backspace_at_the_boundary_and_none_without_the_action",),
+    ),
+    Mutant(
+        "rows that were cut get the last V-term",
+        "harness/actions.py",
+        (("if ended[n] and weighting.gamma < 1:", "if weighting.gamma < 1:"),),
+        (f"{PROPERTIES}::test_3_a_row_that_is_cut_has_no_last_term",),
+    ),
+    Mutant(
+        "rollouts, cut ones included, get V-terms",
+        "trainers/sequence_match.py",
+        (
+            (
+                'if self.value_weighting == "uniform":\n                moved',
+                'if self.value_weighting != "none":\n                moved',
+            ),
+        ),
+        (f"{PROPERTIES}::test_6_rollouts_change_nothing_but_the_mixture",),
+    ),
+    Mutant(
+        "the slope is not cut",
+        "trainers/divergences.py",
+        (
+            ("self.formula(x.clamp(self.cut, self.flat))", "self.formula(x.clamp(max=self.flat))"),
+            ("return inside if self.cut == -math.inf else inside - SLOPE * (self.cut - x).relu()", "return inside"),
+        ),
+        ("tests/contracts/test_divergences.py",),
+    ),
+    Mutant(
+        "Z is left out",
+        "harness/fit.py",
+        (("scale = 1.0 if buffer is None or is_expert else buffer.starts.mass", "scale = 1.0"),),
+        (f"{NOISE}::test_training_gives_rollouts_the_mass_Z",),
+    ),
+    Mutant(
+        "Z is left out of the measure",
+        "harness/replay.py",
+        (("1 + weighting.kappa * rate * float(masses.mean()) if matched else 1.0", "1.0"),),
+        (f"{NOISE}::test_Z_is_the_expected_mass_of_all_starts",),
+    ),
+    Mutant(
+        "scope = head trains the embeddings that share its weights",
+        "harness/policy.py",
+        (("head.weight = nn.Parameter(head.weight.detach().clone())", "head.weight.requires_grad_(True)"),),
+        ("tests/test_fit.py::test_scope_head_trains_the_output_layer_and_the_value_head_alone",),
+    ),
+)
