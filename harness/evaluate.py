@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 import numpy as np
 import torch
@@ -12,14 +13,27 @@ from harness.actions import Batch, pack
 from harness.config import RunConfig, SamplingConfig
 from harness.errors import ConfigError
 from harness.features import Features
+from harness.noise import Slot, ground_truth
 from harness.plugins import Metric, Unscorable, Weighting, build
 from harness.policy import CHUNK_LOGITS, Policy
-from harness.records import Evaluation, ExactStep, Example, Law, Likelihood, Rollout, Score, Splits, Trajectory
+from harness.records import (
+    Evaluation,
+    ExactStep,
+    Example,
+    Law,
+    Likelihood,
+    Mistake,
+    Rollout,
+    Score,
+    Splits,
+    Trajectory,
+)
 from harness.registry import METRICS
 from harness.rollouts import Decoder, Start, sample
-from harness.streams import key
+from harness.streams import generator, key
 
 EXACT_TEXTS = 500  # expert texts on whose states the exact law is compared
+MISTAKE_TEXTS = 200  # expert texts into which mistakes are put, one at every place
 SAMPLE_ROWS = 256  # rows sampled at once
 
 
@@ -27,6 +41,15 @@ def evaluate(
     policy: Policy, splits: Splits, prompts: tuple[Example, ...], config: RunConfig, features: Features
 ) -> Evaluation:
     """Everything that the metrics of `config` may look at; the policy is not changed."""
+    mistake = splits.mistake
+
+    def forced(epsilon: float) -> tuple[Rollout, ...]:
+        return tuple(sample_prompts(policy, prompts, config.sampling, config.seeds.sample, epsilon))
+
+    def p_back(wrong: int) -> np.ndarray:
+        assert mistake is not None
+        return backspace_after(policy, splits.test[:MISTAKE_TEXTS], mistake, wrong, config.seeds.metric)
+
     return Evaluation(
         prompts=prompts,
         rollouts=tuple(sample_prompts(policy, prompts, config.sampling, config.seeds.sample)),
@@ -37,6 +60,8 @@ def evaluate(
         exact_steps=() if splits.law is None else tuple(exact_steps(policy, splits.law, splits.test[:EXACT_TEXTS])),
         features=features,
         featuriser_id=features.identify,
+        forced=cache(forced),
+        p_back=None if mistake is None or policy.space.backspace_id is None else cache(p_back),
     )
 
 
@@ -73,16 +98,25 @@ def prompt_tokens(policy: Policy, prompt: str) -> tuple[int, ...]:
 
 
 def sample_prompts(
-    policy: Policy, prompts: Sequence[Example], sampling: SamplingConfig, seed: int
+    policy: Policy, prompts: Sequence[Example], sampling: SamplingConfig, seed: int, epsilon: float = 0.0
 ) -> Iterator[Rollout]:
-    """One rollout for each prompt, in order; prompt i draws from stream i of `seed` in whatever batch it stands."""
+    """One rollout for each prompt, in order; prompt i draws from stream i of `seed` in whatever batch it stands.
+
+    `epsilon` is the chance that an action is replaced by a uniformly random legal one.
+    """
     decoder = Decoder(sampling.temperature, sampling.top_k, sampling.top_p)
     starts = [Start(prompt_tokens(policy, example.prompt)) for example in prompts]
     for begin in range(0, len(starts), SAMPLE_ROWS):
         chunk = starts[begin : begin + SAMPLE_ROWS]
         rows = range(begin, begin + len(chunk))
         yield from sample(
-            policy, chunk, seed=key(seed, "evaluation"), rows=rows, decoder=decoder, max_length=sampling.length
+            policy,
+            chunk,
+            seed=key(seed, "evaluation"),
+            rows=rows,
+            decoder=decoder,
+            epsilon=epsilon,
+            max_length=sampling.length,
         )
 
 
@@ -235,6 +269,46 @@ def exact_steps(policy: Policy, law: Law, examples: Sequence[Example]) -> Iterat
                     following = law.advance(state, symbol)
                     assert following is not None, f"{example.text!r} is not a text of its own language"
                     state = following
+
+
+# ------------------------------------------------------------------------------------------------------- mistakes
+
+
+@torch.no_grad()
+def backspace_after(policy: Policy, examples: Sequence[Example], mistake: Mistake, wrong: int, seed: int) -> np.ndarray:
+    """[S, wrong] pi(<backspace>|s) after 1, ..., `wrong` mistakes in a row, at every place of the expert texts.
+
+    A place is before any token of a text or before its end; places whose mistakes would not fit into the context are
+    left out.  Each text is one row that makes the mistakes, deletes them and goes on, so one forward pass sees it all.
+    """
+    assert policy.space.backspace_id is not None
+    propose = ground_truth(mistake, policy.decode, policy.encode)
+    rows, looked = [], []  # each row's trajectory, and the actions in whose states the policy is asked
+    for index, example in enumerate(examples):
+        rng = generator(seed, "mistakes", index)
+        prompt, text = prompt_tokens(policy, example.prompt), policy.encode(example.text)
+        actions: list[int] = []
+        at: list[int] = []
+        for position in range(min(len(text), policy.context - len(prompt) - wrong) + 1):
+            before = (*prompt, *text[:position])
+            for _ in range(wrong):
+                (token,) = propose([Slot(before, None, rng)])
+                before = (*before, token)
+            at += range(len(actions) + 1, len(actions) + 1 + wrong)
+            actions += [*before[-wrong:], *[policy.space.backspace_id] * wrong, *text[position : position + 1]]
+        if at:
+            rows.append(Trajectory(prompt, tuple(actions)))
+            looked.append(at)
+    found = [np.zeros((0, wrong))]
+    for begin in range(0, len(rows), SAMPLE_ROWS):
+        batch = pack(rows[begin : begin + SAMPLE_ROWS], policy.space, Weighting(kind="uniform")).to(policy.device)
+        hidden = policy.hidden(batch)
+        for row, at in enumerate(looked[begin : begin + SAMPLE_ROWS]):
+            states = hidden[row, batch.states[row, at]]
+            log_probs = policy.logits(states, batch.legal[row, at]).log_softmax(-1)
+            chances = log_probs[:, policy.space.backspace_id].double().exp().cpu().numpy()
+            found.append(chances.reshape(-1, wrong))
+    return np.concatenate(found)
 
 
 # ------------------------------------------------------------------------------------------------------- scores

@@ -149,13 +149,20 @@ Featurise = Callable[[str, str, Sequence[str]], np.ndarray]
 """(featuriser, pooling, texts) -> float32 features [n, F]; cached by content.  The featuriser is `reference-lm`
 (this benchmark's own reference model), a local directory or a Hub id; pooling is `mean` or `last`."""
 
+Force = Callable[[float], tuple["Rollout", ...]]
+"""Chance in [0, 1] that an action is replaced by a uniformly random legal one -> one such rollout for each prompt."""
+
+BackspaceAfter = Callable[[int], np.ndarray]
+"""k -> [S, k]: pi(<backspace>|s) after 1, ..., k wrong tokens in a row, in each of S beginnings of expert texts."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
     """Everything a metric may look at.
 
     `rollouts[i]` answers `prompts[i]`, whose `text` is the human continuation.  `featuriser_id` turns a featuriser's
-    option into the name stored with the score (`reference-lm` becomes `reference-lm:HASH`).
+    option into the name stored with the score (`reference-lm` becomes `reference-lm:HASH`).  What costs forward passes
+    and few metrics want is a function: `features`, and about mistakes `forced` and `p_back`.
     """
 
     prompts: tuple[Example, ...]
@@ -167,6 +174,8 @@ class Evaluation:
     exact_steps: tuple[ExactStep, ...] = ()
     features: Featurise | None = None
     featuriser_id: Callable[[str], str] = field(default=str)
+    forced: Force | None = None
+    p_back: BackspaceAfter | None = None
 
     @property
     def texts(self) -> tuple[str, ...]:

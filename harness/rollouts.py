@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.actions import ActionSpace
 from harness.errors import ConfigError, HarnessError
 from harness.policy import Policy
 from harness.records import Rollout, Trajectory
@@ -105,7 +106,8 @@ def sample(
         starts: N starts.
         seed: of the uniform numbers, together with `rows` (default 0..N-1), the identity of each row.
         decoder: default ancestral.
-        epsilon: chance that an action is replaced by a uniformly random legal one before it is executed.
+        epsilon: chance that an action is replaced by a uniformly random legal one before it is executed: a token
+            that can stand in a text, the end, or `<backspace>` where there is something to delete.
         max_length: tokens that the reduced text may hold after the prompt, at most (default) what the context holds.
         max_actions: budget of actions of each row, default twice the context.
 
@@ -137,7 +139,7 @@ def sample(
             drawn = decoder.draw(logits, uniform[:, 0])
             if epsilon > 0:
                 forced = uniform[:, 1] < epsilon
-                drawn = torch.where(forced, _random_legal(logits, uniform[:, 2]), drawn)
+                drawn = torch.where(forced, _random_legal(logits, space, uniform[:, 2]), drawn)
             chosen = logits.log_softmax(-1).gather(-1, drawn[:, None])[:, 0]
             who, when = writing.row[todo].cpu(), writing.taken[todo].cpu()
             actions[who, when] = drawn.cpu()
@@ -172,9 +174,11 @@ def sample(
     ]
 
 
-def _random_legal(logits: Tensor, uniform: Tensor) -> Tensor:
-    """A legal action, every one alike, [N]."""
-    return Decoder().draw(torch.where(logits > -torch.inf, 0.0, -torch.inf), uniform)
+def _random_legal(logits: Tensor, space: ActionSpace, uniform: Tensor) -> Tensor:
+    """A legal action, every one alike, [N]; never a token that stands in no text, such as padding."""
+    even = torch.where(logits > -torch.inf, 0.0, -torch.inf)
+    even[:, list(space.unwritable - {space.end_id, space.backspace_id})] = -torch.inf
+    return Decoder().draw(even, uniform)
 
 
 def _prefill(policy: Policy, starts: Sequence[Start], max_length: int) -> _Writing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -12,9 +13,19 @@ from models import fresh_logits, tiny_policy
 from harness.actions import ActionSpace
 from harness.config import RunConfig, SamplingConfig
 from harness.errors import ConfigError
-from harness.evaluate import choose_prompts, exact_steps, likelihood, sample_prompts, score, token_nll
+from harness.evaluate import (
+    backspace_after,
+    choose_prompts,
+    evaluate,
+    exact_steps,
+    likelihood,
+    sample_prompts,
+    score,
+    token_nll,
+)
+from harness.features import Features
 from harness.policy import Policy
-from harness.records import Evaluation, Example
+from harness.records import Evaluation, Example, Splits
 
 TEXTS = [Example("abcabcdefdef" * 3), Example("a"), Example("fedcba", prompt="ab")]
 
@@ -87,6 +98,61 @@ def test_exact_steps_are_the_policys_law_beside_the_true_one() -> None:
     assert steps[1].policy == pytest.approx(logits.log_softmax(-1)[ids].numpy(), abs=1e-10)
     assert steps[1].policy_backspace == pytest.approx(float(logits.log_softmax(-1)[policy.space.backspace_id]))
     assert steps[0].policy_backspace == -math.inf  # nothing to delete yet
+
+
+def next_letter(text: str, generator: np.random.Generator) -> str:
+    """A mistake that needs no law and no luck: the letter after the last one of the text."""
+    return "abcdef"[(ord(text[-1]) - ord("a") + 1) % 6] if text else "a"
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_backspace_after_mistakes_equals_fresh_forward_passes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text "ca" after prompt "b" has the places b, bc and bca, text "f" without a prompt has "" and f.
+
+    The mistake after b is c and then d, so the first place asks about bc and bcd; five places, two states each.
+    """
+    policy = tiny_policy(name, seed=3)
+    states = [("bc", "bcd"), ("bcd", "bcde"), ("bcab", "bcabc"), ("a", "ab"), ("fa", "fab")]
+    expected = [
+        [
+            float(fresh_logits(policy, (policy.start_id, *policy.encode(text))).softmax(-1)[policy.space.backspace_id])
+            for text in pair
+        ]
+        for pair in states
+    ]
+    examples = [Example("ca", prompt="b"), Example("f")]
+    found = backspace_after(policy, examples, next_letter, 2, seed=0)
+    assert found == pytest.approx(np.array(expected), abs=1e-9)
+    assert backspace_after(policy, examples, next_letter, 1, seed=0) == pytest.approx(found[:, :1], abs=1e-9)
+    monkeypatch.setattr("harness.evaluate.SAMPLE_ROWS", 1)
+    assert backspace_after(policy, examples, next_letter, 2, seed=0) == pytest.approx(found, abs=1e-9)
+
+
+def test_mistakes_that_do_not_fit_into_the_context_are_left_out() -> None:
+    """Context 8 holds the start and seven letters: two mistakes fit before letters 1 to 6 of a text of seven."""
+    policy = tiny_policy(context=8)
+    assert len(backspace_after(policy, [Example("abcdefa")], next_letter, 2, seed=0)) == 6
+    assert len(backspace_after(policy, [Example("abcdefa")], next_letter, 1, seed=0)) == 7
+    assert backspace_after(policy, [Example("a", prompt="abcdef")], next_letter, 2, seed=0).shape == (0, 2)
+
+
+def test_the_mistakes_about_an_evaluation_are_its_own() -> None:
+    """Forced rollouts answer its prompts; no <backspace>, or no known mistakes, leaves nothing to ask about it."""
+    config = RunConfig(benchmark="language", trainer="mle")
+    prompts = (Example("ab", "c"),) * 5
+    splits = Splits(train=(), validation=(), test=(Example("ab"),), prompts=prompts)
+    features = Features(None, torch.device("cpu"))
+    policy = tiny_policy(seed=3)
+    found = evaluate(policy, dataclasses.replace(splits, mistake=next_letter), prompts, config, features)
+    assert found.forced is not None
+    assert found.p_back is not None
+    assert found.forced(0.0) == found.rollouts
+    assert found.forced(0.9) != found.rollouts
+    assert len(found.forced(0.9)) == 5
+    assert found.p_back(2).shape == (3, 2)
+    assert evaluate(policy, splits, prompts, config, features).p_back is None
+    plain = tiny_policy(backspace=False)
+    assert evaluate(plain, dataclasses.replace(splits, mistake=next_letter), prompts, config, features).p_back is None
 
 
 def test_continuations_are_cut_to_what_a_rollout_may_hold() -> None:

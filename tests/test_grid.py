@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from harness.config import RunConfig
 from harness.errors import ConfigError
 from harness.grid import Grid, first, grid_names, load_grid
+from harness.run import check
 from harness.settings import split_list
 from harness.yaml_file import Document, parse_scalar, read_document
 
@@ -216,7 +217,7 @@ def test_every_shipped_grid_expands_and_says_what_it_asks() -> None:
         grid = load_grid(name)
         assert grid.name == name
         assert grid.question.endswith("?"), name
-        assert grid.expand()
+        assert check(grid)
 
 
 def test_the_example_in_the_docstring_works(tmp_path: Path) -> None:

@@ -68,6 +68,19 @@ def test_no_backspace_at_the_boundary_and_none_without_the_action() -> None:
         assert len(rollout.trajectory.actions) == len(rollout.tokens) + (rollout.stop == "ended")
 
 
+def test_a_forced_action_is_any_legal_one_alike_and_never_an_unknown_token() -> None:
+    """With epsilon = 1, six letters and the end first (1/7 each), then <backspace> too (1/8 each): within 5 errors."""
+    policy = tiny_policy(seed=3)
+    letters = policy.encode("abcdef")
+    rollouts = sample(policy, [Start((policy.start_id,))] * 8_000, seed=1, epsilon=1.0, max_actions=2)
+    for at, legal in ((0, [*letters, policy.end_id]), (1, [*letters, policy.end_id, policy.space.backspace_id])):
+        drawn = [r.trajectory.actions[at] for r in rollouts if len(r.trajectory.actions) > at]
+        share = 1 / len(legal)
+        assert set(drawn) == set(legal)
+        for action in legal:
+            assert abs(drawn.count(action) / len(drawn) - share) < 5 * (share * (1 - share) / len(drawn)) ** 0.5
+
+
 def test_each_stop_is_what_it_says() -> None:
     policy = tiny_policy(seed=3)
     every = [Start((policy.start_id,))] * 200

@@ -11,9 +11,8 @@ import numpy as np
 from pydantic import Field
 
 from harness.plugins import Measure, Unscorable
-from harness.records import Evaluation, ExactStep, Law, Rollout
-
-_NO_LAW = "this benchmark has no exact law; score it on one that has, such as `language`"
+from harness.records import Evaluation, ExactStep
+from harness.support import NO_LAW, forbidden_shares
 
 
 def step_kl(step: ExactStep, renormalise: bool) -> float:
@@ -64,7 +63,7 @@ class ExactKL:
     def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
         """Nats per token, at least 0; `Unscorable` without a law, without states, or with NaN among the values."""
         if evaluation.law is None:
-            raise Unscorable(_NO_LAW)
+            raise Unscorable(NO_LAW)
         steps = evaluation.exact_steps
         if not steps:
             raise Unscorable("the evaluation holds no expert state; the test split is empty")
@@ -72,34 +71,6 @@ class ExactKL:
             "exact_kl": math.fsum(step_kl(step, renormalise=True) for step in steps) / len(steps),
             "exact_kl_raw": math.fsum(step_kl(step, renormalise=False) for step in steps) / len(steps),
         }
-
-
-def forbidden(law: Law, prompt: str, rollout: Rollout) -> list[bool]:
-    """For each character of the rollout's text, and its end if it ended: does the law give it probability 0?
-
-    After the first point from which no text of the language can go on, every later action is forbidden.
-
-    Raises:
-        Unscorable: the prompt itself is not the beginning of a text of the language.
-    """
-    state = law.start
-    for symbol in prompt:
-        after = law.advance(state, symbol)
-        if after is None:
-            raise Unscorable(
-                f"no text of the language begins with the prompt {prompt!r}; take prompts from the language"
-            )
-        state = after
-    flags = []
-    alive = True
-    symbols = [*rollout.text, ""] if rollout.stop == "ended" else list(rollout.text)
-    for symbol in symbols:
-        flags.append(not alive or law.next(state).get(symbol, 0.0) <= 0)
-        if alive and symbol:
-            after = law.advance(state, symbol)
-            alive = after is not None
-            state = state if after is None else after
-    return flags
 
 
 @dataclass(frozen=True)
@@ -128,15 +99,6 @@ class OutOfSupport:
         """Fractions in [0, 1]; `Unscorable` without a law, or where no text holds a character or an end."""
         law = evaluation.law
         if law is None:
-            raise Unscorable(_NO_LAW)
-        texts = [
-            forbidden(law, example.prompt, rollout)
-            for example, rollout in zip(evaluation.prompts, evaluation.rollouts, strict=True)
-        ]
-        actions = sum(map(len, texts))
-        if not actions:
-            raise Unscorable(f"the {len(texts)} rollouts hold neither a character nor an end to look at")
-        return {
-            "out_of_support": sum(map(sum, texts)) / actions,
-            "bad_texts": sum(map(any, texts)) / len(texts),
-        }
+            raise Unscorable(NO_LAW)
+        share, bad = forbidden_shares(law, evaluation.prompts, evaluation.rollouts)
+        return {"out_of_support": share, "bad_texts": bad}

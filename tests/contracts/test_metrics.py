@@ -65,6 +65,8 @@ def evaluation() -> Evaluation:
         law=Coin(),
         exact_steps=tuple(steps),
         features=letters,
+        forced=lambda epsilon: tuple(rollouts),
+        p_back=lambda wrong: np.linspace(0.1, 0.9, 6 * wrong).reshape(6, wrong),
     )
 
 
@@ -86,11 +88,16 @@ def test_it_is_deterministic(metric: Metric, evaluation: Evaluation):
 
 def test_the_order_of_prompts_and_states_changes_nothing(metric: Metric, evaluation: Evaluation):
     order = np.random.default_rng(1).permutation(len(evaluation.rollouts))
+    assert evaluation.forced is not None
+    assert evaluation.p_back is not None
+    forced, p_back = evaluation.forced, evaluation.p_back
     shuffled = dataclasses.replace(
         evaluation,
         prompts=tuple(evaluation.prompts[i] for i in order),
         rollouts=tuple(evaluation.rollouts[i] for i in order),
         exact_steps=evaluation.exact_steps[::-1],
+        forced=lambda epsilon: tuple(forced(epsilon)[i] for i in order),
+        p_back=lambda wrong: p_back(wrong)[::-1],
     )
     assert metric.measure(shuffled) == metric.measure(evaluation)
     assert metric.parameters(shuffled) == metric.parameters(evaluation)
@@ -106,7 +113,15 @@ def test_it_refuses_nothing_with_a_reason(metric: Metric):
 
 
 def test_it_refuses_nothing_even_where_all_else_is_there(metric: Metric, evaluation: Evaluation):
-    nothing = dataclasses.replace(evaluation, prompts=(), rollouts=(), likelihood=None, exact_steps=())
+    nothing = dataclasses.replace(
+        evaluation,
+        prompts=(),
+        rollouts=(),
+        likelihood=None,
+        exact_steps=(),
+        forced=lambda epsilon: (),
+        p_back=lambda wrong: np.zeros((0, wrong)),
+    )
     with pytest.raises(Unscorable):
         metric.measure(nothing)
 

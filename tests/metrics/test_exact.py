@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax, rel_entr
 
-from harness.metrics.exact import ExactKL, OutOfSupport, forbidden
+from harness.metrics.exact import ExactKL, OutOfSupport
 from harness.plugins import Unscorable
 from harness.records import Evaluation, ExactStep, Example, Law, Rollout, Trajectory
+from harness.support import forbidden
 
 
 class Pairs:

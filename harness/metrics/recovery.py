@@ -1,0 +1,97 @@
+"""Whether a policy mends mistakes: random actions forced on it while it writes, wrong tokens put into expert texts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from harness.plugins import Measure, Unscorable
+from harness.records import Evaluation
+from harness.support import NO_LAW, forbidden_shares
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """How often finished texts leave a known language when some of the actions that wrote them were random.
+
+    While a text is written, each action is replaced with probability 5 % or 20 % by one drawn uniformly from the
+    legal actions: tokens, the end, and `<backspace>` where there is something to delete.  What counts is the reduced
+    text, as `out_of_support` counts it, so a mistake that is deleted costs nothing; a forced end cannot be mended.
+    """
+
+    measures: ClassVar[Mapping[str, Measure]] = {
+        f"{name}_forced_{percent}": Measure("fraction", "lower", f"{what}, {percent} % of actions random")
+        for percent in (5, 20)
+        for name, what in (
+            ("out_of_support", "share of characters and ends that the law gives probability 0"),
+            ("bad_texts", "share of texts with at least one such action"),
+        )
+    }
+
+    definition: Annotated[Literal["uniform"], Field(description="uniform: a forced action is any legal one alike")] = (
+        "uniform"
+    )
+
+    def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
+        """None."""
+        return {}
+
+    def count(self, evaluation: Evaluation) -> int:
+        """Texts per rate."""
+        return len(evaluation.prompts)
+
+    def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
+        """Fractions in [0, 1]; `Unscorable` without a law or a policy to sample from, or where nothing is written."""
+        if evaluation.law is None:
+            raise Unscorable(NO_LAW)
+        if evaluation.forced is None:
+            raise Unscorable("errors are forced while the policy writes; texts that are already written have none")
+        values = {}
+        for percent in (5, 20):
+            shares = forbidden_shares(evaluation.law, evaluation.prompts, evaluation.forced(percent / 100))
+            values[f"out_of_support_forced_{percent}"], values[f"bad_texts_forced_{percent}"] = shares
+        return values
+
+
+@dataclass(frozen=True)
+class BackspaceAfterMistake:
+    """Mean probability of `<backspace>` right after one or two wrong tokens in a row.
+
+    A state is a beginning of an expert text, then tokens that the benchmark knows to be wrong there.  Both numbers are
+    over the same beginnings.  With `noise_run: 1` training never shows the second kind.
+    """
+
+    measures: ClassVar[Mapping[str, Measure]] = {
+        "p_back_one": Measure("probability", "higher", "mean P(<backspace>) after one wrong token"),
+        "p_back_two": Measure("probability", "higher", "mean P(<backspace>) after two wrong tokens in a row"),
+    }
+
+    definition: Annotated[
+        Literal["ground_truth"], Field(description="ground_truth: wrong is what the benchmark says is a mistake")
+    ] = "ground_truth"
+
+    def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
+        """None."""
+        return {}
+
+    def count(self, evaluation: Evaluation) -> int:
+        """Beginnings of expert texts; 0 without `<backspace>` or without known mistakes."""
+        return 0 if evaluation.p_back is None or evaluation.backspace_id is None else len(evaluation.p_back(2))
+
+    def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
+        """Probabilities; `Unscorable` without `<backspace>`, known mistakes or room for two of them, or with NaN."""
+        if evaluation.backspace_id is None:
+            raise Unscorable("this policy has no <backspace> action; set actions.backspace=true")
+        if evaluation.p_back is None:
+            raise Unscorable("this benchmark does not know what a mistake is; score it on one that does")
+        states = evaluation.p_back(2)
+        if not len(states):
+            raise Unscorable("no expert text leaves room for two wrong tokens in the context; raise model.context")
+        one, two = (math.fsum(column) / len(states) for column in states.T.tolist())
+        if math.isnan(one) or math.isnan(two):
+            raise Unscorable("a probability after a mistake is NaN; the training diverged")
+        return {"p_back_one": one, "p_back_two": two}
