@@ -239,7 +239,6 @@ class Language:
     """
 
     metrics: ClassVar[tuple[str, ...]] = ("exact_kl", "out_of_support", "actions", "perplexity")
-    ground_truth: ClassVar[bool] = True
 
     law: Annotated[Literal["markov", "brackets"], Field(description="which family of languages")] = "markov"
     seed: Annotated[int, Field(ge=0, description="draws the law's probabilities")] = 0

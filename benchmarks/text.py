@@ -46,7 +46,6 @@ class Text:
         "length",
         "actions",
     )
-    ground_truth: ClassVar[bool] = False
 
     corpus: Annotated[str, Field(min_length=1, description="python-docs, or a .txt, .jsonl or .parquet file")] = (
         "python-docs"

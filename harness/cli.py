@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import signal
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -170,8 +171,11 @@ def run(
 
 
 @app.command()
-def status(grid: SomeGrid = None, store: StoreUrl = DEFAULT_STORE, as_json: Json = False) -> None:
+def status(
+    grid: SomeGrid = None, store: StoreUrl = DEFAULT_STORE, include: Include = None, as_json: Json = False
+) -> None:
     """Count cells by status."""
+    _include(include)
     opened = _open(store) if _exists(store) else None
     stored = opened.grids() if opened is not None else []
     if grid is not None and (opened is None or _grid_name(grid, stored) not in stored):
@@ -198,11 +202,13 @@ def leaderboard(
     filter_: Annotated[list[str] | None, typer.Option("--filter", help="key=value; may be repeated.")] = None,
     format_: Annotated[Literal["table", "json"], typer.Option("--format", help="How to print it.")] = "table",
     store: StoreUrl = DEFAULT_STORE,
+    include: Include = None,
     as_json: Json = False,
 ) -> None:
     """Compare groups of runs: n, mean and 95 % interval over seeds."""
     from harness.settings import split_list
 
+    _include(include)
     opened = _open(store)
     _print_leaderboard(
         opened,
@@ -277,6 +283,7 @@ def _run(
 
     if threads is not None:
         torch.set_num_threads(threads)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as Ctrl-C does: the cell at hand is given back
     with Store(url) as store:
         events = run_grid(cells, store, grid_name=name, device=device, keep_going=keep_going)
         try:

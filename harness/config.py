@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_serializer, model_validator
 
 Scalar: TypeAlias = bool | int | float | str | None
 ARCHITECTURES = ("gpt2", "llama")
@@ -66,9 +66,17 @@ class ActionConfig(Part):
     @model_validator(mode="before")
     @classmethod
     def _neutral(cls, given: Any) -> Any:
-        if isinstance(given, Mapping) and not given.get("backspace", False):
+        if isinstance(given, Mapping) and _is_false(given.get("backspace", False)):
             return {**given, "noise_rate": 0.0, "noise_kind": "uniform", "noise_run": 1}
         return given
+
+
+def _is_false(value: Any) -> bool:
+    """Whether pydantic reads it as False: `no` and `off` among them."""
+    try:
+        return TypeAdapter(bool).validate_python(value) is False
+    except ValidationError:
+        return False  # the field's own check says what is wrong with it
 
 
 class ModelConfig(Part):
@@ -171,7 +179,8 @@ class TrainingConfig(Part):
     def _one_budget(self) -> TrainingConfig:
         given = [unit for unit in ("steps", "tokens", "seconds") if getattr(self, unit) is not None]
         if len(given) != 1:
-            raise ValueError(f"a budget has one unit, got {' and '.join(given)}; keep one of them")
+            both, other = " and ".join(given), given[0]
+            raise ValueError(f"a budget has one unit, got {both}; keep one, as with training.{other}=null")
         if self.accumulation > self.rows:
             raise ValueError(f"accumulation={self.accumulation} micro-batches cannot share rows={self.rows} rows")
         return self

@@ -13,6 +13,7 @@ from harness.noise import Propose, inject
 from harness.plugins import Weighting
 from harness.policy import Policy
 from harness.records import Example, Trajectory
+from harness.streams import generator
 
 
 def rows(examples: Sequence[Example], policy: Policy) -> list[Trajectory]:
@@ -88,7 +89,7 @@ class ExpertStream:
             epoch, index = divmod(at, len(self.expert))
             row = int(self._shuffled(epoch)[index])
             chosen.append(self.expert[row])
-            rngs.append(np.random.default_rng([self.seed, epoch, row]))
+            rngs.append(generator(self.seed, "noise", epoch, row))
         if self.propose is None:
             return chosen
         return inject(
@@ -104,5 +105,5 @@ class ExpertStream:
     def _shuffled(self, epoch: int) -> np.ndarray:
         if epoch != self._epoch:
             self._epoch = epoch
-            self._order = np.random.default_rng([self.seed, epoch]).permutation(len(self.expert))
+            self._order = generator(self.seed, "order", epoch).permutation(len(self.expert))
         return self._order

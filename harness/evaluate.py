@@ -30,6 +30,7 @@ from harness.records import (
 )
 from harness.registry import METRICS
 from harness.rollouts import Decoder, Start, sample
+from harness.streams import generator, key
 
 EXACT_TEXTS = 500  # expert texts on whose states the exact law is compared
 MISTAKE_TEXTS = 200  # expert texts into which mistakes are put, one at every place
@@ -101,7 +102,8 @@ def sample_prompts(
 ) -> Iterator[Rollout]:
     """One rollout for each prompt, in order; prompt i draws from stream i of `seed` in whatever batch it stands.
 
-    `epsilon` is the chance that an action is replaced by a uniformly random legal one.
+    `epsilon` is the chance that an action is replaced by a uniformly random legal one; what is not replaced is drawn
+    from the same stream as without, so that a policy is compared with itself.
     """
     decoder = Decoder(sampling.temperature, sampling.top_k, sampling.top_p)
     starts = [Start(prompt_tokens(policy, example.prompt)) for example in prompts]
@@ -109,7 +111,13 @@ def sample_prompts(
         chunk = starts[begin : begin + SAMPLE_ROWS]
         rows = range(begin, begin + len(chunk))
         yield from sample(
-            policy, chunk, seed=seed, rows=rows, decoder=decoder, epsilon=epsilon, max_length=sampling.length
+            policy,
+            chunk,
+            seed=key(seed, "evaluation"),
+            rows=rows,
+            decoder=decoder,
+            epsilon=epsilon,
+            max_length=sampling.length,
         )
 
 
@@ -221,13 +229,27 @@ def _step_log_probs(policy: Policy, batch: Batch) -> tuple[Tensor, Tensor]:
 # ------------------------------------------------------------------------------------------------ exact languages
 
 
+def check_characters(policy: Policy, law: Law, examples: Sequence[Example]) -> None:
+    """An exact law is over characters: each must be one token, and whole texts must fit into the context.
+
+    Raises:
+        ConfigError: they are not, or do not.
+    """
+    if any(len(policy.encode(symbol)) != 1 for symbol in law.alphabet) or any(
+        len(policy.encode(example.text)) != len(example.text) for example in examples[:EXACT_TEXTS]
+    ):
+        raise ConfigError("model.tokenizer: this benchmark's law is over characters; use tokenizer: characters")
+    longest = max(len(example.text) for example in examples) + 2
+    if longest > policy.context:
+        raise ConfigError(f"model.context={policy.context}: texts need {longest} with start and end; raise it to that")
+
+
 @torch.no_grad()
 def exact_steps(policy: Policy, law: Law, examples: Sequence[Example]) -> Iterator[ExactStep]:
     """The policy's law beside the true one in every state of expert texts, prompts left out, ends included."""
     texts = [[policy.start_id, *policy.encode(example.text), policy.end_id] for example in examples]
-    outcomes = sorted({symbol for example in examples for symbol in example.text})
-    ids = [*(policy.encode(symbol)[0] for symbol in outcomes), policy.end_id]
-    where = torch.tensor(ids, device=policy.device)
+    outcomes = (*law.alphabet, "")
+    where = torch.tensor([*(policy.encode(symbol)[0] for symbol in law.alphabet), policy.end_id], device=policy.device)
     for begin in range(0, len(texts), SAMPLE_ROWS):
         chunk = texts[begin : begin + SAMPLE_ROWS]
         batch = _texts_as_batch(policy, chunk)
@@ -242,7 +264,7 @@ def exact_steps(policy: Policy, law: Law, examples: Sequence[Example]) -> Iterat
             for t, symbol in enumerate((*example.text, "")):
                 true = law.next(state)
                 with np.errstate(divide="ignore"):
-                    expected = np.log([true.get(outcome, 0.0) for outcome in (*outcomes, "")])
+                    expected = np.log([true.get(outcome, 0.0) for outcome in outcomes])
                 yield ExactStep(expected, known[row, t], -np.inf if deletes is None else float(deletes[row, t]))
                 if symbol:
                     following = law.advance(state, symbol)
@@ -264,7 +286,7 @@ def backspace_after(policy: Policy, examples: Sequence[Example], mistake: Mistak
     propose = ground_truth(mistake, policy.decode, policy.encode)
     rows, looked = [], []  # each row's trajectory, and the actions in whose states the policy is asked
     for index, example in enumerate(examples):
-        rng = np.random.default_rng([seed, index])
+        rng = generator(seed, "mistakes", index)
         prompt, text = prompt_tokens(policy, example.prompt), policy.encode(example.text)
         actions: list[int] = []
         at: list[int] = []

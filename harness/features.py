@@ -15,20 +15,20 @@ from harness.policy import Policy
 from harness.records import Trajectory
 
 BATCH_NODES = 2**13  # nodes of one forward pass
+LONGEST = 512  # tokens of a text that are looked at, where the model holds as many
 
 
 class Features:
     """(featuriser, pooling, texts) -> float32 [n, F].
 
     A featuriser is `reference-lm` (the directory given here), a model directory or a Hub id; pooling is `mean` or
-    `last`, over the text's own tokens, of the last hidden state.  Texts are cut to the model's context.  An empty
-    text has the feature of the bare start token.
+    `last`, over the text's own tokens, of the last hidden state.  Texts are cut to 512 tokens
+    or the model's context.  An empty text has the feature of the bare start token.
     """
 
-    def __init__(self, reference: Path | None, device: torch.device, context: int = 512) -> None:
+    def __init__(self, reference: Path | None, device: torch.device) -> None:
         self.reference = reference
         self.device = device
-        self.context = context
         self._models: dict[str, Policy] = {}
         self._known: dict[str, np.ndarray] = {}
 
@@ -51,20 +51,21 @@ class Features:
     def _model(self, featuriser: str) -> Policy:
         if featuriser not in self._models:
             name = self.reference if featuriser == "reference-lm" and self.reference is not None else featuriser
-            self._models[featuriser] = Policy.load(name, self.context).to(self.device)
+            self._models[featuriser] = Policy.load(name, None).to(self.device)
         return self._models[featuriser]
 
 
 @torch.no_grad()
 def pooled(policy: Policy, texts: Sequence[str], pooling: str) -> np.ndarray:
     """Pooled last hidden states, float32 [n, F], in batches of similar length."""
-    tokens = [policy.encode(text)[: policy.context - 2] for text in texts]  # start and end beside them
+    longest = min(policy.context, LONGEST) - 2  # start and end stand beside them
+    tokens = [policy.encode(text)[:longest] for text in texts]
     order = sorted(range(len(texts)), key=lambda i: len(tokens[i]))
     width = int(policy.model.get_output_embeddings().weight.shape[1])
     features = np.zeros((len(texts), width), np.float32)
     while order:
-        longest = len(tokens[order[-1]]) + 1
-        chunk, order = order[-max(1, BATCH_NODES // longest) :], order[: -max(1, BATCH_NODES // longest)]
+        size = max(1, BATCH_NODES // (len(tokens[order[-1]]) + 2))
+        chunk, order = order[-size:], order[:-size]
         # the end as the last action makes the start token's row valid when a text is empty; its node is not pooled
         batch = pack(
             [Trajectory((policy.start_id,), (*tokens[i], policy.end_id)) for i in chunk],

@@ -18,6 +18,7 @@ from harness.plugins import Moment, Trainer
 from harness.policy import Policy
 from harness.records import Step, Trajectory
 from harness.replay import ReplayBuffer, StartMeasure
+from harness.streams import key
 
 CURVE_POINTS = 50  # a curve has about this many points, whatever the budget
 
@@ -38,7 +39,8 @@ class Meter:
 
     def evaluate(self, batch: Batch, reference: bool = False) -> ActionValues:
         """Action values under the policy, or without gradient under the frozen reference."""
-        self.tokens += batch.nodes * (2 if self.policy.reference is not None else 1)
+        twice = not reference and self.policy.reference is not None  # its value is measured against a frozen one
+        self.tokens += batch.nodes * (2 if twice else 1)
         if not reference:
             return self.policy.evaluate(batch)
         if self.reference is None:
@@ -136,7 +138,7 @@ def fit(policy: Policy, trainer: Trainer, stream: ExpertStream, config: RunConfi
         if buffer is not None:
             buffer.refresh(policy, step)
             rollouts, age = buffer.draw(training.rows, step)
-        moment = Moment(progress, torch.Generator().manual_seed(seed * 1_000_003 + step))
+        moment = Moment(progress, torch.Generator().manual_seed(key(seed, "loss", step) >> 1))
         total = torch.zeros((), device=policy.device)
         terms: dict[str, torch.Tensor] = {}
         for part in np.array_split(np.arange(training.rows), training.accumulation):
@@ -162,7 +164,10 @@ def fit(policy: Policy, trainer: Trainer, stream: ExpertStream, config: RunConfi
             marked = mark
             value = float(total)
             if not math.isfinite(value):
-                raise Diverged(f"the loss is {value} after {step} steps; lower training.lr or trainer.alpha")
+                raise Diverged(
+                    f"the loss is {value} after {step} steps; lower training.lr (model.base_lr where it is a base's) "
+                    "or trainer.alpha"
+                )
             named = {name: float(term) for name, term in terms.items()}
             if buffer is not None:
                 named |= {"rollout_age": age, "sampled_actions": float(buffer.sampled_actions)}

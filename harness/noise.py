@@ -131,8 +131,19 @@ def ground_truth(
             )
         return tokens[0]
 
+    def wrong(slot: Slot) -> int:
+        text = decode(slot.prefix)
+        for _ in range(20):
+            drawn = token(mistake(text, slot.rng))
+            if drawn != slot.expert:
+                return drawn
+        raise ConfigError(
+            "actions.noise_kind=ground_truth: every mistake the benchmark proposed is what the expert wrote; "
+            "nothing may be wrong there, so use uniform, unigram or policy"
+        )
+
     def propose(slots: Sequence[Slot]) -> list[int]:
-        return [token(mistake(decode(slot.prefix), slot.rng)) for slot in slots]
+        return [wrong(slot) for slot in slots]
 
     return propose
 

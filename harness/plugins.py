@@ -146,13 +146,9 @@ class Trainer(Protocol):
 
 
 class Benchmark(Protocol):
-    """A task: options (its data seed among them) -> splits.
-
-    `metrics` are the ones that make sense there, `ground_truth` says whether its splits know what a mistake is.
-    """
+    """A task: options (its data seed among them) -> splits, with the metrics that make sense there."""
 
     metrics: ClassVar[tuple[str, ...]]
-    ground_truth: ClassVar[bool]
 
     def splits(self) -> Splits:
         """The data; equal options give equal splits."""
@@ -275,11 +271,15 @@ def resolve(config: RunConfig) -> RunConfig:
     metrics = config.metrics
     if metrics is None:
         metrics = tuple(parse_metric(text) for text in benchmark.metrics)
+    chosen = tuple(_resolved(METRICS, metric, f"metrics[{i}]") for i, metric in enumerate(metrics))
+    for i, metric in enumerate(chosen):
+        if metric in chosen[:i]:
+            raise ConfigError(f"metrics[{i}]: {metric.name!r} stands there twice with the same options; remove one")
     return config.model_copy(
         update={
             "benchmark": Plugin(name=config.benchmark.name, options=dataclasses.asdict(benchmark)),
             "trainer": _resolved(TRAINERS, config.trainer, "trainer"),
-            "metrics": tuple(_resolved(METRICS, metric, f"metrics[{i}]") for i, metric in enumerate(metrics)),
+            "metrics": chosen,
         }
     )
 

@@ -42,13 +42,15 @@ class Policy:
         untied: whether `set_scope` gave the output layer weights of its own.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, context: int, dtype: str = "float32") -> None:
+    def __init__(self, model: Any, tokenizer: Any, context: int | None, dtype: str = "float32") -> None:
         if tokenizer.eos_token_id is None:
             raise ConfigError("model.name: this tokenizer has no end token; choose a model that has one")
         self.model = model.eval()
         self.tokenizer = tokenizer
-        limit = getattr(model.config, "max_position_embeddings", None) or context
-        self.context = min(context, int(limit))
+        limit = int(model.config.max_position_embeddings)
+        if context is not None and context > limit:
+            raise ConfigError(f"model.context={context}: this model holds {limit} tokens; use at most that")
+        self.context = context or limit
         self.dtype = dtype
         self.end_id = int(tokenizer.eos_token_id)
         self.start_id = int(tokenizer.bos_token_id if tokenizer.bos_token_id is not None else self.end_id)
@@ -60,9 +62,11 @@ class Policy:
         self._check_head()
 
     def _space(self, backspace_id: int | None) -> ActionSpace:
+        size = int(self.model.get_input_embeddings().weight.shape[0])
         special = {int(token) for token in self.tokenizer.all_special_ids} | {self.end_id, self.start_id}
+        special |= set(range(len(self.tokenizer), size))  # rows that pad a vocabulary
         return ActionSpace(
-            size=int(self.model.get_input_embeddings().weight.shape[0]),
+            size=size,
             end_id=self.end_id,
             backspace_id=backspace_id,
             unwritable=frozenset(special if backspace_id is None else special | {backspace_id}),
@@ -122,8 +126,8 @@ class Policy:
         return cls(model.to(_weights(config.dtype)), wrapped, config.context, config.dtype)
 
     @classmethod
-    def load(cls, name: str | Path, context: int, dtype: str = "float32") -> Policy:
-        """A pretrained model from a local directory or the Hub.
+    def load(cls, name: str | Path, context: int | None, dtype: str = "float32") -> Policy:
+        """A pretrained model from a local directory or the Hub; without `context`, all that the model holds.
 
         Raises:
             EnvironmentProblem: it is neither a model directory nor reachable on the Hub.
@@ -233,12 +237,18 @@ class Policy:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, without start or end."""
-        return list(self.tokenizer.encode(text, add_special_tokens=False))
+        return list(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """The text of token ids; start, end and `<backspace>` are left out."""
-        kept = [token for token in tokens if token not in self.space.unwritable]
-        return str(self.tokenizer.decode(kept, clean_up_tokenization_spaces=False))
+        """The text of token ids; start, end and `<backspace>` are left out, what stands for no text is U+FFFD."""
+        silent = (self.start_id, self.end_id, self.space.backspace_id)
+        parts: list[list[int]] = [[]]
+        for token in tokens:
+            if token not in self.space.unwritable:
+                parts[-1].append(token)
+            elif token not in silent:
+                parts.append([])
+        return "\ufffd".join(str(self.tokenizer.decode(part, clean_up_tokenization_spaces=False)) for part in parts)
 
     def continuation(self, prompt: Sequence[int], tokens: Sequence[int]) -> str:
         """What `tokens` add to the prompt's text: some tokenizers decode a leading space only in context."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -24,6 +23,10 @@ class Law(Protocol):
 
     The empty string stands for the end of a text.
     """
+
+    @property
+    def alphabet(self) -> str:
+        """Every character that a text may hold."""
 
     @property
     def start(self) -> Hashable:
@@ -239,11 +242,6 @@ class Step:
     lr: float
     terms: Mapping[str, float]
     progress: float = 0.0
-
-    @property
-    def finite(self) -> bool:
-        """Whether the loss is a number; training stops where it is not."""
-        return math.isfinite(self.loss)
 
 
 Stage = Literal["base", "train", "sample", "score", "done", "failed", "skipped"]

@@ -29,11 +29,13 @@ class Registry(Mapping[str, T], Generic[T]):
     def _points(self) -> dict[str, EntryPoint]:
         return {point.name: point for point in entry_points(group=self.group)}
 
-    def register(self, name: str) -> Callable[[T], T]:
+    def register(self, name: str) -> Callable[[Any], Any]:
         """Decorator for files given with `--include`: `@TRAINERS.register("mine")`."""
 
-        def add(plugin: T) -> T:
-            if name in self._points():
+        def add(plugin: Any) -> Any:
+            # the same file included again may register its names again
+            taken = name in self._added and self._added[name].__module__ != plugin.__module__
+            if taken or name in self._points():
                 raise ConfigError(f"{self.kind} {name!r} exists already; choose another name")
             self._added[name] = plugin
             return plugin
@@ -73,7 +75,8 @@ def include(path: Path) -> None:
     Raises:
         ConfigError: the file is missing or fails while it is imported.
     """
-    spec = importlib.util.spec_from_file_location(f"included_{path.stem}", path)
+    module_name = f"included_{path.stem}_{abs(hash(path.resolve()))}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None or not path.is_file():
         raise ConfigError(f"--include {path}: no such Python file; give the path of a .py file")
     module = importlib.util.module_from_spec(spec)

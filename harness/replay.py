@@ -13,6 +13,7 @@ from harness.plugins import Replay, Weighting
 from harness.policy import Policy
 from harness.records import Trajectory
 from harness.rollouts import Start, sample
+from harness.streams import generator, key
 
 
 class StartMeasure:
@@ -85,23 +86,23 @@ class ReplayBuffer:
         """Sample `replay.fresh` rollouts from the policy as it is at `step`, where that is due."""
         if step % self.replay.every:
             return
-        rng = np.random.default_rng([self.seed, 1, step])
+        rng = generator(self.seed, "starts", step)
         # a mistake in the context's last place leaves no room for a rollout; the rest of the measure is untouched
         drawn = self.starts.draw(self.replay.fresh, rng)
         starts = [start for start in drawn if len(start.prompt) + len(start.given) < policy.context]
         fresh = sample(
             policy,
             starts,
-            seed=self.seed,
+            seed=key(self.seed, "rollouts"),
             rows=range(self._drawn, self._drawn + len(starts)),
             epsilon=self.replay.epsilon,
         )
         self._drawn += len(starts)
-        self.sampled_actions += sum(len(rollout.log_probs) for rollout in fresh)
+        self.sampled_actions += sum(rollout.trajectory.injected.count(False) for rollout in fresh)
         self._rows.extend((step, rollout.trajectory) for rollout in fresh)
 
     def draw(self, count: int, step: int) -> tuple[list[Trajectory], float]:
         """`count` rows with replacement, and their mean age in optimiser steps."""
-        rng = np.random.default_rng([self.seed, 2, step])
+        rng = generator(self.seed, "replay", step)
         chosen = [self._rows[int(index)] for index in rng.integers(len(self._rows), size=count)]
         return [row for _, row in chosen], float(np.mean([step - born for born, _ in chosen]))

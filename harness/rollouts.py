@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from harness.actions import ActionSpace
-from harness.errors import ConfigError
+from harness.errors import ConfigError, HarnessError
 from harness.policy import Policy
 from harness.records import Rollout, Trajectory
 
@@ -38,6 +38,8 @@ class Decoder:
             kept = logits.topk(self.top_k, dim=-1)
             logits = torch.full_like(logits, -torch.inf).scatter(-1, kept.indices, kept.values)
         probs = logits.softmax(-1)
+        if torch.isnan(probs).any():
+            raise HarnessError("the policy's probabilities are not numbers: its training diverged; lower training.lr")
         if self.top_p < 1:
             ordered, index = probs.sort(dim=-1, descending=True, stable=True)
             before = ordered.cumsum(-1) - ordered  # mass of what is likelier: the first action is always kept

@@ -15,7 +15,7 @@ from harness.bases import prepare_base, reference_config, start_policy
 from harness.config import Plugin, RunConfig
 from harness.data import ExpertStream, rows
 from harness.errors import ConfigError, HarnessError
-from harness.evaluate import choose_prompts, evaluate, score
+from harness.evaluate import check_characters, choose_prompts, evaluate, score
 from harness.features import Features
 from harness.fit import fit
 from harness.grid import Grid
@@ -35,7 +35,8 @@ def check(grid: Grid) -> list[RunConfig]:
         name = config.model.name
         if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
             raise ConfigError(f"model.name={name!r}: no such directory; give one with config.json and weights")
-        if config.actions.noise_kind == "ground_truth" and not BENCHMARKS[config.benchmark.name].ground_truth:
+        splits = load_splits(config.benchmark)
+        if config.actions.noise_kind == "ground_truth" and splits.mistake is None:
             raise ConfigError(
                 f"actions.noise_kind=ground_truth: benchmark {config.benchmark.name!r} knows no ground truth; "
                 "use uniform, unigram or policy"
@@ -51,6 +52,7 @@ def run_grid(
     A failed cell is recorded with its reason, and with `keep_going` the others still run.  A cell that another
     process holds is left to it.  Stop reading, and the cell at hand is given back unfinished.
     """
+    where = choose_device(device)
     store.enqueue(grid_name, cells)
     done = set(store.runs(grid_name, "done")["run_id"])
     for position, config in enumerate(cells, start=1):
@@ -59,7 +61,7 @@ def run_grid(
             yield at
             continue
         try:
-            for stage, fraction in run(config, store, device=device):
+            for stage, fraction in run(config, store, where):
                 yield replace(at, stage=stage, fraction=fraction)
         except LostClaim as error:
             yield replace(at, message=str(error))
@@ -76,26 +78,27 @@ def run_grid(
             yield replace(at, stage="done")
 
 
-def run(config: RunConfig, store: Store, *, device: str = "auto") -> Iterator[tuple[Stage, float]]:
+def run(config: RunConfig, store: Store, device: torch.device) -> Iterator[tuple[Stage, float]]:
     """Train and evaluate one cell that this process has claimed; yields how far which stage is.
 
     data -> shared base -> policy -> training -> rollouts -> scores -> store.
     """
     began = time.perf_counter()
-    where = choose_device(device)
     splits = load_splits(config.benchmark)
     cache = store.path.parent / "cache"
 
     base = None
     if config.model.from_scratch:
-        base = yield from _staged(prepare_base(config, splits, cache, where))
+        base = yield from _staged(prepare_base(config, splits, cache, device))
     reference = None
     if any(metric.options.get("featuriser") == "reference-lm" for metric in config.metrics or ()):
-        reference = yield from _staged(prepare_base(reference_config(config), splits, cache, where))
+        reference = yield from _staged(prepare_base(reference_config(config), splits, cache, device))
 
     trainer: Trainer = build(TRAINERS, config.trainer, "trainer")
-    policy = start_policy(config, base, where)
+    policy = start_policy(config, base, device)
     prompts = choose_prompts(policy, splits.prompts, config.sampling)
+    if splits.law is not None:
+        check_characters(policy, splits.law, splits.test)
     expert = rows(splits.train, policy)
     propose = proposals(config.actions, policy, expert, splits.mistake)
     stream = ExpertStream(
@@ -107,12 +110,12 @@ def run(config: RunConfig, store: Store, *, device: str = "auto") -> Iterator[tu
         yield "train", last.progress
 
     yield "sample", 0.0
-    evaluation = evaluate(policy, splits, prompts, config, Features(reference, where))
+    evaluation = evaluate(policy, splits, prompts, config, Features(reference, device))
     yield "score", 0.0
     scores = list(score(evaluation, config))
     facts = {
         **provenance(threads=torch.get_num_threads()),
-        "device": str(where),
+        "device": str(device),
         "data_hash": splits.data_hash,
         "base": None if base is None else base.name,
         "parameters": sum(p.numel() for p in policy.parameters().values()),
@@ -148,7 +151,7 @@ def load_splits(benchmark: Plugin) -> Splits:
     return _splits(benchmark.model_dump_json())
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=8)
 def _splits(benchmark: str) -> Splits:
     splits: Splits = build(BENCHMARKS, Plugin.model_validate_json(benchmark), "benchmark").splits()
     return splits

@@ -161,14 +161,14 @@ def test_a_grid_from_plan_to_leaderboard(shell: Shell) -> None:
 
 
 def test_a_failed_cell_is_told_and_tried_again(shell: Shell) -> None:
-    """The text that both cells read is missing: exit code 1; with --fail-fast only the first is tried."""
-    missing = shell.folder / "missing.txt"
+    """No context for the 6 characters of a text: exit code 1; with --fail-fast only the first of 2 cells is tried."""
     grid = shell.folder / "broken.yaml"
-    grid.write_text(TINY.replace("language, train: 32, validation: 8, test: 8, length: 6", f"text, corpus: {missing}"))
-    failed = shell("run", str(grid), "--seeds", "1", "--fail-fast", code=1)
-    assert str(missing) in failed.stderr
+    grid.write_text(TINY + "name: broken\n")
+    command = ("run", str(grid), "model.context=6", "--seeds", "1")
+    failed = shell(*command, "--fail-fast", code=1)
+    assert "model.context=6: texts need 8" in failed.stderr
     assert shell.json("status", "broken") == {"cells": 2, "done": 0, "failed": 1, "running": 0, "pending": 1}
-    again = shell("run", str(grid), "--seeds", "1", code=1)
+    again = shell(*command, code=1)
     assert again.stdout.startswith("2 cells: 0 done now, 0 ")
     assert "2 failed" in again.stdout
     assert "tries failed cells again" in again.stderr

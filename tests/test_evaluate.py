@@ -77,6 +77,7 @@ class Coin:
     """Texts over `ab` that end with probability 1/2 after each letter; letters alike, never empty."""
 
     start = 0
+    alphabet = "ab"
 
     def next(self, state: int) -> dict[str, float]:
         return {"a": 0.5, "b": 0.5} if state == 0 else {"a": 0.25, "b": 0.25, "": 0.5}

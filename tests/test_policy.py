@@ -93,7 +93,9 @@ def test_scope_head_unties_first_and_saves_both_tables(name: str, tmp_path: Path
         changed = policy.evaluate(batch).log_prob
         assert float((changed - before).abs().max()) > 1e-3
         policy.save(tmp_path)
-        assert torch.equal(Policy.load(tmp_path, 24, "float64").evaluate(batch).log_prob, changed)
+        loaded = Policy.load(tmp_path, 24, "float64")
+        assert torch.equal(loaded.evaluate(batch).log_prob, changed)
+        assert not loaded.model.config.tie_word_embeddings, "whoever else reads the folder must not tie the two again"
     assert len(policy.frozen_copy().parameters()) == 0
 
 
