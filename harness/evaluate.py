@@ -102,7 +102,8 @@ def sample_prompts(
 ) -> Iterator[Rollout]:
     """One rollout for each prompt, in order; prompt i draws from stream i of `seed` in whatever batch it stands.
 
-    `epsilon` is the chance that an action is replaced by a uniformly random legal one.
+    `epsilon` is the chance that an action is replaced by a uniformly random legal one; what is not replaced is drawn
+    from the same stream as without, so that a policy is compared with itself.
     """
     decoder = Decoder(sampling.temperature, sampling.top_k, sampling.top_p)
     starts = [Start(prompt_tokens(policy, example.prompt)) for example in prompts]
