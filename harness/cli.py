@@ -166,7 +166,8 @@ def run(
     """Run a grid's unfinished cells; the same command again continues where it stopped."""
     _include(include)
     asked = _grid(grid, overrides, seeds)
-    tally = _run(asked.name, _cells(asked, limit), store, device, threads=threads, keep_going=keep_going)
+    cells = _cells(asked)
+    tally = _run(asked.name, cells, store, device, limit=limit, threads=threads, keep_going=keep_going)
     raise typer.Exit(1 if tally.failed else 0)
 
 
@@ -272,11 +273,19 @@ def _open(url: str) -> Store:
 
 
 def _run(
-    name: str, cells: Sequence[RunConfig], url: str, device: str, *, threads: int | None, keep_going: bool = True
+    name: str,
+    cells: Sequence[RunConfig],
+    url: str,
+    device: str,
+    *,
+    threads: int | None,
+    limit: str | None = None,
+    keep_going: bool = True,
 ) -> Tally:
     import torch
     from rich.console import Console
 
+    from harness.grid import first
     from harness.progress import follow
     from harness.run import run_grid
     from harness.store import Store
@@ -285,6 +294,8 @@ def _run(
         torch.set_num_threads(threads)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as Ctrl-C does: the cell at hand is given back
     with Store(url) as store:
+        store.enqueue(name, cells)  # what --limit leaves out is pending, not unknown
+        cells = cells if limit is None else first(cells, limit)
         events = run_grid(cells, store, grid_name=name, device=device, keep_going=keep_going)
         try:
             tally = follow(events, Console(stderr=True))

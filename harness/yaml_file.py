@@ -99,6 +99,10 @@ def _load(text: str, source: str) -> Any:
         for event in YAML(typ="safe", pure=True).parse(text):
             if isinstance(event, AliasEvent):
                 raise ConfigError(f"{_line(source, event)}: aliases (*{event.anchor}) are refused; write the value out")
+            if getattr(event, "anchor", None):
+                raise ConfigError(f"{_line(source, event)}: anchors (&{event.anchor}) are refused; remove it")
+            if getattr(event, "tag", None):
+                raise ConfigError(f"{_line(source, event)}: tags ({event.tag}) are refused; remove it")
             depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
             if depth > MAX_DEPTH:
                 raise ConfigError(f"{_line(source, event)}: nested deeper than {MAX_DEPTH} levels; write it flatter")

@@ -84,9 +84,9 @@ def fenced(language: str) -> str:
 
 def test_the_grid_and_the_trainer_of_the_readme_work(tmp_path: Path) -> None:
     """Saved as it says, the grid has 7 groups of 6 seeds; with the trainer, mle and 3 powers without and with."""
-    (tmp_path / "alpha.yaml").write_text(fenced("yaml"))
+    (tmp_path / "strength.yaml").write_text(fenced("yaml"))
     (tmp_path / "focal.py").write_text(fenced("python"))
-    grid = load_grid(str(tmp_path / "alpha.yaml"))
+    grid = load_grid(str(tmp_path / "strength.yaml"))
     assert len(grid.expand()) == 7 * 6
     include(tmp_path / "focal.py")
     cells = grid.override(["trainer=mle,focal", "power=0.5,1,2"]).expand()

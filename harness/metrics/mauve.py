@@ -131,9 +131,11 @@ class Mauve:
     def _scores(self, human: np.ndarray, written: np.ndarray, seed: int) -> Mapping[str, float]:
         """The four measures from features [n, F] of both sides."""
         from mauve import compute_mauve
+        from threadpoolctl import threadpool_limits
 
         chosen = np.random.default_rng(seed).choice(2**31 - 8, size=self.seeds, replace=False, shuffle=False)
-        with _quiet_stderr():
+        # one thread: hundreds of points are no work to share, and threads that wait for each other spin
+        with threadpool_limits(1), _quiet_stderr():
             results = [
                 compute_mauve(
                     p_features=human,
