@@ -227,6 +227,13 @@ class RunConfig(Part):
         """As `run_id` without the seeds: runs that a leaderboard averages share it."""
         return content_hash({"version": HASH_VERSION, **self._hashed(), "seeds": None})
 
+    @property
+    def label(self) -> str:
+        """Which run this is, in a few words: benchmark, trainer, divergence, action space, seed."""
+        words = [self.benchmark.name, self.trainer.name, self.trainer.options.get("divergence")]
+        words += ["<backspace>" if self.actions.backspace else None, f"seed {self.seeds.train}"]
+        return " ".join(word for word in words if word)
+
     def _hashed(self) -> dict[str, Any]:
         dump = self.model_dump(mode="json")
         del dump["training"]["accumulation"]

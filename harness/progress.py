@@ -59,7 +59,7 @@ def _lines(events: Iterable[Progress], console: Console, clock: Callable[[], flo
         if (event.run_id, event.stage) != shown:
             shown = (event.run_id, event.stage)
             elapsed = timedelta(seconds=int(clock() - start))
-            line = f"{elapsed}  cell {event.cell}/{event.cells}  {event.run_id}  {event.stage}"
+            line = f"{elapsed}  cell {event.cell}/{event.cells}  {event.label or event.run_id}  {event.stage}"
             message = f"  {event.message}" if event.message else ""
             console.print(line + message, markup=False, highlight=False, soft_wrap=True)
     return tally
@@ -85,8 +85,9 @@ def _bars(events: Iterable[Progress], console: Console) -> Tally:
                 bars.reset(cell)
             ended = tally.done + tally.failed + tally.skipped
             bars.update(grid, total=event.cells, completed=ended)
-            name = f"{event.run_id} {event.stage}" + (f" {event.message}" if event.stage not in FINAL else "")
+            name = f"{event.label or event.run_id}  {event.stage}"
             bars.update(cell, description=escape(name), completed=round(100 * event.fraction))
-            if event.stage == "failed":
-                bars.console.print(f"cell {event.cell} failed: {event.message}", markup=False, highlight=False)
+            if event.stage in FINAL and event.message:
+                told = f"cell {event.cell} {event.stage}: {event.message}"
+                bars.console.print(told, markup=False, highlight=False)
     return tally

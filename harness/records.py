@@ -253,6 +253,7 @@ class Progress:
 
     `cell` counts from 1 among `cells`; `fraction` in [0, 1] is the share of the stage that is done.  Stages in
     order: `base`, `train`, `sample`, `score`, then `done`, `failed` (with `message`) or `skipped` (done before).
+    `label` says in a few words which cell it is.
     """
 
     run_id: str
@@ -261,3 +262,4 @@ class Progress:
     stage: Stage
     fraction: float
     message: str
+    label: str = ""

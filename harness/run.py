@@ -54,11 +54,14 @@ def run_grid(
     """
     where = choose_device(device)
     store.enqueue(grid_name, cells)
-    done = set(store.runs(grid_name, "done")["run_id"])
+    done = store.runs(grid_name, "done").set_index("run_id")["data_hash"].to_dict()
     for position, config in enumerate(cells, start=1):
-        at = Progress(config.run_id, position, len(cells), "skipped", 1.0, "")
-        if config.run_id in done or not store.claim(config.run_id, this_owner()):
-            yield at
+        at = Progress(config.run_id, position, len(cells), "skipped", 1.0, "", config.label)
+        if config.run_id in done:
+            yield replace(at, message=_changed(config, done[config.run_id]))
+            continue
+        if not store.claim(config.run_id, this_owner()):
+            yield replace(at, message="another process holds this cell")
             continue
         try:
             for stage, fraction in run(config, store, where):
@@ -76,6 +79,13 @@ def run_grid(
             raise
         else:
             yield replace(at, stage="done")
+
+
+def _changed(config: RunConfig, data_hash: str) -> str:
+    """A warning where a finished cell saw other data than its benchmark gives today."""
+    now = load_splits(config.benchmark).data_hash
+    same = data_hash == now
+    return "" if same else f"done before, on other data ({data_hash}, now {now}); use another --store to run it again"
 
 
 def run(config: RunConfig, store: Store, device: torch.device) -> Iterator[tuple[Stage, float]]:

@@ -15,7 +15,7 @@ from harness.errors import ConfigError
 from harness.features import Features
 from harness.grid import Grid, load_grid
 from harness.records import Progress
-from harness.run import check, choose_device, load_splits, run_grid
+from harness.run import _splits, check, choose_device, load_splits, run_grid
 from harness.store import Store
 
 GRID = """
@@ -182,3 +182,29 @@ def test_features_are_pooled_over_the_texts_own_tokens(grid: Grid, tmp_path: Pat
         assert torch.allclose(torch.from_numpy(last[i]), own[-1], atol=1e-5)
     assert features("reference-lm", "mean", texts) is mean
     assert features.identify("reference-lm") == f"reference-lm:{directory.name}"
+
+
+def test_finished_cells_whose_data_changed_are_pointed_out(tmp_path: Path) -> None:
+    """The corpus file is edited after the run: nothing is run again, and every skipped cell says why that matters."""
+    corpus, path = tmp_path / "corpus.txt", tmp_path / "words.yaml"
+    corpus.write_text("\n\n".join(f"story {n} of one and twenty words " * 4 for n in range(60)))
+    path.write_text(
+        f"""
+base:
+  benchmark: {{name: text, corpus: {corpus}, prompt_words: 2, continuation_words: 6, test: 0.2}}
+  trainer: mle
+  model: {{name: gpt2, layers: 1, width: 16, heads: 2, tokenizer: characters, context: 64, base_steps: 0}}
+  training: {{steps: 1, rows: 2}}
+  sampling: {{rollouts: 4}}
+  metrics: [length]
+"""
+    )
+    with Store(f"sqlite:///{tmp_path}/runs.db") as store:
+        run(load_grid(str(path)), store)
+        (same,) = run(load_grid(str(path)), store)
+        assert (same.stage, same.message) == ("skipped", "")
+        corpus.write_text(corpus.read_text().replace("twenty", "thirty"))
+        _splits.cache_clear()
+        (changed,) = run(load_grid(str(path)), store)
+        assert changed.stage == "skipped"
+        assert "on other data" in changed.message
