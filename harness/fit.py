@@ -98,7 +98,13 @@ def fit(policy: Policy, trainer: Trainer, stream: ExpertStream, config: RunConfi
         replay = needs.rollouts
         noise = stream.noise
         starts = StartMeasure(
-            stream.expert, needs.weighting, replay.start, noise.noise_rate, noise.noise_run, stream.propose
+            stream.expert,
+            needs.weighting,
+            replay.start,
+            noise.noise_rate,
+            noise.noise_run,
+            stream.propose,
+            policy.context,
         )
         buffer = ReplayBuffer(replay, starts, seed)
     meter, budget = Meter(policy, reference), Budget(training)
@@ -141,6 +147,7 @@ def fit(policy: Policy, trainer: Trainer, stream: ExpertStream, config: RunConfi
         moment = Moment(progress, torch.Generator().manual_seed(key(seed, "loss", step) >> 1))
         total = torch.zeros((), device=policy.device)
         terms: dict[str, torch.Tensor] = {}
+        shares: dict[str, float] = {}  # a term may be missing where a micro-batch has nothing to say about it
         for part in np.array_split(np.arange(training.rows), training.accumulation):
             share = len(part) / training.rows
             loss = trainer.loss(
@@ -153,6 +160,7 @@ def fit(policy: Policy, trainer: Trainer, stream: ExpertStream, config: RunConfi
             total = total + loss.total.detach() * share
             for name, value in loss.terms.items():
                 terms[name] = terms.get(name, torch.zeros(())) + torch.as_tensor(value).detach() * share
+                shares[name] = shares.get(name, 0.0) + share
         torch.nn.utils.clip_grad_norm_(parameters, training.clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -168,7 +176,7 @@ def fit(policy: Policy, trainer: Trainer, stream: ExpertStream, config: RunConfi
                     f"the loss is {value} after {step} steps; lower training.lr (model.base_lr where it is a base's) "
                     "or trainer.alpha"
                 )
-            named = {name: float(term) for name, term in terms.items()}
+            named = {name: float(term) / shares[name] for name, term in terms.items()}
             if buffer is not None:
                 named |= {"rollout_age": age, "sampled_actions": float(buffer.sampled_actions)}
             yield Step(step, meter.tokens, seconds, value, lr, named, progress)

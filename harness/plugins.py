@@ -74,7 +74,8 @@ BIASED: Mapping[tuple[str, str], str] = {
         "a text divided by its own length is not scored properly: where the end has chance 1/2 it learns log 2 = .693"
     ),
     ("trainer.value_weighting", "uniform"): (
-        "steps of weight 1 are no occupancy of the prompts: the optimum is that of other start states"
+        "steps of weight 1 are no occupancy of the prompts: the optimum is that of other start states, and without "
+        "chi2_mixture's penalty there is none on states that only rollouts reach"
     ),
 }
 """Settings kept for ablation although they estimate something else than the objective, and what is wrong with them."""

@@ -34,9 +34,11 @@ class StartMeasure:
         rate: float,
         run: int,
         propose: Propose | None,
+        context: int,
     ) -> None:
         self.expert = expert
         self.run = run
+        self.context = context
         self.propose = propose
         self.gamma = weighting.gamma
         masses = np.array([self._discounted(len(row.actions)) for row in expert])
@@ -51,6 +53,7 @@ class StartMeasure:
         """`count` starts; a noise state has 1 to `run` wrong tokens, as the expert's rows have."""
         starts: list[Start] = []
         right: dict[int, int] = {}  # start -> the token that is not wrong there
+        room: dict[int, int] = {}  # start -> wrong tokens that fit into the context, as for the expert's rows
         for index in range(count):
             if self.propose is None or rng.random() < 1 / self.mass:
                 starts.append(Start(self.expert[int(rng.integers(len(self.expert)))].prompt))
@@ -59,8 +62,8 @@ class StartMeasure:
             positions = np.cumsum(self.gamma ** np.arange(len(row.actions)))
             at = int(np.searchsorted(positions, rng.random() * positions[-1], side="right"))
             starts.append(Start(row.prompt, row.actions[:at]))
-            right[index] = row.actions[at]
-        lengths = {index: int(rng.integers(1, self.run + 1)) for index in right}
+            right[index], room[index] = row.actions[at], self.context - len(row.prompt) - at
+        lengths = {index: min(int(rng.integers(1, self.run + 1)), room[index]) for index in right}
         for depth in range(self.run):
             open_starts = [index for index in right if lengths[index] > depth]
             slots = [
@@ -87,9 +90,7 @@ class ReplayBuffer:
         if step % self.replay.every:
             return
         rng = generator(self.seed, "starts", step)
-        # a mistake in the context's last place leaves no room for a rollout; the rest of the measure is untouched
-        drawn = self.starts.draw(self.replay.fresh, rng)
-        starts = [start for start in drawn if len(start.prompt) + len(start.given) < policy.context]
+        starts = self.starts.draw(self.replay.fresh, rng)
         fresh = sample(
             policy,
             starts,

@@ -140,6 +140,13 @@ def sample(
             if epsilon > 0:
                 forced = uniform[:, 1] < epsilon
                 drawn = torch.where(forced, _random_legal(logits, space, uniform[:, 2]), drawn)
+            # a start may fill the context: there only a deletion or the end can be executed, anything else cuts the row
+            cut = (writing.depth[todo] >= writing.limit[todo]) & (drawn != space.end_id)
+            if space.backspace_id is not None:
+                cut &= drawn != space.backspace_id
+            if cut.any():
+                live[todo[cut]] = False
+                todo, at, legal, logits, drawn = (x[~cut] for x in (todo, at, legal, logits, drawn))
             chosen = logits.log_softmax(-1).gather(-1, drawn[:, None])[:, 0]
             who, when = writing.row[todo].cpu(), writing.taken[todo].cpu()
             actions[who, when] = drawn.cpu()
@@ -186,10 +193,8 @@ def _prefill(policy: Policy, starts: Sequence[Start], max_length: int) -> _Writi
     device, count = policy.device, len(starts)
     texts = [(*start.prompt, *start.given) for start in starts]
     longest = max((len(text) for text in texts), default=1)
-    if longest >= policy.context:
-        raise ConfigError(
-            f"model.context={policy.context}: a prompt of {longest} tokens leaves no room for a rollout; raise it"
-        )
+    if longest > policy.context:
+        raise ConfigError(f"model.context={policy.context}: a start of {longest} tokens does not fit; raise it")
     ids = torch.zeros(count, longest, dtype=torch.long)
     real = torch.zeros(count, longest, dtype=torch.bool)
     for n, text in enumerate(texts):

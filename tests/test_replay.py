@@ -33,21 +33,21 @@ def test_mass_of_a_matched_start() -> None:
     """
     policy = tiny_policy()
     weighting = Weighting(gamma=0.5, kappa=2.0)
-    measure = StartMeasure(expert(policy), weighting, "matched", 0.1, 1, only_f(policy))
+    measure = StartMeasure(expert(policy), weighting, "matched", 0.1, 1, only_f(policy), 200)
     assert measure.mass == pytest.approx(1.37421875)
     long = [Trajectory((0,), (1,) * 128)]
-    assert StartMeasure(long, Weighting(gamma=0.998), "matched", 0.05, 1, only_f(policy)).mass == pytest.approx(
+    assert StartMeasure(long, Weighting(gamma=0.998), "matched", 0.05, 1, only_f(policy), 200).mass == pytest.approx(
         6.65, abs=0.005
     )
-    assert StartMeasure(expert(policy), weighting, "prompt", 0.1, 1, only_f(policy)).mass == 1
-    assert StartMeasure(expert(policy), weighting, "matched", 0.1, 1, None).mass == 1
+    assert StartMeasure(expert(policy), weighting, "prompt", 0.1, 1, only_f(policy), 200).mass == 1
+    assert StartMeasure(expert(policy), weighting, "matched", 0.1, 1, None, 200).mass == 1
 
 
 def test_matched_starts_follow_the_measure() -> None:
     """20,000 starts: prompts with probability 1/Z, noise states s_i z in proportion to gamma^i over both rows."""
     policy = tiny_policy()
     rows = expert(policy)
-    measure = StartMeasure(rows, Weighting(gamma=0.5, kappa=9.0), "matched", 0.2, 1, only_f(policy))
+    measure = StartMeasure(rows, Weighting(gamma=0.5, kappa=9.0), "matched", 0.2, 1, only_f(policy), 200)
     found = Counter(start.given for start in measure.draw(20_000, np.random.default_rng(0)))
     share = {given: n / 20_000 for given, n in found.items()}
     assert share[()] == pytest.approx(1 / measure.mass, abs=0.015)
@@ -64,16 +64,24 @@ def test_matched_starts_follow_the_measure() -> None:
 def test_matched_starts_have_runs_of_mistakes_like_the_expert() -> None:
     """Runs of 1, 2 and 3 wrong tokens, a third each; 9,000 noise starts, sd .005."""
     policy = tiny_policy()
-    measure = StartMeasure(expert(policy)[:1], Weighting(gamma=0.5, kappa=1e6), "matched", 0.2, 3, only_f(policy))
+    measure = StartMeasure(expert(policy)[:1], Weighting(gamma=0.5, kappa=1e6), "matched", 0.2, 3, only_f(policy), 200)
     f = policy.encode("f")[0]
     lengths = Counter(start.given.count(f) for start in measure.draw(9000, np.random.default_rng(0)))
     assert set(lengths) == {1, 2, 3}
     assert all(abs(n / 9000 - 1 / 3) < 0.025 for n in lengths.values())
 
 
+def test_starts_fill_the_context_and_no_more() -> None:
+    """Context 9: the long row's last place, before the end, is at depth 8 and has room for one wrong token of 3."""
+    policy = tiny_policy()
+    measure = StartMeasure(expert(policy), Weighting(gamma=0.999, kappa=1e6), "matched", 0.2, 3, only_f(policy), 9)
+    depths = [len(start.prompt) + len(start.given) for start in measure.draw(3000, np.random.default_rng(0))]
+    assert max(depths) == 9
+
+
 def buffer(policy: Policy, **options: int) -> ReplayBuffer:
     replay = Replay(size=6, fresh=4, every=5, start="prompt", **options)
-    return ReplayBuffer(replay, StartMeasure(expert(policy), Weighting(gamma=0.9), "prompt", 0.0, 1, None), seed=3)
+    return ReplayBuffer(replay, StartMeasure(expert(policy), Weighting(gamma=0.9), "prompt", 0.0, 1, None, 200), seed=3)
 
 
 def test_refresh_size_and_age() -> None:

@@ -7,7 +7,9 @@ import pytest
 import torch
 from models import fresh_logits, tiny_policy
 
+from harness.actions import pack
 from harness.errors import ConfigError
+from harness.plugins import Weighting
 from harness.policy import Policy
 from harness.records import Rollout
 from harness.rollouts import Decoder, Start, sample, uniforms
@@ -100,8 +102,21 @@ def test_the_context_bounds_the_reduced_text() -> None:
     policy = tiny_policy(seed=3, context=8)
     rollouts = sample(policy, [Start((policy.start_id,))] * 100, seed=1)
     assert max(len(rollout.tokens) for rollout in rollouts) == 7
-    with pytest.raises(ConfigError, match=r"model\.context=8: a prompt of 8 tokens"):
-        sample(policy, [Start((policy.start_id,) * 8)], seed=1)
+    with pytest.raises(ConfigError, match=r"model\.context=8: a start of 9 tokens"):
+        sample(policy, [Start((policy.start_id,) * 9)], seed=1)
+
+
+def test_a_start_that_fills_the_context_may_only_delete_or_end() -> None:
+    """Context 8, prompt 1 + 7 given tokens: a written token cuts the row and is not an action of it."""
+    policy = tiny_policy(seed=3, context=8)
+    given = tuple(policy.encode("abcdefa"))
+    rollouts = sample(policy, [Start((policy.start_id,), given)] * 300, seed=1)
+    own = [rollout.trajectory.actions[len(given) :] for rollout in rollouts]
+    firsts = {actions[0] if actions else None for actions in own}
+    assert firsts == {None, policy.space.backspace_id, policy.end_id}
+    assert {rollout.stop for rollout, actions in zip(rollouts, own, strict=True) if not actions} == {"depth"}
+    pack([rollout.trajectory for rollout in rollouts], policy.space, Weighting(gamma=0.9), is_expert=False)
+    assert all(len(rollout.tokens) <= 7 for rollout in rollouts)
 
 
 def test_ancestral_frequencies_are_the_policys_probabilities() -> None:

@@ -208,6 +208,7 @@ def huber8(x: Tensor) -> Tensor:
 def chi2_mixture(x: Tensor) -> Tensor:
     """phi(x) = x with the penalty x^2/8 on expert and rollout steps: the paper's loss, in the form of LS-IQ.
 
-    With fresh rollouts its fixed point is that of kl_mixture at alpha/4.
+    With fresh rollouts its fixed point is that of kl_mixture at alpha/4, as long as m - d <= 2 (d + q); beyond that
+    the penalty is linear and binds.
     """
     return 1 * x

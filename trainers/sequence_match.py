@@ -22,10 +22,14 @@ class SequenceMatch:
     In terms of the implied reward r = log pi(a|s) + V(s) - gamma V(s') a row that ends after N steps costs
 
         sum_t w_t [-log pi(a_t|s_t) + lambda g(r_t)] + w_abs lambda g((1 - gamma) V(s_N))
-        g(r) = r - phi(alpha r)/alpha
+        g(r) = r - phi(alpha r)/alpha + h(alpha r)/alpha
 
-    and `chi2_mixture` adds its penalty on rollouts.  A row that is cut has no last term.  The gradient flows through
-    V(s').  lambda rises from 1 - bc_start to 1 - bc_end over the first `bc_over` of the budget (the paper: to 0.8).
+    where h is the divergence's penalty: 0 but for `chi2_mixture`, whose rollouts, of mass Z, cost
+
+        lambda Z [sum_t w_t h(alpha r_t)/alpha + w_abs h(alpha (1 - gamma) V(s_N))/alpha]
+
+    and nothing else.  A row that is cut has no last term.  The gradient flows through V(s').  lambda rises from
+    1 - bc_start to 1 - bc_end over the first `bc_over` of the budget (the paper: to 0.8).
 
     For ablation, `value_weighting = uniform` counts as IQ-Learn's code does (arXiv 2106.12142): w = 1 for every step,
     and half of the value terms V(s) - gamma V(s') moved from expert rows to rollouts.  With w_t = gamma^t both sides'
@@ -68,7 +72,7 @@ class SequenceMatch:
                 f"trainer.divergence: unknown divergence {self.divergence!r}; "
                 f"{did_you_mean(self.divergence, DIVERGENCES)}"
             )
-        # options without an effect must not make two runs of one
+        # options about rollouts that do not happen must not make two runs of one
         neutral: dict[str, object] = {}
         if self.value_weighting == "uniform":  # no start has a mass: rollouts and expert rows count alike
             neutral = {"kappa": 1.0, "rollout_start": "prompt"}
@@ -139,20 +143,28 @@ class SequenceMatch:
         return self.bc_start + (self.bc_end - self.bc_start) * min(1.0, progress / self.bc_over)
 
     def _describe(self, values: ActionValues, r: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Diagnostics over the steps that carry weight; `phi_slope` is the implied ratio model/data."""
+        """Diagnostics over the steps that carry weight.
+
+        `phi_slope` is the implied ratio model/data, 1 where phi is the identity; `above_huber` is the share beyond
+        |alpha r| = 8, where a mixture's penalty turns linear.  `end_value` is left out where no row ended.
+        """
         with torch.no_grad():
             counted = r[batch.weight > 0]
             x = self.strength * counted
             d = self._divergence
-            return {
+            terms = {
                 "r_mean": counted.mean(),
                 "r_sd": counted.std(correction=0),
                 "below_cut": (x < d.cut).to(r.dtype).mean(),
                 "above_flat": (x > d.flat).to(r.dtype).mean(),
                 "phi_slope": d.slope(x).mean(),
                 "value_mean": values.value[batch.weight > 0].mean(),
-                "end_value": (values.end_value * batch.ended).sum() / batch.ended.sum().clamp(min=1),
             }
+            if d.penalty is not None:
+                terms["above_huber"] = (x.abs() > 8).to(r.dtype).mean()
+            if batch.ended.any():
+                terms["end_value"] = values.end_value[batch.ended].mean()
+            return terms
 
 
 def _value_terms(values: ActionValues, batch: Batch) -> Tensor:

@@ -18,7 +18,8 @@ class TDMLE:
         sum_t w_t [-log pi(a_t|s_t) + lambda r_t^2] + w_abs lambda ((1 - gamma) V(s_N))^2
 
     Weights and the term of a finished text are `bc`'s; a row that is cut has no such term.  At lambda = alpha/4 this
-    is SequenceMatch with Pearson's chi2 ("offline IQ-Learn", arXiv 2106.12142) as long as -18 < alpha r < 2.
+    is SequenceMatch with Pearson's chi2, bc_start = bc_end = 0 ("offline IQ-Learn", arXiv 2106.12142), as long as
+    -18 < alpha r < 2.
     """
 
     td_weight: Annotated[float, Field(ge=0, description="lambda; 0 is BC, alpha/4 is chi2 at alpha")] = 0.0025

@@ -132,7 +132,7 @@ WRITABLE = replace(SPACE, unwritable=frozenset({0, 1, 2, 3, END, BACK}))
 
 def start_measure(start: Literal["prompt", "matched"]) -> StartMeasure:
     """Uniform mistakes at rate .4."""
-    return StartMeasure(CLEAN, Weighting(gamma=GAMMA, kappa=KAPPA), start, 0.4, 1, uniform(WRITABLE))
+    return StartMeasure(CLEAN, Weighting(gamma=GAMMA, kappa=KAPPA), start, 0.4, 1, uniform(WRITABLE), 200)
 
 
 def test_Z_is_the_expected_mass_of_all_starts() -> None:
