@@ -140,8 +140,8 @@ def sample(
             if epsilon > 0:
                 forced = uniform[:, 1] < epsilon
                 drawn = torch.where(forced, _random_legal(logits, space, uniform[:, 2]), drawn)
-            # a start may fill the context: there only a deletion or the end can be executed, anything else cuts the row
-            cut = (writing.depth[todo] >= writing.limit[todo]) & (drawn != space.end_id)
+            # a start may fill the context: there is room for a deletion only, anything else cuts the row
+            cut = writing.depth[todo] >= writing.limit[todo]
             if space.backspace_id is not None:
                 cut &= drawn != space.backspace_id
             if cut.any():

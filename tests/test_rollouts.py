@@ -106,16 +106,19 @@ def test_the_context_bounds_the_reduced_text() -> None:
         sample(policy, [Start((policy.start_id,) * 9)], seed=1)
 
 
-def test_a_start_that_fills_the_context_may_only_delete_or_end() -> None:
-    """Context 8, prompt 1 + 7 given tokens: a written token cuts the row and is not an action of it."""
+def test_a_start_that_fills_the_context_may_only_delete() -> None:
+    """Context 8, prompt 1 + 7 given tokens: a token or the end cuts the row and is not an action of it."""
     policy = tiny_policy(seed=3, context=8)
     given = tuple(policy.encode("abcdefa"))
     rollouts = sample(policy, [Start((policy.start_id,), given)] * 300, seed=1)
     own = [rollout.trajectory.actions[len(given) :] for rollout in rollouts]
     firsts = {actions[0] if actions else None for actions in own}
-    assert firsts == {None, policy.space.backspace_id, policy.end_id}
+    assert firsts == {None, policy.space.backspace_id}
     assert {rollout.stop for rollout, actions in zip(rollouts, own, strict=True) if not actions} == {"depth"}
-    pack([rollout.trajectory for rollout in rollouts], policy.space, Weighting(gamma=0.9), is_expert=False)
+    rows = [rollout.trajectory for rollout in rollouts]
+    batch = pack(rows, policy.space, Weighting(gamma=0.9), is_expert=False)
+    assert int(batch.position_ids.max()) == 7  # the context's last place
+    policy.evaluate(batch)
     assert all(len(rollout.tokens) <= 7 for rollout in rollouts)
 
 
