@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Callable
 from itertools import pairwise
@@ -11,13 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.evaluate import token_nll
+from harness.evaluate import likelihood, token_nll
 from harness.features import Features
 from harness.grid import load_grid
 from harness.metrics.mauve import Mauve
 from harness.policy import Policy
 from harness.records import Evaluation, Example, Rollout, Trajectory
-from harness.run import check, run_grid
+from harness.run import check, load_splits, run_grid
 from harness.store import Store
 
 Data = Callable[[str], Path]
@@ -121,18 +122,33 @@ grid:
 
 
 def test_every_trainer_fine_tunes_a_real_model(data: Data, tmp_path: Path) -> None:
-    """50 steps each, with and without `<backspace>`: every curve falls, every score is there."""
+    """50 steps each, with and without `<backspace>`: every score is there, and no trainer unlearns the stories.
+
+    The model was trained on such stories for 100,000 steps, so 50 more with warm learning rate cannot help; a loss
+    with a wrong sign or weight would raise the perplexity of the test stories without bound.  `<backspace>` starts at
+    the average logit, next to nothing in a trained model: injected mistakes must raise it, and stories, which hold
+    none, must hardly pay for it.
+    """
     path = tmp_path / "stories.yaml"
     path.write_text(
         GRID.format(corpus=data("tinystories") / "tinystories_sample.txt", model=data("stories260K") / "hf")
     )
     torch.set_num_threads(1)
+    cells = check(load_grid(str(path)))
+    policy = Policy.load(data("stories260K") / "hf", 96)
+    splits = load_splits(cells[0].benchmark)
+    found = likelihood(policy, splits.test)
+    base = math.exp(found.nll / found.tokens)
+    policy.add_backspace()
+    found = likelihood(policy, splits.test)
+    start = (found.nll - found.masked_nll) / found.tokens  # nats per token that the untrained action costs
     with Store(f"sqlite:///{tmp_path}/runs.db") as store:
-        events = list(run_grid(check(load_grid(str(path))), store, grid_name="stories"))
+        events = list(run_grid(cells, store, grid_name="stories"))
         assert [event.message for event in events if event.stage == "failed"] == []
         assert store.counts()["done"] == 12
-        assert store.scores()["value"].notna().all()
-        for run_id in store.runs()["run_id"]:
-            curve = store.curves(run_id)
-            assert curve["step"].max() == 50
-            assert curve["loss"].tail(10).mean() < curve["loss"].head(5).mean() * 1.1
+        scores = store.scores().pivot(index="run_id", columns="metric", values="value")
+    assert scores.notna().all(axis=None)
+    assert scores["perplexity"].between(0.9 * base, 1.25 * base).all(), (base, scores["perplexity"])
+    paid = (scores["nll_raw"] - scores["nll"])[scores["nll_raw"] != scores["nll"]]  # nats per token
+    assert len(paid) == 6
+    assert paid.between(10 * start, 0.01).all(), (start, paid)
