@@ -215,9 +215,7 @@ def _texts_as_batch(policy: Policy, texts: Sequence[Sequence[int]]) -> Batch:
 @torch.no_grad()
 def _step_log_probs(policy: Policy, batch: Batch) -> tuple[Tensor, Tensor]:
     """[N, A] log pi(a|s), raw and renormalised without `<backspace>`."""
-    hidden = policy.hidden(batch)
-    states = batch.state_index[..., None].expand(-1, -1, hidden.shape[-1])
-    logits = policy.logits(hidden.gather(1, states), batch.backspace_legal)
+    logits = policy.logits(policy.state_hidden(batch)[:, :-1], batch.backspace_legal)
     chosen = logits.gather(-1, batch.action[..., None])[..., 0]
     raw = chosen - logits.logsumexp(-1)
     if policy.space.backspace_id is None:
@@ -253,9 +251,7 @@ def exact_steps(policy: Policy, law: Law, examples: Sequence[Example]) -> Iterat
     for begin in range(0, len(texts), SAMPLE_ROWS):
         chunk = texts[begin : begin + SAMPLE_ROWS]
         batch = _texts_as_batch(policy, chunk)
-        hidden = policy.hidden(batch)
-        states = batch.state_index[..., None].expand(-1, -1, hidden.shape[-1])
-        log_probs = policy.logits(hidden.gather(1, states), batch.backspace_legal).log_softmax(-1)
+        log_probs = policy.logits(policy.state_hidden(batch)[:, :-1], batch.backspace_legal).log_softmax(-1)
         known = log_probs[..., where].double().cpu().numpy()
         backspace = policy.space.backspace_id
         deletes = None if backspace is None else log_probs[..., backspace].double().cpu().numpy()

@@ -271,6 +271,11 @@ class Policy:
                 )
         return out.last_hidden_state  # type: ignore[no-any-return]
 
+    def state_hidden(self, batch: Batch) -> Tensor:
+        """Last hidden states [N, A + 1, F] of the state before each action, and of the last one."""
+        hidden = self.hidden(batch)
+        return hidden.gather(1, batch.states[..., None].expand(-1, -1, hidden.shape[-1]))
+
     def new_cache(self) -> Any:
         """An empty append-only cache for `extend`."""
         return transformers.DynamicCache(config=self.model.config)
@@ -315,8 +320,7 @@ class Policy:
 
     def evaluate(self, batch: Batch) -> ActionValues:
         """Action values of a batch by one forward pass (two with `value = reference`)."""
-        hidden = self.hidden(batch)
-        at_states = hidden.gather(1, batch.states[..., None].expand(-1, -1, hidden.shape[-1]))  # [N, A+1, F]
+        at_states = self.state_hidden(batch)
         action = torch.cat([batch.action, batch.action.new_zeros(batch.rows, 1)], 1)  # none at the last state
         total, chosen = self._log_sum_exp(at_states, action, batch.legal)
         if self.value_head is not None:
@@ -332,8 +336,7 @@ class Policy:
     @torch.no_grad()
     def log_sum_exp(self, batch: Batch) -> Tensor:
         """[N, A + 1] log-sum-exp of the legal logits in every state, without gradient."""
-        hidden = self.hidden(batch)
-        at_states = hidden.gather(1, batch.states[..., None].expand(-1, -1, hidden.shape[-1]))
+        at_states = self.state_hidden(batch)
         return self._log_sum_exp(at_states, batch.states.new_zeros(batch.states.shape), batch.legal)[0]
 
     def _log_sum_exp(self, hidden: Tensor, action: Tensor, legal: Tensor) -> tuple[Tensor, Tensor]:
