@@ -16,7 +16,8 @@ from sqlalchemy.dialects.sqlite import insert
 from harness.errors import StoreError
 from harness.rollout_files import escape, unescape
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+UPGRADABLE = ("1",)  # versions that only lack tables, which are made when such a store is opened for writing
 STATUSES = ("pending", "running", "done", "failed")
 
 # ------------------------------------------------------------------------------------------------------ values
@@ -147,6 +148,19 @@ SCORES = sa.Table(
     sa.Column("direction", sa.Text, nullable=False),
     sa.Column("texts_hash", sa.Text, nullable=False),
 )
+PROFILES = sa.Table(
+    "profiles",
+    SCHEMA,
+    _run_id(primary_key=True),
+    sa.Column("name", _Text, primary_key=True),
+    sa.Column("metric", sa.Text, nullable=False),
+    sa.Column("definition", sa.Text, nullable=False),
+    sa.Column("parameters", _Json, nullable=False),
+    sa.Column("axis", sa.Text, nullable=False),
+    sa.Column("unit", sa.Text, nullable=False),
+    sa.Column("direction", sa.Text, nullable=False),
+    sa.Column("points", _Json, nullable=False),
+)
 ROLLOUTS = sa.Table(
     "rollouts",
     SCHEMA,
@@ -239,9 +253,15 @@ class Database:
             raise StoreError(f"{self.url} is a database of something else; give another --store")
         with self._engine.connect() as connection:
             found = connection.execute(sa.select(META.c.value).where(META.c.key == "schema")).scalar()
-        if found != str(SCHEMA_VERSION):
+        if found in UPGRADABLE and self._mode != "ro":
+            with self.write() as connection:
+                SCHEMA.create_all(connection)
+                connection.execute(sa.update(META).where(META.c.key == "schema").values(value=str(SCHEMA_VERSION)))
+        elif found != str(SCHEMA_VERSION):
             newer = found is not None and found.isdigit() and int(found) > SCHEMA_VERSION
             advice = "upgrade the harness" if newer else "read it with the version that wrote it"
+            if found in UPGRADABLE:
+                advice = f"`harness run GRID --store {self.url}` brings it up to date and keeps all that is in it"
             raise StoreError(
                 f"{self.url} has schema version {found}, this harness reads {SCHEMA_VERSION}; {advice}, "
                 "or start a new one with another --store"

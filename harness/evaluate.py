@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 
 import numpy as np
@@ -14,7 +15,7 @@ from harness.config import RunConfig, SamplingConfig
 from harness.errors import ConfigError
 from harness.features import Features
 from harness.noise import Slot, ground_truth
-from harness.plugins import Metric, Unscorable, Weighting, build
+from harness.plugins import Metric, Profiled, Unscorable, Weighting, build
 from harness.policy import CHUNK_LOGITS, Policy
 from harness.records import (
     Evaluation,
@@ -23,6 +24,8 @@ from harness.records import (
     Law,
     Likelihood,
     Mistake,
+    Point,
+    Profile,
     Rollout,
     Score,
     Splits,
@@ -55,6 +58,7 @@ def evaluate(
         rollouts=tuple(sample_prompts(policy, prompts, config.sampling, config.seeds.sample)),
         backspace_id=policy.space.backspace_id,
         metric_seed=config.seeds.metric,
+        train=tuple(example.text for example in splits.train),
         likelihood=likelihood(policy, splits.test),
         law=splits.law,
         exact_steps=() if splits.law is None else tuple(exact_steps(policy, splits.law, splits.test[:EXACT_TEXTS])),
@@ -332,4 +336,25 @@ def score(evaluation: Evaluation, config: RunConfig) -> Iterator[Score]:
                 unit=measure.unit,
                 direction=measure.direction,
                 texts_hash=evaluation.texts_hash,
+            )
+
+
+def profiles(evaluation: Evaluation, config: RunConfig) -> Iterator[Profile]:
+    """Every curve by position of every metric that the configuration names and that has one here."""
+    for index, given in enumerate(config.metrics or ()):
+        metric = build(METRICS, given, f"metrics[{index}]")
+        if not isinstance(metric, Profiled):
+            continue
+        found: Mapping[str, Sequence[Point]] = {}
+        with suppress(Unscorable):  # the metric's scores carry the reason
+            found = metric.profiles(evaluation)
+        for name, points in found.items():
+            yield Profile(
+                metric=name,
+                definition=metric.definition,
+                parameters=metric.parameters(evaluation),
+                axis=metric.profile_measures[name].axis,
+                unit=metric.profile_measures[name].unit,
+                direction=metric.profile_measures[name].direction,
+                points=tuple(points),
             )

@@ -7,7 +7,7 @@ gives a field its bounds and its line in `harness info`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import (
@@ -21,6 +21,7 @@ from typing import (
     get_args,
     get_origin,
     get_type_hints,
+    runtime_checkable,
 )
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -28,7 +29,7 @@ from pydantic.fields import FieldInfo
 
 from harness.config import Plugin, RunConfig
 from harness.errors import ConfigError, did_you_mean
-from harness.records import Evaluation, Splits
+from harness.records import Evaluation, Point, Splits
 from harness.registry import BENCHMARKS, METRICS, TRAINERS, Registry
 
 if TYPE_CHECKING:
@@ -168,6 +169,13 @@ class Measure:
     summary: str
 
 
+@dataclass(frozen=True)
+class ProfileMeasure(Measure):
+    """A measure by position: `axis` says what the points' x is, such as `position (tokens)`."""
+
+    axis: str
+
+
 class Metric(Protocol):
     """A definition that turns an evaluation into one or more named numbers that one computation yields.
 
@@ -190,6 +198,16 @@ class Metric(Protocol):
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
         """The numbers, one for each key of `measures`."""
+
+
+@runtime_checkable
+class Profiled(Metric, Protocol):
+    """A metric that also gives numbers by position, stored with the run as curves."""
+
+    profile_measures: ClassVar[Mapping[str, ProfileMeasure]]
+
+    def profiles(self, evaluation: Evaluation) -> Mapping[str, Sequence[Point]]:
+        """Points in order of x, for each key of `profile_measures`; `Unscorable` as `measure`."""
 
 
 # ---------------------------------------------------------------------------------------------------- options

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -160,7 +160,8 @@ BackspaceAfter = Callable[[int], np.ndarray]
 class Evaluation:
     """Everything a metric may look at.
 
-    `rollouts[i]` answers `prompts[i]`, whose `text` is the human continuation.  `featuriser_id` turns a featuriser's
+    `rollouts[i]` answers `prompts[i]`, whose `text` is the human continuation; `train` holds the texts that the policy
+    learned from.  `featuriser_id` turns a featuriser's
     option into the name stored with the score (`reference-lm` becomes `reference-lm:HASH`).  What costs forward passes
     and few metrics want is a function: `features`, and about mistakes `forced` and `p_back`.
     """
@@ -169,6 +170,7 @@ class Evaluation:
     rollouts: tuple[Rollout, ...]
     backspace_id: int | None
     metric_seed: int
+    train: tuple[str, ...] = ()
     likelihood: Likelihood | None = None
     law: Law | None = None
     exact_steps: tuple[ExactStep, ...] = ()
@@ -217,8 +219,42 @@ class Score:
     @property
     def name(self) -> str:
         """The full name, `metric@definition[parameter=value,...]`: scores of different names never share a column."""
-        inside = ",".join(f"{key}={value}" for key, value in sorted(self.parameters.items()))
-        return f"{self.metric}@{self.definition}" + (f"[{inside}]" if inside else "")
+        return full_name(self.metric, self.definition, self.parameters)
+
+
+class Point(NamedTuple):
+    """One point of a profile: where, how much, and from how many texts or states."""
+
+    x: float
+    value: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A number by position, length or strength of a disturbance, with its definition: the curves that a run leaves.
+
+    `axis` says what `x` is, with its unit; the rest is as in `Score`.
+    """
+
+    metric: str
+    definition: str
+    parameters: Mapping[str, Any]
+    axis: str
+    unit: str
+    direction: Literal["higher", "lower", "reference"]
+    points: tuple[Point, ...]
+
+    @property
+    def name(self) -> str:
+        """The full name, as a score's."""
+        return full_name(self.metric, self.definition, self.parameters)
+
+
+def full_name(metric: str, definition: str, parameters: Mapping[str, Any]) -> str:
+    """`metric@definition[parameter=value,...]`, parameters in alphabetical order."""
+    inside = ",".join(f"{key}={value}" for key, value in sorted(parameters.items()))
+    return f"{metric}@{definition}" + (f"[{inside}]" if inside else "")
 
 
 @dataclass(frozen=True)

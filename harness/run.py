@@ -15,16 +15,17 @@ from harness.bases import prepare_base, reference_config, start_policy
 from harness.config import Plugin, RunConfig
 from harness.data import ExpertStream, rows
 from harness.errors import ConfigError, HarnessError
-from harness.evaluate import check_characters, choose_prompts, evaluate, score
+from harness.evaluate import check_characters, choose_prompts, evaluate, profiles, score
 from harness.features import Features
 from harness.fit import fit
 from harness.grid import Grid
 from harness.noise import proposals
+from harness.owners import this_owner
 from harness.plugins import Trainer, build
 from harness.provenance import peak_memory_bytes, provenance
 from harness.records import Progress, Splits, Stage, Step
 from harness.registry import BENCHMARKS, TRAINERS
-from harness.store import LostClaim, Store, this_owner
+from harness.store import LostClaim, Store
 
 
 def check(grid: Grid) -> list[RunConfig]:
@@ -123,6 +124,7 @@ def run(config: RunConfig, store: Store, device: torch.device) -> Iterator[tuple
     evaluation = evaluate(policy, splits, prompts, config, Features(reference, device))
     yield "score", 0.0
     scores = list(score(evaluation, config))
+    curves = list(profiles(evaluation, config))
     facts = {
         **provenance(threads=torch.get_num_threads()),
         "device": str(device),
@@ -140,6 +142,7 @@ def run(config: RunConfig, store: Store, device: torch.device) -> Iterator[tuple
         config.run_id,
         this_owner(),
         scores=scores,
+        profiles=curves,
         prompts=evaluation.prompts,
         rollouts=evaluation.rollouts,
         provenance=facts,

@@ -8,59 +8,38 @@ be recognised only there: a claim made on another host is held until its owner r
 from __future__ import annotations
 
 import hashlib
-import os
-import platform
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any, Literal
 
 import pandas as pd
-import psutil
 import sqlalchemy as sa
 from pydantic import ValidationError
 from sqlalchemy.dialects.sqlite import insert
 
 from harness.config import RunConfig, flatten
-from harness.database import CELLS, CURVES, ROLLOUTS, RUNS, SCORES, STATUSES, Database, kind_of, number, path_of
+from harness.database import (
+    CELLS,
+    CURVES,
+    PROFILES,
+    ROLLOUTS,
+    RUNS,
+    SCORES,
+    STATUSES,
+    Database,
+    kind_of,
+    number,
+    path_of,
+)
 from harness.errors import StoreError, UnknownName
-from harness.records import Example, Rollout, Score, Step
+from harness.owners import is_dead
+from harness.records import Example, Point, Profile, Rollout, Score, Step
 from harness.rollout_files import from_parquet, to_parquet, write_durably
 
 
 class LostClaim(StoreError):
     """Somebody else holds the run now, or it has been released or finished: drop the work."""
-
-
-def this_owner() -> str:
-    """Who claims: `host:pid:start`, start in seconds after boot (pids come again, and clocks are set back)."""
-    return _owner(os.getpid())
-
-
-@cache  # read once per process: while the clock is being set, two readings of its start may differ
-def _owner(pid: int) -> str:
-    return f"{platform.node()}:{pid}:{_started(pid):.2f}"
-
-
-def is_dead(owner: str) -> bool:
-    """Whether the owner was a process of this host that is gone; False for everybody this host cannot judge."""
-    host, pid, start = ["", "", *owner.rsplit(":", 2)][-3:]
-    if host != platform.node() or not pid.isdigit():
-        return False
-    try:
-        return abs(_started(int(pid)) - float(start)) > 2  # boot time is known to the second only
-    except psutil.NoSuchProcess:
-        return True
-    except (psutil.AccessDenied, ValueError):
-        return False
-
-
-def _started(pid: int) -> float:
-    process = psutil.Process(pid)
-    if process.status() == psutil.STATUS_ZOMBIE:
-        raise psutil.NoSuchProcess(pid)
-    return process.create_time() - psutil.boot_time()
 
 
 def _now() -> str:
@@ -172,6 +151,7 @@ class Store:
         owner: str,
         *,
         scores: Sequence[Score],
+        profiles: Sequence[Profile] = (),
         prompts: Sequence[Example],
         rollouts: Sequence[Rollout],
         provenance: Mapping[str, Any],
@@ -196,10 +176,12 @@ class Store:
         try:
             with self._database.write() as connection:
                 self._fence(connection, run_id, owner, done | {"data_hash": provenance.get("data_hash")})
-                for table in (SCORES, ROLLOUTS):
+                for table in (SCORES, PROFILES, ROLLOUTS):
                     connection.execute(sa.delete(table).where(table.c.run_id == run_id))
                 if scores:
                     connection.execute(sa.insert(SCORES), [_score_row(run_id, score) for score in scores])
+                if profiles:
+                    connection.execute(sa.insert(PROFILES), [_profile_row(run_id, profile) for profile in profiles])
                 connection.execute(sa.insert(ROLLOUTS), [where])
                 # Inside the transaction: whoever lost the claim has been stopped above and cannot replace the file.
                 write_durably(content, partial, final)
@@ -313,6 +295,21 @@ class Store:
         frame = pd.DataFrame(rows, columns=[column.name for column in SCORES.c], dtype=object)
         return frame.astype({"value": float, "n": int})
 
+    def profiles(self, grid: str | None = None, run_id: str | None = None) -> pd.DataFrame:
+        """One row per point of every number by position, of the finished runs of a grid, of one run, or of all.
+
+        Columns: run_id, name (the full one), metric, definition, parameters (a dict), axis (what x is), unit,
+        direction, x, value, n (of texts or states at that x).
+        """
+        query = _of_grid(sa.select(PROFILES).join(RUNS, RUNS.c.run_id == PROFILES.c.run_id), grid)
+        if run_id is not None:
+            query = query.where(PROFILES.c.run_id == run_id)
+        with self._database.read() as connection:
+            found = connection.execute(query.order_by(PROFILES.c.run_id, PROFILES.c.name)).mappings().all()
+        columns = [column.name for column in PROFILES.c if column.name != "points"]
+        rows = [[*(row[name] for name in columns), *point] for row in found for point in row["points"]]
+        return pd.DataFrame(rows, columns=[*columns, *Point._fields])
+
     def curves(self, run_id: str) -> pd.DataFrame:
         """One row per logged step: step, tokens, seconds, loss, lr, and one column `terms.NAME` per term."""
         query = sa.select(CURVES).where(CURVES.c.run_id == run_id).order_by(CURVES.c.step)
@@ -388,3 +385,9 @@ def _score_row(run_id: str, score: Score) -> dict[str, Any]:
     row |= {"parameters": dict(score.parameters), "value": value if kind == "finite" else None, "kind": kind}
     row |= {"reason": score.reason, "n": score.n, "unit": score.unit, "direction": score.direction}
     return row | {"texts_hash": score.texts_hash}
+
+
+def _profile_row(run_id: str, profile: Profile) -> dict[str, Any]:
+    row: dict[str, Any] = {"run_id": run_id, "name": profile.name, "metric": profile.metric}
+    row |= {"definition": profile.definition, "parameters": dict(profile.parameters), "axis": profile.axis}
+    return row | {"unit": profile.unit, "direction": profile.direction, "points": profile.points}

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from harness.config import RunConfig
+from harness.owners import this_owner
 from harness.records import Example, Rollout, Score, Step, Trajectory
-from harness.store import Store, this_owner
+from harness.store import Store
 
 ME = this_owner()
 

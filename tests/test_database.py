@@ -57,6 +57,19 @@ def test_another_schema_version_is_refused(store: Store, version: str, advice: s
         Store(store.url)
 
 
+def test_a_store_that_only_lacks_tables_is_brought_up_to_date_by_the_first_writer(store: Store) -> None:
+    store.enqueue("g", [config()])
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("DROP TABLE profiles")
+        connection.execute("UPDATE meta SET value = '1'")
+    with pytest.raises(StoreError, match="brings it up to date and keeps all"):
+        Store.open(store.url, read_only=True)
+    with Store.open(store.url) as upgraded:
+        assert upgraded.counts()["cells"] == 1
+    with Store.open(store.url, read_only=True) as reader:
+        assert reader.profiles().empty
+
+
 def test_open_never_creates_and_read_only_never_writes(store: Store, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="harness run GRID"):
         Store.open(f"sqlite:///{tmp_path}/none.db")

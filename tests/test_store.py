@@ -20,9 +20,10 @@ import pytest
 from stored import ME, RESULTS, config, rollout, running, score, step
 
 from harness.errors import StoreError
-from harness.records import Example
+from harness.owners import is_dead, this_owner
+from harness.records import Example, Point, Profile
 from harness.rollout_files import escape, unescape
-from harness.store import LostClaim, Store, is_dead, this_owner
+from harness.store import LostClaim, Store
 
 
 @pytest.fixture
@@ -301,7 +302,8 @@ def test_finish_is_all_or_nothing(store: Store) -> None:
 
 PROCESS = """
 import sys
-from harness.store import Store, this_owner
+from harness.owners import this_owner
+from harness.store import Store
 from stored import config, RESULTS, step
 store, owner = Store(sys.argv[1]), this_owner()
 runs = [config(seed) for seed in range(12)]
@@ -324,3 +326,17 @@ def test_processes_that_start_together_share_one_grid(tmp_path: Path) -> None:
     assert [err for _, err in outputs] == [""] * 4
     ran = [line for out, _ in outputs for line in out.split()]
     assert sorted(ran) == sorted(config(seed).run_id for seed in range(12))
+
+
+def test_profiles_come_back_point_by_point(store: Store) -> None:
+    """A value that is not finite comes back as it was, though JSON has no word for it."""
+    run_id = running(store)
+    points = (Point(0.0, 1.0, 7), Point(0.05, math.inf, 3))
+    profile = Profile("excess_error", "law", {"n": 2}, "position (characters)", "ratio", "lower", points)
+    store.finish(run_id, ME, **{**RESULTS, "profiles": [profile]})
+    found = store.profiles(run_id=run_id)
+    assert found[["x", "value", "n"]].values.tolist() == [[0.0, 1.0, 7], [0.05, math.inf, 3]]
+    assert set(found["name"]) == {"excess_error@law[n=2]"}
+    assert set(found["axis"]) == {"position (characters)"}
+    assert store.profiles(grid="g")["run_id"].unique().tolist() == [run_id]
+    assert store.profiles(grid="other").empty
