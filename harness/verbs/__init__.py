@@ -1,0 +1,1 @@
+"""The verbs of the command line, one file per kind of question; each calls one function and prints what it returns."""
