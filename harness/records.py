@@ -102,6 +102,7 @@ class Rollout:
         stop: `ended` with the end token, at the `depth` limit of the context, or at the `budget` of actions.
         text: the reduced text after the prompt, decoded.
         tokens: token ids of the reduced text after the prompt, end token excluded.
+        pieces: what each action wrote, one readable string per action; empty where nobody kept them.
     """
 
     trajectory: Trajectory
@@ -109,6 +110,7 @@ class Rollout:
     stop: Literal["ended", "depth", "budget"]
     text: str
     tokens: tuple[int, ...]
+    pieces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,9 @@ class Evaluation:
     learned from.  `featuriser_id` turns a featuriser's
     option into the name stored with the score (`reference-lm` becomes `reference-lm:HASH`).  What costs forward passes
     and few metrics want is a function: `features`, and about mistakes `forced` and `p_back`.
+
+    Texts that something else wrote are `written`; then there are no rollouts, hence no actions to count.  `unpaired`
+    are human texts that answer no prompt in particular, of any number; they stand in for the prompts' own.
     """
 
     prompts: tuple[Example, ...]
@@ -178,16 +183,23 @@ class Evaluation:
     featuriser_id: Callable[[str], str] = field(default=str)
     forced: Force | None = None
     p_back: BackspaceAfter | None = None
+    written: tuple[str, ...] | None = None
+    unpaired: tuple[str, ...] | None = None
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """What the policy wrote, prompts left out."""
-        return tuple(rollout.text for rollout in self.rollouts)
+        """What the policy wrote, prompts left out, or what was `written` by something else."""
+        return tuple(rollout.text for rollout in self.rollouts) if self.written is None else self.written
 
     @property
     def references(self) -> tuple[str, ...]:
-        """The human continuations of the same prompts."""
-        return tuple(example.text for example in self.prompts)
+        """The human continuations of the same prompts, or the `unpaired` human texts."""
+        return tuple(example.text for example in self.prompts) if self.unpaired is None else self.unpaired
+
+    @property
+    def paired(self) -> bool:
+        """Whether `references[i]` and `texts[i]` answer the same prompt."""
+        return self.unpaired is None
 
     @property
     def texts_hash(self) -> str:

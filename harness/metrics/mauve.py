@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -95,28 +95,33 @@ class Mauve:
         return {
             "featuriser": f"{evaluation.featuriser_id(self.featuriser)}/{self.pooling}",
             "length": self.length,
-            "num_buckets": self._buckets(len(evaluation.rollouts)),
+            "num_buckets": self._buckets(_smaller(evaluation)),
             "scaling": self.scaling,
             "seeds": self.seeds,
         }
 
     def count(self, evaluation: Evaluation) -> int:
-        """Rollouts, as many as human continuations."""
-        return len(evaluation.rollouts)
+        """Texts, or human texts where those are fewer."""
+        return _smaller(evaluation)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
         """Numbers in [0, 1]; `Unscorable` without features, with too few texts, or with features that carry nothing."""
-        n = len(evaluation.rollouts)
+        if evaluation.texts and not evaluation.references:
+            raise Unscorable("there are no human texts to compare with; give references")
+        n = _smaller(evaluation)
         if n < self._buckets(n):
             raise Unscorable(f"{n} texts cannot fill {self._buckets(n)} clusters; sample at least that many rollouts")
         if evaluation.features is None:
             raise Unscorable("the evaluation has no featuriser; score it where the reference model can be loaded")
-        pairs = list(zip(evaluation.references, evaluation.texts, strict=True))
+        sides: Sequence[Sequence[str]] = (evaluation.references, evaluation.texts)
         if self.length == "paired":
-            pairs = [paired(reference, rollout) for reference, rollout in pairs]
-        human, written = (
-            evaluation.features(self.featuriser, self.pooling, sorted(texts)) for texts in zip(*pairs, strict=True)
-        )
+            if not evaluation.paired:
+                raise Unscorable(
+                    "length=paired cuts each text and its own reference to one length, and these references answer no "
+                    "text in particular; give one for each text, or ask for length=free"
+                )
+            sides = tuple(zip(*(paired(*both) for both in zip(*sides, strict=True)), strict=True))
+        human, written = (evaluation.features(self.featuriser, self.pooling, sorted(texts)) for texts in sides)
         both = np.concatenate([human, written])
         if not np.isfinite(both).all():
             bad = int((~np.isfinite(both)).any(axis=1).sum())
@@ -140,7 +145,7 @@ class Mauve:
                 compute_mauve(
                     p_features=human,
                     q_features=written,
-                    num_buckets=self._buckets(len(written)),
+                    num_buckets=self._buckets(min(len(human), len(written))),
                     mauve_scaling_factor=self.scaling,
                     seed=int(kmeans_seed),
                 )
@@ -153,6 +158,11 @@ class Mauve:
             "mauve_star": statistics.fmean(float(result.mauve_star) for result in results),
             "frontier_integral": statistics.fmean(float(result.frontier_integral) for result in results),
         }
+
+
+def _smaller(evaluation: Evaluation) -> int:
+    """The number of texts on the side that has fewer."""
+    return min(len(evaluation.texts), len(evaluation.references))
 
 
 @contextmanager

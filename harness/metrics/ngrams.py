@@ -124,7 +124,7 @@ def _entropy(counts: Counter[Ngram]) -> float:
 
 def _need(texts: Sequence[str]) -> None:
     if not texts:
-        raise Unscorable("there are no rollouts to count words in; sample at least one")
+        raise Unscorable("there are no texts to count words in; sample at least one")
 
 
 # ---------------------------------------------------------------------------------------------------- metrics
@@ -156,7 +156,7 @@ class Repetition:
 
     def count(self, evaluation: Evaluation) -> int:
         """Texts."""
-        return len(evaluation.rollouts)
+        return len(evaluation.texts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
         """Fractions in [0, 1); `Unscorable` where no text is long enough."""
@@ -185,17 +185,18 @@ class Diversity:
 
     def count(self, evaluation: Evaluation) -> int:
         """Texts."""
-        return len(evaluation.rollouts)
+        return len(evaluation.texts)
 
-    def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
-        """Fractions in [0, 1]; `Unscorable` where no rollout, or no reference, holds a 4-gram."""
+    def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
+        """Fractions in [0, 1]; `Unscorable` where no text holds a 4-gram, the gap also where no reference does."""
         _need(evaluation.texts)
         value = diversity(evaluation.texts, self.definition)
+        gap: float | Unscorable
         try:
-            human = diversity(evaluation.references, self.definition)
+            gap = abs(value - diversity(evaluation.references, self.definition))
         except Unscorable as error:
-            raise Unscorable(f"the human continuations have no diversity to compare with: {error}") from error
-        return {"diversity": value, "diversity_gap": abs(value - human)}
+            gap = Unscorable(f"the human texts have no diversity to compare with: {error}")
+        return {"diversity": value, "diversity_gap": gap}
 
 
 @dataclass(frozen=True)
@@ -215,11 +216,11 @@ class Distinct:
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
         """The number of texts."""
-        return {"texts": len(evaluation.rollouts)}
+        return {"texts": len(evaluation.texts)}
 
     def count(self, evaluation: Evaluation) -> int:
         """Texts."""
-        return len(evaluation.rollouts)
+        return len(evaluation.texts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
         """Fractions in (0, 1]; `Unscorable` where no text is long enough."""
@@ -247,11 +248,11 @@ class NgramEntropy:
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
         """The order n and the number of texts."""
-        return {"n": self.n, "texts": len(evaluation.rollouts)}
+        return {"n": self.n, "texts": len(evaluation.texts)}
 
     def count(self, evaluation: Evaluation) -> int:
         """Texts."""
-        return len(evaluation.rollouts)
+        return len(evaluation.texts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
         """Nats, at least 0; `Unscorable` where no text is long enough."""
@@ -280,9 +281,13 @@ class Length:
 
     def count(self, evaluation: Evaluation) -> int:
         """Texts."""
-        return len(evaluation.rollouts)
+        return len(evaluation.texts)
 
-    def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
-        """Words, at least 0; `Unscorable` where there is no rollout."""
-        rollouts, humans = mean_words(evaluation.texts), mean_words(evaluation.references)
-        return {"length": rollouts, "length_reference": humans, "length_gap": abs(rollouts - humans)}
+    def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
+        """Words, at least 0; `Unscorable` where there is no text, the human ones where there is no human text."""
+        written = mean_words(evaluation.texts)
+        if not evaluation.references:
+            missing = Unscorable("there are no human texts to measure; give references")
+            return {"length": written, "length_reference": missing, "length_gap": missing}
+        human = mean_words(evaluation.references)
+        return {"length": written, "length_reference": human, "length_gap": abs(written - human)}
