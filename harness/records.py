@@ -197,7 +197,7 @@ class Evaluation:
         return tuple(example.text for example in self.prompts) if self.unpaired is None else self.unpaired
 
     @property
-    def paired(self) -> bool:
+    def in_pairs(self) -> bool:
         """Whether `references[i]` and `texts[i]` answer the same prompt."""
         return self.unpaired is None
 

@@ -115,7 +115,7 @@ class Mauve:
             raise Unscorable("the evaluation has no featuriser; score it where the reference model can be loaded")
         sides: Sequence[Sequence[str]] = (evaluation.references, evaluation.texts)
         if self.length == "paired":
-            if not evaluation.paired:
+            if not evaluation.in_pairs:
                 raise Unscorable(
                     "length=paired cuts each text and its own reference to one length, and these references answer no "
                     "text in particular; give one for each text, or ask for length=free"

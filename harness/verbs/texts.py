@@ -48,7 +48,7 @@ def score(
     )
     scores = list(score_asked(evaluation, wanted))
     intervals: dict[str, Interval] = {}
-    pairing = "none" if not evaluation.references else "pairs" if evaluation.paired else "set"
+    pairing = "none" if not evaluation.references else "pairs" if evaluation.in_pairs else "set"
     if as_json:
         found = {
             "texts": {"file": str(file), "n": len(given.texts), "texts_hash": evaluation.texts_hash},
