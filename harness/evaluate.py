@@ -20,6 +20,7 @@ from harness.records import (
     Evaluation,
     ExactStep,
     Example,
+    Judge,
     Law,
     Likelihood,
     Mistake,
@@ -36,7 +37,12 @@ SAMPLE_ROWS = 256  # rows sampled at once
 
 
 def evaluate(
-    policy: Policy, splits: Splits, prompts: tuple[Example, ...], config: RunConfig, features: Features
+    policy: Policy,
+    splits: Splits,
+    prompts: tuple[Example, ...],
+    config: RunConfig,
+    features: Features,
+    judge: Judge | None = None,
 ) -> Evaluation:
     """Everything that the metrics of `config` may look at; the policy is not changed."""
     mistake = splits.mistake
@@ -61,6 +67,8 @@ def evaluate(
         featuriser_id=features.identify,
         forced=cache(forced),
         p_back=None if mistake is None or policy.space.backspace_id is None else cache(p_back),
+        paired=features.paired,
+        judge=judge,
     )
 
 

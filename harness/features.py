@@ -54,6 +54,19 @@ class Features:
             known.update(zip(missing, found, strict=True))
         return np.stack([known[text] for text in texts])
 
+    def paired(self, featuriser: str, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Both sides of each pair cut to the shorter one's number of the featuriser's tokens.
+
+        A pair with an empty side stays as it is: cutting the other to nothing as well would make them equal.
+        """
+        policy = self._model(featuriser)
+        found = []
+        for one, other in pairs:
+            ends, other_ends = policy.token_ends(one), policy.token_ends(other)
+            n = min(len(ends), len(other_ends))
+            found.append((one[: ends[n - 1]], other[: other_ends[n - 1]]) if n else (one, other))
+        return found
+
     def _model(self, featuriser: str) -> Policy:
         if featuriser == "reference-lm" and self.reference is None:
             raise Unscorable(

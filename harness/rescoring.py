@@ -25,7 +25,7 @@ class NeedsPolicy(Exception):
 
 
 FROM_STORE = {"prompts", "rollouts", "written", "unpaired", "backspace_id", "metric_seed", "train", "law"}
-FROM_STORE |= {"features", "featuriser_id"}
+FROM_STORE |= {"features", "featuriser_id", "paired"}
 FROM_POLICY = {field.name for field in fields(Evaluation)} - FROM_STORE
 
 
@@ -119,6 +119,7 @@ def stored_evaluation(rows: Sequence[Row], config: RunConfig, splits: Splits, fe
         law=splits.law,
         features=features,
         featuriser_id=features.identify,
+        paired=features.paired,
     )
 
 

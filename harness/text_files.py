@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import ConfigError, EnvironmentProblem
-from harness.records import Evaluation, Example, Featurise
+from harness.records import Evaluation, Example, Featurise, Pair
 
 WANTED = 'one JSON object a line with "text", and optionally "prompt" and "reference": {"text": "..."}'
 FIELDS = ("text", "prompt", "reference")
@@ -102,6 +102,7 @@ def as_evaluation(
     seed: int = 0,
     train: Sequence[str] = (),
     features: Featurise | None = None,
+    pair: Pair | None = None,
 ) -> Evaluation:
     """What metrics look at: texts without actions, with their own references or a set of them.
 
@@ -112,10 +113,11 @@ def as_evaluation(
         seed: of the metrics' own randomness.
         train: texts that the writer learned from, for metrics of copying.
         features: what turns texts into features, for metrics that compare distributions.
+        pair: what cuts pairs of texts to equal numbers of a featuriser's tokens.
     """
     human = file.references if references is None else tuple(references)
-    paired = human is not None and len(human) == len(file.texts)
-    beside = human if human is not None and paired else ("",) * len(file.texts)
+    in_pairs = human is not None and len(human) == len(file.texts)
+    beside = human if human is not None and in_pairs else ("",) * len(file.texts)
     prompts = (Example(text, prompt) for text, prompt in zip(beside, file.prompts, strict=True))
     return Evaluation(
         prompts=tuple(prompts),
@@ -124,6 +126,7 @@ def as_evaluation(
         metric_seed=seed,
         train=tuple(train),
         features=features,
+        paired=pair,
         written=file.texts,
-        unpaired=None if paired else tuple(human or ()),
+        unpaired=None if in_pairs else tuple(human or ()),
     )

@@ -14,7 +14,8 @@ import typer
 from harness.verbs.arguments import Device, Include, Json, Metrics, as_json_text, include_files
 
 if TYPE_CHECKING:
-    from harness.records import Featurise, Score
+    from harness.features import Features
+    from harness.records import Score
     from harness.stats import Interval
 
 
@@ -36,6 +37,13 @@ def score(
     from harness.settings import split_list
     from harness.text_files import as_evaluation, read_texts
 
+    @cache
+    def loaded() -> Features:  # with torch, which only some metrics need
+        from harness.features import Features
+        from harness.run import choose_device
+
+        return Features(None, choose_device(device))
+
     include_files(include)
     wanted = asked(split_list(metrics))
     given = read_texts(file)
@@ -44,7 +52,8 @@ def score(
         None if reference is None else read_texts(reference).texts,
         seed=seed,
         train=() if train is None else read_texts(train).texts,
-        features=_features(device),
+        features=lambda *asked_for: loaded()(*asked_for),
+        pair=lambda *asked_for: loaded().paired(*asked_for),
     )
     scores = list(score_asked(evaluation, wanted))
     intervals: dict[str, Interval] = {}
@@ -60,19 +69,6 @@ def score(
     else:
         _print(scores, intervals, f"{len(given.texts)} texts, {len(evaluation.references)} references ({pairing})")
     raise typer.Exit(0 if any(one.value is not None for one in scores) else 1)
-
-
-def _features(device: str) -> Featurise:
-    """Features of texts; torch is loaded when a metric asks for the first ones."""
-
-    @cache
-    def loaded() -> Featurise:
-        from harness.features import Features
-        from harness.run import choose_device
-
-        return Features(None, choose_device(device))
-
-    return lambda featuriser, pooling, texts: loaded()(featuriser, pooling, texts)
 
 
 def _plain(score: Score, interval: Interval | None) -> dict[str, Any]:
