@@ -10,7 +10,6 @@ import nltk
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from texts import Data, evaluation, reviews, stories
 
 from harness.metrics import ngrams
