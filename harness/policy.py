@@ -253,7 +253,8 @@ class Policy:
             "offset_mapping"
         ]
         # a character of several tokens is complete with the last of them, which is where the next token begins later
-        return [min(end, after) for (_, end), (after, _) in zip(spans, [*spans[1:], (len(text), 0)], strict=True)]
+        following = [start for start, _ in spans[1:]] + [len(text)]
+        return [min(end, after) for (_, end), after in zip(spans, following, strict=False)]
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of token ids; start, end and `<backspace>` are left out, what stands for no text is U+FFFD."""
