@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from harness.actions import ActionSpace, sizes
-from harness.config import ActionConfig
+from harness.config import ActionConfig, SamplingConfig
 from harness.errors import ConfigError
 from harness.noise import Propose, inject
 from harness.plugins import Weighting
 from harness.policy import Policy
-from harness.records import Example, Trajectory
+from harness.records import Example, Splits, Trajectory
 from harness.streams import generator
 
 
@@ -36,6 +36,32 @@ def rows(examples: Sequence[Example], policy: Policy) -> list[Trajectory]:
             window = tokens[begin : begin + policy.context]
             found.append(Trajectory((window[0],), tuple(window[1:])))
     return found
+
+
+def check_whole(policy: Policy, splits: Splits, sampling: SamplingConfig) -> None:
+    """Where texts count only as a whole: characters are tokens, and nothing of them has to be cut or left out.
+
+    Raises:
+        ConfigError: the tokenizer, the context or the length of rollouts is not what that needs.
+    """
+    if not splits.whole:
+        return
+    examples = (*splits.train, *splits.validation, *splits.test)
+    if any(len(policy.encode(whole)) != len(whole) for whole in {e.prompt + e.text for e in examples}):
+        raise ConfigError("model.tokenizer: this benchmark is about characters; use tokenizer: characters")
+    most = max(len(example.prompt + example.text) for example in examples) + 2
+    wanted = max(most, 2 * (1 + max(len(example.prompt) for example in splits.prompts)))
+    if policy.context < wanted:
+        raise ConfigError(
+            f"model.context={policy.context}: the longest text has {most} tokens with start and end, and prompts may "
+            f"fill half of the context; raise it to {wanted}"
+        )
+    longest = max(len(example.text) for example in splits.prompts) + 1
+    if sampling.length is not None and sampling.length < longest:
+        raise ConfigError(
+            f"sampling.length={sampling.length}: the longest test text has {longest} tokens with its end; "
+            "raise it to that, or remove it"
+        )
 
 
 class Normalizer:

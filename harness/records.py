@@ -48,6 +48,8 @@ class Splits:
     """A benchmark's data, disjoint by document.
 
     `prompts` are cut from the test documents: `prompt` is given to the policy, `text` is the human continuation.
+    `whole` says that a text counts only as a whole, character by character, as the answer to a question does: it may
+    not be cut, each character must be one token, and no prompt may be left out for its length.
     """
 
     train: tuple[Example, ...]
@@ -56,6 +58,7 @@ class Splits:
     prompts: tuple[Example, ...]
     law: Law | None = None
     mistake: Mistake | None = None
+    whole: bool = False
 
     @property
     def data_hash(self) -> str:
