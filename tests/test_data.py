@@ -7,12 +7,12 @@ from typing import get_args
 import pytest
 from models import tiny_policy
 
-from harness.config import ActionConfig
-from harness.data import ExpertStream, Normalizer, rows
+from harness.config import ActionConfig, SamplingConfig
+from harness.data import ExpertStream, Normalizer, check_whole, rows
 from harness.errors import ConfigError
 from harness.noise import uniform
 from harness.plugins import Normalisation, Weighting
-from harness.records import Example, Trajectory
+from harness.records import Example, Splits, Trajectory
 
 
 def test_windows_of_a_long_text() -> None:
@@ -33,6 +33,26 @@ def test_prompts_are_not_learned() -> None:
     assert row.actions == (*policy.encode("cd"), policy.end_id)
     with pytest.raises(ConfigError, match=r"model\.context=8: a prompt of 8 tokens"):
         rows([Example("a", prompt="abcdefa")], policy)
+
+
+def test_whole_texts_are_not_cut() -> None:
+    """Start, `abcd`, `ef`, end are eight tokens; a prompt of start and four is half of ten; `ef` and end are three."""
+    text = (Example("ef", prompt="abcd"),)
+    splits = Splits(text, text, text, text, whole=True)
+    check_whole(tiny_policy(context=10), splits, SamplingConfig(length=3))
+    with pytest.raises(ConfigError, match=r"model\.context=9: .* has 8 tokens .* raise it to 10"):
+        check_whole(tiny_policy(context=9), splits, SamplingConfig())
+    with pytest.raises(ConfigError, match=r"sampling\.length=2: .* has 3 tokens"):
+        check_whole(tiny_policy(context=10), splits, SamplingConfig(length=2))
+    check_whole(tiny_policy(context=5), Splits(text, text, text, text), SamplingConfig(length=1))
+
+
+def test_whole_texts_are_read_by_the_character() -> None:
+    policy = tiny_policy()
+    policy.encode = lambda text: [2] * (len(text) // 2)  # type: ignore[method-assign]  # two characters to a token
+    text = (Example("ab"),)
+    with pytest.raises(ConfigError, match="use tokenizer: characters"):
+        check_whole(policy, Splits(text, text, text, text, whole=True), SamplingConfig())
 
 
 def test_normaliser_by_hand() -> None:
