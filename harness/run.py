@@ -42,6 +42,7 @@ def check(grid: Grid) -> list[RunConfig]:
                 f"actions.noise_kind=ground_truth: benchmark {config.benchmark.name!r} knows no ground truth; "
                 "use uniform, unigram or policy"
             )
+        check_whole(splits, config)
     return cells
 
 
@@ -107,7 +108,7 @@ def run(config: RunConfig, store: Store, device: torch.device) -> Iterator[tuple
 
     trainer: Trainer = build(TRAINERS, config.trainer, "trainer")
     policy = start_policy(config, base, device)
-    check_whole(policy, splits, config.sampling)
+    check_whole(splits, config, policy.encode)
     prompts = choose_prompts(policy, splits.prompts, config.sampling)
     if splits.law is not None:
         check_characters(policy, splits.law, splits.test)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from models import tiny_policy
 
-from harness.config import ActionConfig, SamplingConfig
+from harness.config import ActionConfig, RunConfig
 from harness.data import ExpertStream, Normalizer, check_whole, rows
 from harness.errors import ConfigError
 from harness.noise import uniform
@@ -35,24 +35,34 @@ def test_prompts_are_not_learned() -> None:
         rows([Example("a", prompt="abcdefa")], policy)
 
 
+def config(context: int, length: int | None = None, **model: Any) -> RunConfig:
+    """What a policy of characters with this context, whose rollouts have this length, comes from."""
+    chosen = {"name": "gpt2", "tokenizer": "characters", "context": context} | model
+    return RunConfig(benchmark="arithmetic", trainer="mle", model=chosen, sampling={"length": length})
+
+
 def test_whole_texts_are_not_cut() -> None:
     """Start, `abcd`, `ef`, end are eight tokens; a prompt of start and four is half of ten; `ef` and end are three."""
     text = (Example("ef", prompt="abcd"),)
     splits = Splits(text, text, text, text, whole=True)
-    check_whole(tiny_policy(context=10), splits, SamplingConfig(length=3))
+    check_whole(splits, config(10, length=3))
     with pytest.raises(ConfigError, match=r"model\.context=9: .* has 8 tokens .* raise it to 10"):
-        check_whole(tiny_policy(context=9), splits, SamplingConfig())
+        check_whole(splits, config(9))
     with pytest.raises(ConfigError, match=r"sampling\.length=2: .* has 3 tokens"):
-        check_whole(tiny_policy(context=10), splits, SamplingConfig(length=2))
-    check_whole(tiny_policy(context=5), Splits(text, text, text, text), SamplingConfig(length=1))
+        check_whole(splits, config(10, length=2))
+    check_whole(Splits(text, text, text, text), config(5, length=1))
 
 
 def test_whole_texts_are_read_by_the_character() -> None:
-    policy = tiny_policy()
-    policy.encode = lambda text: [2] * (len(text) // 2)  # type: ignore[method-assign]  # two characters to a token
+    """A loaded model says what its tokens are only once it is there."""
     text = (Example("ab"),)
-    with pytest.raises(ConfigError, match="use tokenizer: characters"):
-        check_whole(policy, Splits(text, text, text, text, whole=True), SamplingConfig())
+    splits = Splits(text, text, text, text, whole=True)
+    loaded = config(8, name="some/model", tokenizer=None)
+    check_whole(splits, loaded)
+    check_whole(splits, loaded, tiny_policy().encode)
+    for pieces, encode in ((loaded, lambda text: [2] * (len(text) // 2)), (config(8, tokenizer="bpe"), None)):
+        with pytest.raises(ConfigError, match="use tokenizer: characters"):
+            check_whole(splits, pieces, encode)
 
 
 def test_normaliser_by_hand() -> None:
