@@ -20,7 +20,17 @@ from harness.stats import Interval, t_interval
 from harness.store import Store
 
 # shown when no metric is asked for, where they are stored
-PREFERRED = ("exact_kl", "out_of_support", "bad_texts", "mauve", "perplexity", "diversity", "backspace_rate")
+PREFERRED = (
+    "exact_kl",
+    "out_of_support",
+    "bad_texts",
+    "exact_match",
+    "exact_match_corrupted_1",
+    "mauve",
+    "perplexity",
+    "diversity",
+    "backspace_rate",
+)
 SEEDS_NEEDED = 6  # the smallest n with 2 / 2**n <= .05: a sign flip's least two-sided p
 
 Record = dict[str, Any]
