@@ -70,6 +70,11 @@ def t_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     return _t_intervals(np.asarray(values, float)[None], level)[0]
 
 
+def t_intervals(rows: Sequence[Sequence[float]], level: float = 0.95) -> list[Interval]:
+    """`t_interval` of every row; all rows have the same number of values, at least one."""
+    return _t_intervals(np.asarray(rows, float).reshape(len(rows), -1), level)
+
+
 def separations(values: Sequence[Sequence[float]], pairs: Sequence[tuple[int, int]]) -> list[Separation]:
     """Compare groups by pairs over the same seeds; each p holds for all the pairs together.
 
