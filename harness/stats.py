@@ -36,6 +36,7 @@ __all__ = [
     "smallest_p",
     "spearman",
     "t_interval",
+    "t_intervals",
 ]
 
 EXACT_UP_TO = 14
