@@ -19,6 +19,7 @@ from harness.evaluate import check_characters, choose_prompts, evaluate, profile
 from harness.features import Features
 from harness.fit import fit
 from harness.grid import Grid
+from harness.judges import choose_judge
 from harness.noise import proposals
 from harness.owners import this_owner
 from harness.plugins import Trainer, build
@@ -123,7 +124,8 @@ def run(config: RunConfig, store: Store, device: torch.device) -> Iterator[tuple
         yield "train", last.progress
 
     yield "sample", 0.0
-    evaluation = evaluate(policy, splits, prompts, config, Features(reference, device))
+    judge = choose_judge(policy, splits.law, base, config.model)
+    evaluation = evaluate(policy, splits, prompts, config, Features(reference, device), judge)
     yield "score", 0.0
     scores = list(score(evaluation, config))
     curves = list(profiles(evaluation, config))
