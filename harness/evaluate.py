@@ -1,9 +1,8 @@
-"""From a trained policy to scores: likelihood of test texts, rollouts from prompts, then every metric."""
+"""From a trained policy to what metrics look at: likelihood of test texts, rollouts from prompts, exact laws."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 import numpy as np
@@ -16,7 +15,7 @@ from harness.disturb import corrupted_starts, forced_mistakes
 from harness.errors import ConfigError
 from harness.features import Features
 from harness.noise import Slot, ground_truth
-from harness.plugins import Metric, Profiled, Unscorable, Weighting, build
+from harness.plugins import Weighting
 from harness.policy import CHUNK_LOGITS, Policy
 from harness.records import (
     Evaluation,
@@ -26,14 +25,10 @@ from harness.records import (
     Law,
     Likelihood,
     Mistake,
-    Point,
-    Profile,
     Rollout,
-    Score,
     Splits,
     Trajectory,
 )
-from harness.registry import METRICS
 from harness.rollouts import Decoder, Replace, Start, sample
 from harness.streams import generator, key
 
@@ -349,50 +344,3 @@ def backspace_after(policy: Policy, examples: Sequence[Example], mistake: Mistak
             chances = log_probs[:, policy.space.backspace_id].double().exp().cpu().numpy()
             found.append(chances.reshape(-1, wrong))
     return np.concatenate(found)
-
-
-# ------------------------------------------------------------------------------------------------------- scores
-
-
-def score(evaluation: Evaluation, config: RunConfig) -> Iterator[Score]:
-    """Every number of every metric that the configuration names; one that has no value says why."""
-    for index, given in enumerate(config.metrics or ()):
-        metric: Metric = build(METRICS, given, f"metrics[{index}]")
-        try:
-            values = metric.measure(evaluation)
-        except Unscorable as unscorable:
-            values = dict.fromkeys(metric.measures, unscorable)
-        for name, measure in metric.measures.items():
-            value = values[name]
-            yield Score(
-                metric=name,
-                definition=metric.definition,
-                parameters=metric.parameters(evaluation),
-                value=None if isinstance(value, Unscorable) else value,
-                reason=str(value) if isinstance(value, Unscorable) else None,
-                n=metric.count(evaluation),
-                unit=measure.unit,
-                direction=measure.direction,
-                texts_hash=evaluation.texts_hash,
-            )
-
-
-def profiles(evaluation: Evaluation, config: RunConfig) -> Iterator[Profile]:
-    """Every curve by position of every metric that the configuration names and that has one here."""
-    for index, given in enumerate(config.metrics or ()):
-        metric = build(METRICS, given, f"metrics[{index}]")
-        if not isinstance(metric, Profiled):
-            continue
-        found: Mapping[str, Sequence[Point]] = {}
-        with suppress(Unscorable):  # the metric's scores carry the reason
-            found = metric.profiles(evaluation)
-        for name, points in found.items():
-            yield Profile(
-                metric=name,
-                definition=metric.definition,
-                parameters=metric.parameters(evaluation),
-                axis=metric.profile_measures[name].axis,
-                unit=metric.profile_measures[name].unit,
-                direction=metric.profile_measures[name].direction,
-                points=tuple(points),
-            )
