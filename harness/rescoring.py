@@ -65,8 +65,9 @@ class Rescored:
 def rescore(store: Store, grid: str | None, wanted: Sequence[Asked], device: torch.device) -> Rescored:
     """Compute metrics for every finished run of a grid or of the store, and store them in one transaction.
 
-    Of a metric that was asked for, all measures are stored: one computation gives them.  Other scores stay.  A run whose benchmark gives other data today, or cannot be read, is skipped.  The
-    reference LM is trained again only where the store's cache has lost it.
+    Of a metric that was asked for, all measures are stored: one computation gives them.  Other scores stay.  A run
+    whose benchmark gives other data today, or cannot be read, is skipped.  The reference LM is trained again only where
+    the store's cache has lost it.
     """
     refused: dict[str, str] = {}
     skipped: dict[str, str] = {}

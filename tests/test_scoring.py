@@ -13,7 +13,7 @@ import pytest
 from harness.config import Plugin
 from harness.errors import ConfigError, UnknownName
 from harness.grid import load_grid
-from harness.plugins import Measure, Unscorable, parse_metric
+from harness.plugins import Measure, Unscorable, as_measures, parse_metric
 from harness.records import Evaluation, Example
 from harness.registry import METRICS
 from harness.scoring import Asked, asked, score, score_asked, subset, text_intervals
@@ -101,6 +101,15 @@ def asked_measures(*names: str) -> list[tuple[str, ...]]:
     return [one.measures for one in asked(names)]
 
 
+def test_a_leaderboard_shows_all_that_a_metric_measures() -> None:
+    assert as_measures("repetition@simctg") == ["rep_2@simctg", "rep_3@simctg", "rep_4@simctg"]
+    assert [as_measures(name) for name in ("rep_2", "mauve", "unheard_of@x")] == [
+        ["rep_2"],
+        ["mauve"],
+        ["unheard_of@x"],
+    ]
+
+
 def test_unknown_names_and_options_are_told() -> None:
     with pytest.raises(UnknownName, match=r"unknown metric 'self_blue_4'; did you mean 'self_bleu_4'\?"):
         asked(["self_blue_4@exact"])
@@ -174,3 +183,29 @@ def test_a_subset_keeps_texts_beside_their_references() -> None:
     found = subset(outside(["a", "b", "c"], ["x", "y", "z"]), np.array([2, 0]))
     assert (found.texts, found.references) == (("c", "a"), ("z", "x"))
     assert subset(outside(["a", "b"], ["x", "y", "z"], False), np.array([1])).references == ("x", "y", "z")
+
+
+# ------------------------------------------------------------------------------------- every metric, outside texts
+
+
+@pytest.mark.parametrize("name", list(METRICS))
+@pytest.mark.parametrize(
+    ("texts", "references", "paired"),
+    [
+        (["a b c d e f"] * 3, ["a b", "c d e f g", ""], True),
+        (["a b c d e f", ""], SET, False),
+        (["", ""], [], False),
+        ([""], [""], True),
+        (["a"], SET, False),
+    ],
+)
+def test_every_metric_takes_texts_that_came_without_a_policy(
+    name: str, texts: list[str], references: list[str], paired: bool
+) -> None:
+    """References in pairs, as a set of another size, or none: each number is one, or has a reason, and n is honest."""
+    evaluation = Evaluation(**vars(outside(texts, references, paired)) | {"features": letters, "train": ("a b c",)})
+    for found in score(evaluation, [Plugin(name=name)]):
+        assert (found.value is None) == (found.reason is not None)
+        assert found.value is None or not math.isnan(found.value)
+        assert found.n <= max(len(texts), len(references))
+        assert found.value is None or found.n > 0
