@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from harness.actions import Batch, pack
-from harness.config import RunConfig, SamplingConfig
+from harness.config import RunConfig
+from harness.decoders import decoder_of
 from harness.errors import ConfigError
 from harness.features import Features
 from harness.noise import Slot, ground_truth
@@ -32,7 +33,8 @@ from harness.records import (
     Trajectory,
 )
 from harness.registry import METRICS
-from harness.rollouts import Decoder, Start, sample
+from harness.rollouts import Start, sample
+from harness.sampling import SamplingConfig
 from harness.streams import generator, key
 
 EXACT_TEXTS = 500  # expert texts on whose states the exact law is compared
@@ -109,7 +111,7 @@ def sample_prompts(
     `epsilon` is the chance that an action is replaced by a uniformly random legal one; what is not replaced is drawn
     from the same stream as without, so that a policy is compared with itself.
     """
-    decoder = Decoder(sampling.temperature, sampling.top_k, sampling.top_p)
+    decoder = decoder_of(sampling)
     starts = [Start(prompt_tokens(policy, example.prompt)) for example in prompts]
     for begin in range(0, len(starts), SAMPLE_ROWS):
         chunk = starts[begin : begin + SAMPLE_ROWS]
