@@ -239,6 +239,7 @@ class Language:
     """
 
     metrics: ClassVar[tuple[str, ...]] = ("exact_kl", "out_of_support", "actions", "perplexity")
+    selection: ClassVar[tuple[str, str]] = ("ngram_js@pooled[units=characters]", "ngram_js_3")
 
     law: Annotated[Literal["markov", "brackets"], Field(description="which family of languages")] = "markov"
     seed: Annotated[int, Field(ge=0, description="draws the law's probabilities")] = 0
@@ -298,6 +299,7 @@ class Language:
             prompts=test,
             law=law,
             mistake=WrongSymbol(law),
+            fresh=lambda count, generator: [Example(text) for text in draw(law, generator, count)],
         )
 
 

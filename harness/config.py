@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from pydantic import Field, TypeAdapter, ValidationError, model_serializer, model_validator
 
 from harness.sampling import LATER_FIELDS, Part, SamplingConfig, Scalar
 
 ARCHITECTURES = ("gpt2", "llama")
+Control: TypeAlias = Literal["expert", "unigram"]
 BASE_TRAINER = "mle"  # trains the shared bases, and is what controls and differences are read against
 HASH_VERSION = 1  # raise it when the meaning of a configuration changes; old results then stay what they were
 
@@ -201,8 +202,8 @@ class RunConfig(Part):
     sampling: SamplingConfig = Field(default_factory=SamplingConfig)
     metrics: tuple[Plugin, ...] | None = Field(None, description="default: the benchmark's own list")
     seeds: Seeds = Field(default_factory=Seeds)
-    control: Literal["expert", "unigram"] | None = Field(
-        None, description="no training: a second sample of expert texts, or words at random; see `as_control`"
+    control: Control | None = Field(
+        None, description="no training: a second sample of expert texts, or tokens at random; see `as_control`"
     )
 
     @property
@@ -274,7 +275,7 @@ class RunConfig(Part):
             seeds=Seeds(train=self.model.base_seed or 0),
         )
 
-    def as_control(self, kind: Literal["expert", "unigram"]) -> RunConfig:
+    def as_control(self, kind: Control) -> RunConfig:
         """The control run beside this run: same benchmark, tokenizer, context, rollouts, metrics and seeds.
 
         A control trains nothing, so everything else is set to fixed values and one control serves a whole grid.
@@ -298,6 +299,10 @@ class RunConfig(Part):
         """This run's policy, written at the temperature that the validation split chooses."""
         sampling = SamplingConfig(rollouts=self.sampling.rollouts, length=self.sampling.length, temperature="best")
         return self.model_copy(update={"sampling": sampling})
+
+    def at_temperature(self, temperature: float) -> RunConfig:
+        """This run at a temperature that was chosen for it."""
+        return self.model_copy(update={"sampling": self.sampling.model_copy(update={"temperature": temperature})})
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:

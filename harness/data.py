@@ -12,7 +12,7 @@ from harness.errors import ConfigError
 from harness.noise import Propose, inject
 from harness.plugins import Weighting
 from harness.policy import Policy
-from harness.records import Example, Trajectory
+from harness.records import Example, Splits, Trajectory
 from harness.streams import generator
 
 
@@ -36,6 +36,23 @@ def rows(examples: Sequence[Example], policy: Policy) -> list[Trajectory]:
             window = tokens[begin : begin + policy.context]
             found.append(Trajectory((window[0],), tuple(window[1:])))
     return found
+
+
+def training_rows(splits: Splits, policy: Policy) -> list[Trajectory]:
+    """The training split as rows; equal data and tokens are cut once in a process, for most cells of a grid share them.
+
+    The list is shared: it is not to be changed.
+    """
+    asked = (splits.data_hash, policy.tokenizer_id, policy.start_id, policy.end_id, policy.context)
+    if asked not in _ROWS:
+        while len(_ROWS) >= ROWS_KEPT:
+            del _ROWS[next(iter(_ROWS))]
+        _ROWS[asked] = rows(splits.train, policy)
+    return _ROWS[asked]
+
+
+ROWS_KEPT = 2  # a grid that alternates between two benchmarks
+_ROWS: dict[tuple[str | int, ...], list[Trajectory]] = {}
 
 
 class Normalizer:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from harness.actions import Batch, pack
+from harness.actions import ActionSpace, Batch, pack
 from harness.config import RunConfig
 from harness.decoders import decoder_of
 from harness.errors import ConfigError
@@ -55,19 +56,34 @@ def evaluate(
         assert mistake is not None
         return backspace_after(policy, splits.test[:MISTAKE_TEXTS], mistake, wrong, config.seeds.metric)
 
-    return Evaluation(
-        prompts=prompts,
-        rollouts=tuple(sample_prompts(policy, prompts, config.sampling, config.seeds.sample)),
-        backspace_id=policy.space.backspace_id,
-        metric_seed=config.seeds.metric,
-        train=tuple(example.text for example in splits.train),
+    rollouts = tuple(sample_prompts(policy, prompts, config.sampling, config.seeds.sample))
+    return replace(
+        of_texts(prompts, rollouts, policy.space, splits, config, features),
         likelihood=likelihood(policy, splits.test),
-        law=splits.law,
         exact_steps=() if splits.law is None else tuple(exact_steps(policy, splits.law, splits.test[:EXACT_TEXTS])),
-        features=features,
-        featuriser_id=features.identify,
         forced=cache(forced),
         p_back=None if mistake is None or policy.space.backspace_id is None else cache(p_back),
+    )
+
+
+def of_texts(
+    prompts: tuple[Example, ...],
+    rollouts: tuple[Rollout, ...],
+    space: ActionSpace,
+    splits: Splits,
+    config: RunConfig,
+    features: Features,
+) -> Evaluation:
+    """What metrics may look at where texts are all there is: nothing that asks the policy that wrote them."""
+    return Evaluation(
+        prompts=prompts,
+        rollouts=rollouts,
+        backspace_id=space.backspace_id,
+        metric_seed=config.seeds.metric,
+        train=tuple(example.text for example in splits.train),
+        law=splits.law,
+        features=features,
+        featuriser_id=features.identify,
     )
 
 

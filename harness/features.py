@@ -16,6 +16,7 @@ from harness.records import Trajectory
 
 BATCH_NODES = 2**13  # nodes of one forward pass
 LONGEST = 512  # tokens of a text that are looked at, where the model holds as many
+KEPT = 64  # sets of texts whose features are kept; a whole set, for a text's last bits depend on its batch
 
 
 class Features:
@@ -45,6 +46,8 @@ class Features:
             digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
         key = digest.hexdigest()
         if key not in self._known:
+            while len(self._known) >= KEPT:
+                del self._known[next(iter(self._known))]
             self._known[key] = pooled(self._model(featuriser), texts, pooling)
         return self._known[key]
 

@@ -30,10 +30,12 @@ class Plan:
         seconds: sum over unfinished cells of the median wall time of finished runs that differ only in seeds, or
             else agree in benchmark, model, trainer name, action space, budget, sampling and metrics; None when no
             unfinished cell has such a run.  Cells run one after the other; training of the base is not in it.
+        controls: cells that are there to read the others by.
         unknown: unfinished cells without such a run, which `seconds` leaves out.
     """
 
     cells: int
+    controls: int
     done: int
     failed: int
     running: int
@@ -66,6 +68,7 @@ def plan(cells: Sequence[RunConfig], runs: Sequence[Mapping[Any, Any]]) -> Plan:
                 unknown += 1
     return Plan(
         cells=len(cells),
+        controls=sum(cell.is_control for cell in cells),
         done=count["done"],
         failed=count["failed"],
         running=count["running"],
