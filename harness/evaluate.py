@@ -23,6 +23,7 @@ from harness.records import (
     Evaluation,
     ExactStep,
     Example,
+    Judge,
     Law,
     Likelihood,
     Mistake,
@@ -44,7 +45,12 @@ SAMPLE_ROWS = 256  # rows sampled at once
 
 
 def evaluate(
-    policy: Policy, splits: Splits, prompts: tuple[Example, ...], config: RunConfig, features: Features
+    policy: Policy,
+    splits: Splits,
+    prompts: tuple[Example, ...],
+    config: RunConfig,
+    features: Features,
+    judge: Judge | None = None,
 ) -> Evaluation:
     """Everything that the metrics of `config` may look at; the policy is not changed."""
     mistake = splits.mistake
@@ -63,6 +69,7 @@ def evaluate(
         exact_steps=() if splits.law is None else tuple(exact_steps(policy, splits.law, splits.test[:EXACT_TEXTS])),
         forced=cache(forced),
         p_back=None if mistake is None or policy.space.backspace_id is None else cache(p_back),
+        judge=judge,
     )
 
 
@@ -84,6 +91,7 @@ def of_texts(
         law=splits.law,
         features=features,
         featuriser_id=features.identify,
+        paired=features.paired,
     )
 
 
@@ -337,19 +345,18 @@ def score(evaluation: Evaluation, config: RunConfig) -> Iterator[Score]:
     """Every number of every metric that the configuration names; one that has no value says why."""
     for index, given in enumerate(config.metrics or ()):
         metric: Metric = build(METRICS, given, f"metrics[{index}]")
-        reason = None
-        values: dict[str, float] = {}
         try:
-            values = dict(metric.measure(evaluation))
+            values = metric.measure(evaluation)
         except Unscorable as unscorable:
-            reason = str(unscorable)
+            values = dict.fromkeys(metric.measures, unscorable)
         for name, measure in metric.measures.items():
+            value = values[name]
             yield Score(
                 metric=name,
                 definition=metric.definition,
                 parameters=metric.parameters(evaluation),
-                value=values.get(name),
-                reason=reason,
+                value=None if isinstance(value, Unscorable) else value,
+                reason=str(value) if isinstance(value, Unscorable) else None,
                 n=metric.count(evaluation),
                 unit=measure.unit,
                 direction=measure.direction,

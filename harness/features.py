@@ -51,6 +51,19 @@ class Features:
             self._known[key] = pooled(self._model(featuriser), texts, pooling)
         return self._known[key]
 
+    def paired(self, featuriser: str, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Both sides of each pair cut to the shorter one's number of the featuriser's tokens.
+
+        A pair with an empty side stays as it is: cutting the other to nothing as well would make them equal.
+        """
+        policy = self._model(featuriser)
+        found = []
+        for one, other in pairs:
+            ends, other_ends = policy.token_ends(one), policy.token_ends(other)
+            n = min(len(ends), len(other_ends))
+            found.append((one[: ends[n - 1]], other[: other_ends[n - 1]]) if n else (one, other))
+        return found
+
     def _model(self, featuriser: str) -> Policy:
         if featuriser not in self._models:
             name = self.reference if featuriser == "reference-lm" and self.reference is not None else featuriser

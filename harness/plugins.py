@@ -181,12 +181,30 @@ class ProfileMeasure(Measure):
     axis: str
 
 
+def measured(parts: Mapping[str, Callable[[], float]]) -> dict[str, float | Unscorable]:
+    """Each number, or why that one has none: 16-grams may be missing from texts that hold 8-grams.
+
+    Raises:
+        Unscorable: none has a value; the first one's reason.
+    """
+    found: dict[str, float | Unscorable] = {}
+    for name, compute in parts.items():
+        try:
+            found[name] = compute()
+        except Unscorable as reason:
+            found[name] = reason
+    first = next(iter(found.values()))
+    if isinstance(first, Unscorable) and all(isinstance(value, Unscorable) for value in found.values()):
+        raise first
+    return found
+
+
 class Metric(Protocol):
     """A definition that turns an evaluation into one or more named numbers that one computation yields.
 
     `definition` names how it is computed (a dataclass field where a metric has several), `parameters` what the
     number depends on; both stand in the stored name.  `measure` raises `Unscorable` with a reason where there is
-    nothing to measure.
+    nothing to measure, and gives one in place of a number that alone has no value.
     """
 
     measures: ClassVar[Mapping[str, Measure]]
@@ -201,8 +219,8 @@ class Metric(Protocol):
     def count(self, evaluation: Evaluation) -> int:
         """How many texts, documents or states the number is computed from."""
 
-    def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
-        """The numbers, one for each key of `measures`."""
+    def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
+        """One number for each key of `measures`, or the reason why that one alone has no value."""
 
 
 @runtime_checkable

@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from harness.actions import ActionSpace, ActionValues, Batch
 from harness.config import ModelConfig, content_hash
 from harness.errors import ConfigError, EnvironmentProblem
-from harness.plugins import Value
+from harness.plugins import Unscorable, Value
 from harness.tokenizers import END, UNKNOWN
 
 CHUNK_LOGITS = 2**25  # logits held at once in the loss: 128 MiB in float32
@@ -242,6 +242,21 @@ class Policy:
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, without start or end."""
         return list(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
+
+    def token_ends(self, text: str) -> list[int]:
+        """For each token of `encode(text)`, how many characters are complete after it.
+
+        Raises:
+            Unscorable: the tokenizer is one of those in plain Python, which do not say where their tokens stand.
+        """
+        if not self.tokenizer.is_fast:
+            raise Unscorable("this featuriser's tokenizer does not say where its tokens stand; use length=free")
+        spans = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)[
+            "offset_mapping"
+        ]
+        # a character of several tokens is complete with the last of them, which is where the next token begins later
+        following = [start for start, _ in spans[1:]] + [len(text)]
+        return [min(end, after) for (_, end), after in zip(spans, following, strict=False)]
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of token ids; start, end and `<backspace>` are left out, what stands for no text is U+FFFD."""

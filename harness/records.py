@@ -169,6 +169,25 @@ BackspaceAfter = Callable[[int], np.ndarray]
 """k -> [S, k]: pi(<backspace>|s) after 1, ..., k wrong tokens in a row, in each of S beginnings of expert texts."""
 
 
+Pair = Callable[[str, Sequence[tuple[str, str]]], Sequence[tuple[str, str]]]
+"""(featuriser, pairs of texts) -> the same pairs, both sides cut to as many of the featuriser's tokens as the shorter
+one has; a pair with an empty side stays as it is."""
+
+
+class Judge(Protocol):
+    """A distribution over next tokens that stands still: what one action of a policy is compared with."""
+
+    @property
+    def name(self) -> str:
+        """Which distribution this is: it becomes part of a score's name."""
+
+    def __call__(self, states: Sequence[tuple[int, ...]], tokens: Sequence[int]) -> np.ndarray:
+        """[n] log-probability in nats of `tokens[i]` after the whole reduced text `states[i]`, start token included.
+
+        NaN where the distribution does not know the state.
+        """
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Everything a metric may look at.
@@ -176,7 +195,8 @@ class Evaluation:
     `rollouts[i]` answers `prompts[i]`, whose `text` is the human continuation; `train` holds the texts that the policy
     learned from.  `featuriser_id` turns a featuriser's
     option into the name stored with the score (`reference-lm` becomes `reference-lm:HASH`).  What costs forward passes
-    and few metrics want is a function: `features`, and about mistakes `forced` and `p_back`.
+    and few metrics want is a function: `features`, `paired`, about mistakes `forced` and `p_back`, and about single
+    actions `judge` (the exact law, or the base that training started from).
     """
 
     prompts: tuple[Example, ...]
@@ -191,6 +211,8 @@ class Evaluation:
     featuriser_id: Callable[[str], str] = field(default=str)
     forced: Force | None = None
     p_back: BackspaceAfter | None = None
+    paired: Pair | None = None
+    judge: Judge | None = None
 
     @property
     def texts(self) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from harness.evaluate import check_characters, choose_prompts, evaluate, profile
 from harness.features import Features
 from harness.fit import fit
 from harness.grid import Grid
+from harness.judges import choose_judge
 from harness.noise import proposals
 from harness.owners import this_owner
 from harness.plugins import Trainer, build
@@ -139,8 +140,11 @@ def run(config: RunConfig, store: Store, device: torch.device) -> Iterator[tuple
     if config.sampling.temperature == "best":
         tuned = yield from _shares("sample", best_temperature(policy, splits, config, features))
     written = config if tuned is None else config.at_temperature(tuned.temperature)
-    measure = evaluate if config.control is None else CONTROLS[config.control]
-    evaluation = measure(policy, splits, prompts, written, features)
+    if config.control is not None:
+        evaluation = CONTROLS[config.control](policy, splits, prompts, written, features)
+    else:
+        judge = choose_judge(policy, splits.law, base, config.model)
+        evaluation = evaluate(policy, splits, prompts, written, features, judge)
     yield "score", 0.0
     scores = [*score(evaluation, config), *([] if tuned is None else [tuned.as_score(evaluation.texts_hash)])]
     curves = list(profiles(evaluation, config))

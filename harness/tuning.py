@@ -108,10 +108,13 @@ def best_temperature(
         sampling = config.at_temperature(temperature).sampling
         rollouts = tuple(sample_prompts(policy, prompts, sampling, key(config.seeds.sample, "tuning")))
         evaluation = of_texts(prompts, rollouts, policy.space, splits, config, features)
+        value: float | Unscorable
         try:
             value = metric.measure(evaluation)[measure]
         except Unscorable as unscorable:
-            reason = str(unscorable)
+            value = unscorable
+        if isinstance(value, Unscorable):
+            reason = str(value)
             continue
         name = full_name(measure, metric.definition, metric.parameters(evaluation))
         if not math.isnan(value):
