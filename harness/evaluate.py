@@ -214,12 +214,13 @@ def token_nll(
     count = 0
     for chunk in _chunks(windows, policy.space.size):
         batch = _texts_as_batch(policy, [tokens for _, tokens in chunk])
-        log_probs, without = _step_log_probs(policy, batch)
+        scored = torch.zeros(batch.action.shape, dtype=torch.bool, device=policy.device)
         for row, (first, tokens) in enumerate(chunk):
-            scored = slice(first - 1, len(tokens) - 1)  # action t writes token t + 1
-            raw -= float(log_probs[row, scored].double().sum())
-            masked -= float(without[row, scored].double().sum())
-            count += len(tokens) - first
+            scored[row, first - 1 : len(tokens) - 1] = True  # action t writes token t + 1
+        log_probs, without = _step_log_probs(policy, batch, scored)
+        raw -= float(log_probs.double().sum())
+        masked -= float(without.double().sum())
+        count += len(log_probs)
     return raw, masked, count
 
 
@@ -243,15 +244,18 @@ def _texts_as_batch(policy: Policy, texts: Sequence[Sequence[int]]) -> Batch:
 
 
 @torch.no_grad()
-def _step_log_probs(policy: Policy, batch: Batch) -> tuple[Tensor, Tensor]:
-    """[N, A] log pi(a|s), raw and renormalised without `<backspace>`."""
-    logits = policy.logits(policy.state_hidden(batch)[:, :-1], batch.backspace_legal)
-    chosen = logits.gather(-1, batch.action[..., None])[..., 0]
-    raw = chosen - logits.logsumexp(-1)
-    if policy.space.backspace_id is None:
+def _step_log_probs(policy: Policy, batch: Batch, scored: Tensor) -> tuple[Tensor, Tensor]:
+    """log pi(a|s) of the S `scored` ([N, A] bool) actions, [S]: raw, and renormalised without `<backspace>`."""
+    logits = policy.logits(policy.state_hidden(batch)[:, :-1][scored], batch.backspace_legal[scored])
+    chosen = logits.gather(-1, batch.action[scored][:, None])[:, 0]
+    backspace = policy.space.backspace_id
+    if backspace is None:
+        raw = chosen - logits.logsumexp(-1)
         return raw, raw
-    logits[..., policy.space.backspace_id] = -torch.inf
-    return raw, chosen - logits.logsumexp(-1)
+    deletes = logits[:, backspace].clone()
+    logits[:, backspace] = -torch.inf
+    others = logits.logsumexp(-1)
+    return chosen - torch.logaddexp(others, deletes), chosen - others
 
 
 # ------------------------------------------------------------------------------------------------ exact languages

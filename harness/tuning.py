@@ -17,7 +17,7 @@ from harness.records import Score, Splits, full_name
 from harness.registry import BENCHMARKS, METRICS
 from harness.streams import key
 
-TEMPERATURES = (0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2)
+TEMPERATURES = (0.3, 0.6, 0.8, 0.9, 1.0, 1.2)
 
 
 @dataclass(frozen=True)
