@@ -235,10 +235,8 @@ class RunConfig(Part):
 
     @property
     def is_control(self) -> bool:
-        """Whether the run is there to read others by: a control, or maximum likelihood at its best temperature."""
-        return self.control is not None or (
-            self.sampling.temperature == "best" and self.trainer.name == BASE_TRAINER and not self.actions.backspace
-        )
+        """Whether the run is there to read others by."""
+        return is_control(self.model_dump(include={"control", "sampling", "trainer", "actions"}))
 
     def _hashed(self) -> dict[str, Any]:
         """What tells runs apart; fields that came later are left out at their neutral values, so that ids stay."""
@@ -303,6 +301,14 @@ class RunConfig(Part):
     def at_temperature(self, temperature: float) -> RunConfig:
         """This run at a temperature that was chosen for it."""
         return self.model_copy(update={"sampling": self.sampling.model_copy(update={"temperature": temperature})})
+
+
+def is_control(config: Mapping[str, Any]) -> bool:
+    """Whether a configuration, as it is stored, is a control, or maximum likelihood at its best temperature."""
+    if config.get("control") is not None:
+        return True
+    plain = config["trainer"]["name"] == BASE_TRAINER and not config["actions"]["backspace"]
+    return plain and config["sampling"]["temperature"] == "best"
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
