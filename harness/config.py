@@ -17,7 +17,8 @@ from harness.sampling import LATER_FIELDS, Part, SamplingConfig, Scalar
 
 ARCHITECTURES = ("gpt2", "llama")
 Control: TypeAlias = Literal["expert", "unigram"]
-BASE_TRAINER = "mle"  # trains the shared bases, and is what controls and differences are read against
+BASE_TRAINER = "mle"  # trains the shared base
+BASELINE: Mapping[str, Scalar] = {"trainer.name": BASE_TRAINER, "actions.backspace": False}  # what others must beat
 HASH_VERSION = 1  # raise it when the meaning of a configuration changes; old results then stay what they were
 
 
@@ -227,7 +228,7 @@ class RunConfig(Part):
     def label(self) -> str:
         """Which run this is, in a few words: benchmark, trainer, divergence, action space, decoder, seed."""
         if self.control is not None:
-            return f"{self.benchmark.name} control {self.control} seed {self.seeds.sample}"
+            return f"{self.benchmark.name} control {self.control} seed {self.seeds.train}"
         words = [self.benchmark.name, self.trainer.name, self.trainer.options.get("divergence")]
         words += ["<backspace>" if self.actions.backspace else None]
         words += [f"{key}={value}" for key, value in self.sampling.decoding.items()]
@@ -236,7 +237,7 @@ class RunConfig(Part):
     @property
     def is_control(self) -> bool:
         """Whether the run is there to read others by."""
-        return is_control(self.model_dump(include={"control", "sampling", "trainer", "actions"}))
+        return is_control(self.model_dump(include={"control", "sampling", "trainer"}))
 
     def _hashed(self) -> dict[str, Any]:
         """What tells runs apart; fields that came later are left out at their neutral values, so that ids stay."""
@@ -276,7 +277,7 @@ class RunConfig(Part):
     def as_control(self, kind: Control) -> RunConfig:
         """The control run beside this run: same benchmark, tokenizer, context, rollouts, metrics and seeds.
 
-        A control trains nothing, so everything else is set to fixed values and one control serves a whole grid.
+        A control trains nothing, so all else is set to fixed values and one control serves a whole grid at each seed.
         """
         model = self.model
         if model.from_scratch:
@@ -289,7 +290,7 @@ class RunConfig(Part):
             training=TrainingConfig(steps=0),
             sampling=SamplingConfig(rollouts=self.sampling.rollouts, length=self.sampling.length),
             metrics=self.metrics,
-            seeds=self.seeds.model_copy(update={"train": 0}),
+            seeds=self.seeds,
             control=kind,
         )
 
@@ -307,19 +308,26 @@ def is_control(config: Mapping[str, Any]) -> bool:
     """Whether a configuration, as it is stored, is a control, or maximum likelihood at its best temperature."""
     if config.get("control") is not None:
         return True
-    plain = config["trainer"]["name"] == BASE_TRAINER and not config["actions"]["backspace"]
-    return plain and config["sampling"]["temperature"] == "best"
+    best: bool = config["sampling"]["temperature"] == "best"
+    return best and config["trainer"]["name"] == BASE_TRAINER
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
     """`{"a": {"b": 1}}` to `{"a.b": 1}`."""
     flat: dict[str, Scalar] = {}
     for key, value in nested.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             flat.update(flatten(value, f"{prefix}{key}."))
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def place(key: str) -> tuple[int, bool, str]:
+    """Where a dotted key stands among others: sections in their order, a plug-in's name before its options."""
+    section, _, rest = key.partition(".")
+    order = list(RunConfig.model_fields)
+    return (order.index(section) if section in order else len(order), rest != "name", rest)
 
 
 def content_hash(value: Any) -> str:

@@ -39,7 +39,7 @@ def controls(cells: Sequence[RunConfig]) -> list[RunConfig]:
     places: dict[str, list[RunConfig]] = {}
     for cell in cells:
         sampling = (cell.sampling.rollouts, cell.sampling.length)
-        place = repr((cell.benchmark, cell.model, sampling, cell.metrics, cell.seeds.sample, cell.seeds.metric))
+        place = repr((cell.benchmark, cell.model, sampling, cell.metrics, cell.seeds))
         places.setdefault(place, []).append(cell)
     found = [resolve(members[0].as_control(kind)) for members in places.values() for kind in CONTROLS]
     for members in places.values():
@@ -65,13 +65,16 @@ def expert(
 ) -> Evaluation:
     """A second sample of expert texts against the references, one for each.
 
-    A benchmark that can draws fresh texts.  Elsewhere they are other passages than the references, of validation
+    A benchmark that can draws fresh texts; where a text is the answer to a question, the answers themselves stand there
+    and every metric shows its best.  Elsewhere they are other passages than the references, of validation
     documents and of test documents alike, in a random order; they answer prompts of their own.  Where there are fewer
     than references, some references are left out, and n says so.
     """
     rng = generator(config.seeds.sample, "second sample")
     if splits.fresh is not None:
         pool, ends = list(splits.fresh(len(prompts), rng)), True
+    elif splits.whole:
+        pool, ends = list(prompts), True
     else:
         taken = {(example.prompt, example.text) for example in splits.prompts[: _last(splits.prompts, prompts)]}
         others = [e for e in (*splits.tuning_prompts, *splits.prompts) if (e.prompt, e.text) not in taken]

@@ -14,9 +14,9 @@ import torch
 from harness.bases import prepare_base, reference_config, start_policy
 from harness.config import Plugin, RunConfig
 from harness.controls import CONTROLS, control_policy, controls
-from harness.data import ExpertStream, training_rows
+from harness.data import ExpertStream, check_whole, training_rows
 from harness.errors import ConfigError, HarnessError
-from harness.evaluate import check_characters, choose_prompts, evaluate, profiles, score
+from harness.evaluate import check_characters, choose_prompts, evaluate
 from harness.features import Features
 from harness.fit import fit
 from harness.grid import Grid
@@ -29,6 +29,7 @@ from harness.policy import Policy
 from harness.provenance import peak_memory_bytes, provenance
 from harness.records import Progress, Splits, Stage, Step
 from harness.registry import BENCHMARKS, TRAINERS
+from harness.scoring import profiles, score
 from harness.store import LostClaim, Store
 from harness.tuning import Tuned, best_temperature, needs_reference, selection
 
@@ -48,6 +49,7 @@ def check(grid: Grid) -> list[RunConfig]:
                 f"actions.noise_kind=ground_truth: benchmark {config.benchmark.name!r} knows no ground truth; "
                 "use uniform, unigram or policy"
             )
+        check_whole(splits, config)
         if config.sampling.temperature == "best":
             selection(config)
     return cells
@@ -112,7 +114,7 @@ def run(config: RunConfig, store: Store, device: torch.device) -> Iterator[tuple
     reference = None
     if needs_reference(config) or any(m.options.get("featuriser") == "reference-lm" for m in config.metrics or ()):
         reference = yield from _staged(prepare_base(reference_config(config), splits, cache, device))
-    features = shared_features(reference, device)
+    features = Features(reference, device)
 
     kept = policy_folder(store.path.parent, config)
     origin: Origin | None = None
@@ -121,6 +123,7 @@ def run(config: RunConfig, store: Store, device: torch.device) -> Iterator[tuple
     else:
         found = find(kept, config, splits.data_hash, device)
         policy, origin = found or (start_policy(config, base, device), None)
+    check_whole(splits, config, policy.encode)
     prompts = choose_prompts(policy, splits.prompts, config.sampling)
     if splits.law is not None:
         check_characters(policy, splits.law, splits.test)
@@ -146,8 +149,9 @@ def run(config: RunConfig, store: Store, device: torch.device) -> Iterator[tuple
         judge = choose_judge(policy, splits.law, base, config.model)
         evaluation = evaluate(policy, splits, prompts, written, features, judge)
     yield "score", 0.0
-    scores = [*score(evaluation, config), *([] if tuned is None else [tuned.as_score(evaluation.texts_hash)])]
-    curves = list(profiles(evaluation, config))
+    metrics = config.metrics or ()
+    scores = [*score(evaluation, metrics), *([] if tuned is None else [tuned.as_score(evaluation.texts_hash)])]
+    curves = list(profiles(evaluation, metrics))
     last = None if origin is None else origin.last
     facts = {
         **provenance(threads=torch.get_num_threads()),
@@ -204,12 +208,6 @@ def _shares(stage: Stage, shares: Generator[float, None, Tuned]) -> Generator[tu
     except StopIteration as stop:
         tuned: Tuned = stop.value
         return tuned
-
-
-@lru_cache(maxsize=4)
-def shared_features(reference: Path | None, device: torch.device) -> Features:
-    """The features that all cells of one reference LM share: it is loaded once, and equal texts are looked at once."""
-    return Features(reference, device)
 
 
 def load_splits(benchmark: Plugin) -> Splits:
