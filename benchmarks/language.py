@@ -227,6 +227,17 @@ class WrongSymbol:
 
 
 @dataclass(frozen=True)
+class FreshTexts:
+    """More texts of a law, independent of every split."""
+
+    law: Law
+
+    def __call__(self, count: int, generator: np.random.Generator) -> tuple[Example, ...]:
+        """`count` texts."""
+        return tuple(Example(text) for text in draw(self.law, generator, count))
+
+
+@dataclass(frozen=True)
 class Language:
     """Texts of a language whose law is known: a sparse second-order Markov chain, or bounded brackets.
 
@@ -299,7 +310,7 @@ class Language:
             prompts=test,
             law=law,
             mistake=WrongSymbol(law),
-            fresh=lambda count, generator: [Example(text) for text in draw(law, generator, count)],
+            fresh=FreshTexts(law),
         )
 
 

@@ -30,18 +30,18 @@ class Plan:
         seconds: sum over unfinished cells of the median wall time of finished runs that differ only in seeds, or
             else agree in benchmark, model, trainer name, action space, budget, sampling and metrics; None when no
             unfinished cell has such a run.  Cells run one after the other; training of the base is not in it.
-        controls: cells that are there to read the others by.
         unknown: unfinished cells without such a run, which `seconds` leaves out.
+        controls: cells that are there to read the others by.
     """
 
     cells: int
-    controls: int
     done: int
     failed: int
     running: int
     pending: int
     seconds: float | None
     unknown: int
+    controls: int = 0
 
 
 def plan(cells: Sequence[RunConfig], runs: Sequence[Mapping[Any, Any]]) -> Plan:
@@ -68,13 +68,13 @@ def plan(cells: Sequence[RunConfig], runs: Sequence[Mapping[Any, Any]]) -> Plan:
                 unknown += 1
     return Plan(
         cells=len(cells),
-        controls=sum(cell.is_control for cell in cells),
         done=count["done"],
         failed=count["failed"],
         running=count["running"],
         pending=count["pending"],
         seconds=sum(known) if known or not unknown else None,
         unknown=unknown,
+        controls=sum(cell.is_control for cell in cells),
     )
 
 
