@@ -25,7 +25,7 @@ from harness.evaluate import (
 )
 from harness.features import Features
 from harness.policy import Policy
-from harness.records import Evaluation, Example, Splits
+from harness.records import Evaluation, Example, Rollout, Splits, Trajectory
 
 TEXTS = [Example("abcabcdefdef" * 3), Example("a"), Example("fedcba", prompt="ab")]
 
@@ -189,6 +189,16 @@ def test_a_metric_without_a_value_says_why() -> None:
     for found in scores:
         assert found.value is None
         assert found.reason
+
+
+def test_a_number_that_alone_has_no_value_says_why() -> None:
+    """Texts of two words hold bigrams and no trigram."""
+    rollouts = (Rollout(Trajectory((0,), (1,)), (0.0,), "ended", "a b", (1,)),)
+    config = RunConfig(benchmark="language", trainer="mle", metrics=("repetition",))
+    found = {one.metric: one for one in score(Evaluation((Example("a b"),), rollouts, None, 0), config)}
+    assert (found["rep_2"].value, found["rep_2"].reason) == (0, None)
+    assert found["rep_3"].value is None
+    assert "at least 3 words" in str(found["rep_3"].reason)
 
 
 def test_reduce_drops_deleted_tokens_and_the_end() -> None:
