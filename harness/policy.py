@@ -23,6 +23,7 @@ from harness.errors import ConfigError, EnvironmentProblem
 from harness.plugins import Unscorable, Value
 from harness.tokenizers import END, UNKNOWN
 
+BACKSPACE, END_PIECE = "<backspace>", "<end>"  # how a reader sees the two actions that write nothing
 CHUNK_LOGITS = 2**25  # logits held at once in the loss: 128 MiB in float32
 
 transformers.logging.set_verbosity_error()
@@ -59,6 +60,7 @@ class Policy:
         self.value_head: nn.Linear | None = None
         self.reference: Policy | None = None
         self.untied = False
+        self._pieces: dict[int, str] = {}
         self._check_head()
 
     def _space(self, backspace_id: int | None) -> ActionSpace:
@@ -269,6 +271,15 @@ class Policy:
         """What `tokens` add to the prompt's text: some tokenizers decode a leading space only in context."""
         before, whole = self.decode(prompt), self.decode((*prompt, *tokens))
         return whole[len(before) :] if whole.startswith(before) else self.decode(tokens)
+
+    def piece(self, action: int) -> str:
+        """What one action writes, for a reader: a token's own text, spaces included; half a character is U+FFFD."""
+        if action not in self._pieces:
+            named = {self.space.backspace_id: BACKSPACE, self.end_id: END_PIECE}
+            # in the middle of a text, where no tokenizer swallows a leading space
+            own = self.continuation(self.encode("a"), (action,))
+            self._pieces[action] = named.get(action, own)
+        return self._pieces[action]
 
     # -------------------------------------------------------------------------------------------- evaluation
 

@@ -84,12 +84,22 @@ class Actions:
         return {}
 
     def count(self, evaluation: Evaluation) -> int:
-        """Rollouts."""
-        return len(evaluation.rollouts)
+        """Rollouts, or texts that came without actions."""
+        return len(evaluation.texts)
 
-    def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
-        """All of `measures`; `Unscorable` without rollouts or without an action of the policy's own."""
+    def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
+        """All of `measures`; `Unscorable` without rollouts or without an action of the policy's own.
+
+        Of texts that came without actions, only how many are empty is known.
+        """
         rollouts = evaluation.rollouts
+        if evaluation.written:
+            unknown: dict[str, float | Unscorable] = dict.fromkeys(
+                self.measures, Unscorable("these texts came without the actions that wrote them")
+            )
+            return unknown | {
+                "empty_fraction": sum(text == "" for text in evaluation.written) / len(evaluation.written)
+            }
         if not rollouts:
             raise Unscorable("there are no rollouts to count actions in; sample at least one")
         counts = [_count(rollout, evaluation.backspace_id) for rollout in rollouts]

@@ -210,11 +210,11 @@ class SelfBleu:
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
         """The number of texts and the tokenizer."""
-        return {"texts": len(evaluation.rollouts), "tokenizer": self.tokenizer}
+        return {"texts": len(evaluation.texts), "tokenizer": self.tokenizer}
 
     def count(self, evaluation: Evaluation) -> int:
         """Texts."""
-        return len(evaluation.rollouts)
+        return len(evaluation.texts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
         """Fractions in [0, 1]; `Unscorable` with fewer than two texts, or none that is not empty."""
@@ -241,11 +241,11 @@ class Bleu:
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
         """The number of references and the tokenizer."""
-        return {"texts": len(evaluation.prompts), "tokenizer": self.tokenizer}
+        return {"texts": len(evaluation.references), "tokenizer": self.tokenizer}
 
     def count(self, evaluation: Evaluation) -> int:
         """Texts."""
-        return len(evaluation.rollouts)
+        return len(evaluation.texts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
         """Fractions in [0, 1]; `Unscorable` without rollouts or references, or where all are empty."""

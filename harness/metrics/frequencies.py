@@ -87,11 +87,11 @@ class Zipf:
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
         """The most ranks, the number of texts, and units other than words."""
-        return {"ranks": self.ranks, "texts": len(evaluation.rollouts), **named(self.units)}
+        return {"ranks": self.ranks, "texts": len(evaluation.texts), **named(self.units)}
 
     def count(self, evaluation: Evaluation) -> int:
         """Texts."""
-        return len(evaluation.rollouts)
+        return len(evaluation.texts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
         """Exponents, at least 0; `Unscorable` where a side has fewer than two distinct units."""
@@ -128,11 +128,11 @@ class NgramDivergence:
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
         """The number of texts, and units other than words."""
-        return {"texts": len(evaluation.rollouts), **named(self.units)}
+        return {"texts": len(evaluation.texts), **named(self.units)}
 
     def count(self, evaluation: Evaluation) -> int:
         """Texts."""
-        return len(evaluation.rollouts)
+        return len(evaluation.texts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
         """Nats in [0, ln 2]; `Unscorable` where a side holds no n-gram."""

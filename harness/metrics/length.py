@@ -26,6 +26,14 @@ def word_counts(texts: Sequence[str]) -> np.ndarray:
     return np.sort([len(text.split()) for text in texts])
 
 
+def _distance(one: np.ndarray, other: np.ndarray) -> float:
+    """Mean absolute difference of rising counts; of unequal numbers, each side's share of the texts is stretched."""
+    shares = np.unique(np.concatenate([np.arange(1, len(side) + 1) / len(side) for side in (one, other)]))
+    middles = shares - np.diff(shares, prepend=0) / 2
+    at = [side[np.ceil(middles * len(side)).astype(int) - 1] for side in (one, other)]
+    return float(np.abs(at[0] - at[1]) @ np.diff(shares, prepend=0))
+
+
 @dataclass(frozen=True)
 class Length:
     """Whitespace words of the rollouts and of the human continuations: means, whole distributions, unfinished texts.
@@ -59,19 +67,28 @@ class Length:
 
     def count(self, evaluation: Evaluation) -> int:
         """Texts."""
-        return len(evaluation.rollouts)
+        return len(evaluation.texts)
 
-    def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
-        """Words, at least 0, and a fraction; `Unscorable` where there is no rollout."""
-        rollouts, humans = word_counts(evaluation.texts), word_counts(evaluation.references)
-        cut_off = sum(rollout.stop != "ended" for rollout in evaluation.rollouts)
-        return {
-            "length": float(rollouts.mean()),
-            "length_reference": float(humans.mean()),
-            "length_gap": float(abs(rollouts.mean() - humans.mean())),
-            "length_distance": float(np.abs(rollouts - humans).mean()),
-            "unfinished": cut_off / len(rollouts),
-        }
+    def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
+        """Words, at least 0, and a fraction; `Unscorable` where there is no text.
+
+        Without human texts, or without a record of what was cut off, what needs them has no value.
+        """
+        written = word_counts(evaluation.texts)
+        found: dict[str, float | Unscorable] = dict.fromkeys(
+            self.measures, Unscorable("there are no human texts to count words in; give references")
+        )
+        if evaluation.references:
+            human = word_counts(evaluation.references)
+            found |= {
+                "length_reference": float(human.mean()),
+                "length_gap": float(abs(written.mean() - human.mean())),
+                "length_distance": _distance(written, human),
+            }
+        unfinished: float | Unscorable = Unscorable("nobody recorded which of these texts were cut off")
+        if evaluation.written is None:
+            unfinished = sum(rollout.stop != "ended" for rollout in evaluation.rollouts) / len(written)
+        return found | {"length": float(written.mean()), "unfinished": unfinished}
 
     def profiles(self, evaluation: Evaluation) -> Mapping[str, Sequence[Point]]:
         """Eleven quantiles of each side, interpolated linearly; `Unscorable` where there is no rollout."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -100,40 +100,49 @@ class Mauve:
         return {
             "featuriser": f"{evaluation.featuriser_id(self.featuriser)}/{self.pooling}",
             "length": self._length(evaluation),
-            "num_buckets": self._buckets(len(evaluation.rollouts)),
+            "num_buckets": self._buckets(_smaller(evaluation)),
             "scaling": self.scaling,
             "seeds": self.seeds,
         }
 
     def count(self, evaluation: Evaluation) -> int:
-        """Rollouts, as many as human continuations."""
-        return len(evaluation.rollouts)
+        """Texts, or human texts where those are fewer."""
+        return _smaller(evaluation)
 
-    def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
+    def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
         """Numbers in [0, 1]; `Unscorable` without features, with too few texts, or with features that carry nothing."""
-        n = len(evaluation.rollouts)
+        if evaluation.texts and not evaluation.references:
+            raise Unscorable("there are no human texts to compare with; give references")
+        n = _smaller(evaluation)
         if n < self._buckets(n):
             raise Unscorable(f"{n} texts cannot fill {self._buckets(n)} clusters; sample at least that many rollouts")
         if evaluation.features is None:
             raise Unscorable("the evaluation has no featuriser; score it where the reference model can be loaded")
-        pairs = list(zip(evaluation.references, evaluation.texts, strict=True))
+        sides: Sequence[Sequence[str]] = (evaluation.references, evaluation.texts)
         if self.length == "paired":
-            pairs = list(
+            if not evaluation.in_pairs:
+                raise Unscorable(
+                    "length=paired cuts each text and its own reference to one length, and these references answer no "
+                    "text in particular; give one for each text, or ask for length=free"
+                )
+            pairs = list(zip(*sides, strict=True))
+            cut = (
                 evaluation.paired(self.featuriser, pairs)
                 if evaluation.paired is not None
-                else (paired_words(reference, rollout) for reference, rollout in pairs)
+                else [paired_words(reference, text) for reference, text in pairs]
             )
-        human, written = (
-            evaluation.features(self.featuriser, self.pooling, sorted(texts)) for texts in zip(*pairs, strict=True)
-        )
+            sides = tuple(zip(*cut, strict=True))
+        human, written = (evaluation.features(self.featuriser, self.pooling, sorted(texts)) for texts in sides)
         both = np.concatenate([human, written])
         if not np.isfinite(both).all():
             bad = int((~np.isfinite(both)).any(axis=1).sum())
             raise Unscorable(f"{bad} of {len(both)} feature vectors hold NaN or infinity; try another featuriser")
         if (both == both[0]).all():
             raise Unscorable("all texts have the same features; there is nothing to cluster")
-        cut_off = sum(rollout.stop != "ended" for rollout in evaluation.rollouts)
-        return {**self._scores(human, written, evaluation.metric_seed), "mauve_unfinished": cut_off / n}
+        unfinished: float | Unscorable = Unscorable("nobody recorded which of these texts were cut off")
+        if evaluation.written is None:
+            unfinished = sum(rollout.stop != "ended" for rollout in evaluation.rollouts) / n
+        return {**self._scores(human, written, evaluation.metric_seed), "mauve_unfinished": unfinished}
 
     def _length(self, evaluation: Evaluation) -> str:
         if self.length == "free":
@@ -155,7 +164,7 @@ class Mauve:
                 compute_mauve(
                     p_features=human,
                     q_features=written,
-                    num_buckets=self._buckets(len(written)),
+                    num_buckets=self._buckets(min(len(human), len(written))),
                     mauve_scaling_factor=self.scaling,
                     seed=int(kmeans_seed),
                 )
@@ -168,6 +177,11 @@ class Mauve:
             "mauve_star": statistics.fmean(float(result.mauve_star) for result in results),
             "frontier_integral": statistics.fmean(float(result.frontier_integral) for result in results),
         }
+
+
+def _smaller(evaluation: Evaluation) -> int:
+    """The number of texts on the side that has fewer."""
+    return min(len(evaluation.texts), len(evaluation.references))
 
 
 @contextmanager

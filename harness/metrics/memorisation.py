@@ -160,21 +160,21 @@ class Memorisation:
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
         """The number of texts, and units other than words."""
-        return {"texts": len(evaluation.rollouts), **named(self.units)}
+        return {"texts": len(evaluation.texts), **named(self.units)}
 
     def count(self, evaluation: Evaluation) -> int:
         """Texts."""
-        return len(evaluation.rollouts)
+        return len(evaluation.texts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
         """Fractions in [0, 1] and spans in units; `Unscorable` without training texts or with texts too short."""
-        if not evaluation.rollouts:
+        if not evaluation.texts:
             raise Unscorable("there are no rollouts that could be copied; sample at least one")
         if not any(map(SPLIT[self.units], evaluation.train)):
             raise Unscorable("the evaluation holds no training texts to copy from; score it with its benchmark")
         index = copies(evaluation.train, self.units)
         both = index.longest([*evaluation.texts, *evaluation.references])
-        written = len(evaluation.rollouts)
+        written = len(evaluation.texts)
         parts: dict[str, Callable[[], float]] = {}
         for side, found in (("", both[:written]), ("_reference", both[written:])):
             parts |= self._side(side, found)

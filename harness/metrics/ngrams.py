@@ -107,7 +107,7 @@ def _entropy(counts: Counter[Ngram]) -> float:
 
 def _need(texts: Sequence[str]) -> None:
     if not texts:
-        raise Unscorable("there are no rollouts to count words in; sample at least one")
+        raise Unscorable("there are no texts to count words in; sample at least one")
 
 
 # ---------------------------------------------------------------------------------------------------- metrics
@@ -140,7 +140,7 @@ class Repetition:
 
     def count(self, evaluation: Evaluation) -> int:
         """Texts."""
-        return len(evaluation.rollouts)
+        return len(evaluation.texts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
         """Fractions in [0, 1); `Unscorable` where no text is long enough."""
@@ -172,7 +172,7 @@ class Diversity:
 
     def count(self, evaluation: Evaluation) -> int:
         """Texts."""
-        return len(evaluation.rollouts)
+        return len(evaluation.texts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
         """Fractions in [0, 1]; `Unscorable` where no rollout, or for the gap no reference, holds a 4-gram."""
@@ -204,11 +204,11 @@ class Distinct:
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
         """The number of texts."""
-        return {"texts": len(evaluation.rollouts), **named(self.units)}
+        return {"texts": len(evaluation.texts), **named(self.units)}
 
     def count(self, evaluation: Evaluation) -> int:
         """Texts."""
-        return len(evaluation.rollouts)
+        return len(evaluation.texts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
         """Fractions in (0, 1]; `Unscorable` where no text is long enough."""
@@ -237,11 +237,11 @@ class NgramEntropy:
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
         """The order n and the number of texts."""
-        return {"n": self.n, "texts": len(evaluation.rollouts), **named(self.units)}
+        return {"n": self.n, "texts": len(evaluation.texts), **named(self.units)}
 
     def count(self, evaluation: Evaluation) -> int:
         """Texts."""
-        return len(evaluation.rollouts)
+        return len(evaluation.texts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
         """Nats, at least 0; `Unscorable` where no text is long enough."""

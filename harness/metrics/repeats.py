@@ -95,7 +95,7 @@ class SequenceRepetition:
 
     def count(self, evaluation: Evaluation) -> int:
         """Texts."""
-        return len(evaluation.rollouts)
+        return len(evaluation.texts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
         """Fractions in [0, 1); `Unscorable` where no text is long enough."""
@@ -135,7 +135,7 @@ class RepetitionLoops:
 
     def count(self, evaluation: Evaluation) -> int:
         """Texts."""
-        return len(evaluation.rollouts)
+        return len(evaluation.texts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
         """Fractions in [0, 1]; `Unscorable` where no text is long enough to hold a loop."""
