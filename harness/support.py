@@ -44,8 +44,10 @@ def forbidden_shares(law: Law, prompts: Sequence[Example], rollouts: Sequence[Ro
     `rollouts[i]` answers `prompts[i]`.
 
     Raises:
-        Unscorable: as `forbidden`, or no text holds a character or an end.
+        Unscorable: as `forbidden`, or no text holds a character or an end, or the texts came without their actions.
     """
+    if len(rollouts) != len(prompts):
+        raise Unscorable(f"there are {len(rollouts)} rollouts for {len(prompts)} prompts: what ended is not known")
     texts = [forbidden(law, example.prompt, rollout) for example, rollout in zip(prompts, rollouts, strict=True)]
     actions = sum(map(len, texts))
     if not actions:
