@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any, Literal, TypeAlias
 
 import pandas as pd
@@ -76,11 +76,11 @@ def frame_text(found: pd.DataFrame, form: Format) -> str:
 
 def csv_table(head: Sequence[str], rows: Cells) -> str:
     """Comma-separated values with a header."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    lines: list[str] = []
+    writer = csv.writer(SimpleNamespace(write=lines.append))  # quotes what holds either sign of its own line end
     writer.writerow(head)
     writer.writerows(rows)
-    return out.getvalue()
+    return "".join(line.removesuffix("\r\n") + "\n" for line in lines)
 
 
 def markdown_table(head: Sequence[str], rows: Cells) -> str:

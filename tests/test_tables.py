@@ -1,4 +1,4 @@
-"""A table ranks what the seeds separate, takes differences from its baseline, and pins control rows below the others."""
+"""A table ranks what the seeds separate, takes differences from its baseline, and pins control rows at its end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def row(table: Table, label: str) -> Row:
 
 
 def test_ranks_and_differences_from_mle(store: Store) -> None:
-    """Six seeds: b is one better than mle everywhere (p = 2/64), c equals mle; c's row has its seeds at random."""
+    """Six seeds: b is one better than mle everywhere (p = 2/64), c equals mle."""
     add_groups(store, {"mle": UP, "b": [value + 1 for value in UP], "c": UP})
     table = only(leaderboard(store))
     assert ranks(table) == {"mle": (2, 3), "b": (1, 1), "c": (2, 3)}
@@ -187,7 +187,7 @@ def test_mle_is_the_baseline_at_the_usual_decoding(store: Store) -> None:
 
 
 def test_a_grouping_that_merges_pairs_means_at_seeds_where_all_parts_are(store: Store) -> None:
-    """backspace false has two trainers at seeds 0 to 5, one of them at 6 too: 6 seeds count, with the trainers' mean."""
+    """backspace false has two trainers at seeds 0 to 5, one of them at 6 too: 6 seeds count, with their mean."""
     for seed in range(7):
         for trainer in ("mle", "bc"):
             if seed < 6 or trainer == "mle":
