@@ -197,9 +197,7 @@ def comparison_cells(found: Comparison) -> tuple[list[str], list[list[str]]]:
         base = "no value" if line.means[0] is None else rounded(line.means[0])
         for side, mean, difference in zip(found.sides[1:], line.means[1:], line.differences, strict=True):
             other = "no value" if mean is None else rounded(mean)
-            rows.append(
-                [f"{line.score.name} {ARROWS[line.score.direction]}", base, side.name, other, *_told(difference)]
-            )
+            rows.append([names[line.score.name], base, side.name, other, *_told(difference)])
     return head, rows
 
 
