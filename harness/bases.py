@@ -79,6 +79,17 @@ def prepare_base(config: RunConfig, splits: Splits, cache: Path, device: torch.d
     return directory
 
 
+def prepared(config: RunConfig, splits: Splits, cache: Path, device: torch.device) -> Path:
+    """As `prepare_base`, for who does not watch the progress."""
+    steps = prepare_base(config, splits, cache, device)
+    try:
+        while True:
+            next(steps)
+    except StopIteration as stop:
+        directory: Path = stop.value
+        return directory
+
+
 def start_policy(config: RunConfig, directory: Path | None, device: torch.device) -> Policy:
     """A fresh copy of where a run's training starts, with `<backspace>` where the configuration has it.
 
