@@ -169,6 +169,10 @@ class Policy:
                     table.bias[row] = table.bias[:row].mean()
         self.space = self._space(row)
 
+    def claim_backspace(self) -> None:
+        """Take the vocabulary's last row as `<backspace>`: `add_backspace` appended it before the policy was saved."""
+        self.space = self._space(self.space.size - 1)
+
     def set_value(self, value: Value, reference: Policy | None = None) -> None:
         """Choose V(s): the log-sum-exp of the legal logits, a zero-initialised linear head on the hidden state, or
         the log-sum-exp minus that of a frozen reference (this policy's copy when none is given)."""
