@@ -14,7 +14,9 @@ from harness.actions import Batch, pack
 from harness.config import RunConfig, SamplingConfig
 from harness.disturb import corrupted_starts, forced_mistakes
 from harness.errors import ConfigError
+from harness.exact import expert_steps, own_steps, writer
 from harness.features import Features
+from harness.finished import enumerated, sampled
 from harness.noise import Slot, ground_truth
 from harness.plugins import Metric, Profiled, Unscorable, Weighting, build
 from harness.policy import CHUNK_LOGITS, Policy
@@ -22,7 +24,7 @@ from harness.records import (
     Evaluation,
     ExactStep,
     Example,
-    Law,
+    FinishedLaw,
     Likelihood,
     Mistake,
     Point,
@@ -65,21 +67,37 @@ def evaluate(
         assert mistake is not None
         return backspace_after(policy, splits.test[:MISTAKE_TEXTS], mistake, wrong, config.seeds.metric)
 
+    law, rollouts = splits.law, tuple(sample_prompts(policy, prompts, sampling, seed))
+
+    def own() -> tuple[ExactStep, ...]:
+        assert law is not None
+        return tuple(own_steps(policy, law, rollouts))
+
+    def finish(texts: int | None, states: int) -> FinishedLaw:
+        assert law is not None
+        writes = writer(policy, law, _decoder(sampling), sampling.length)
+        if texts is None:
+            return enumerated(writes, law, states)
+        return sampled(writes, law, [example.text for example in splits.test[:texts]], states)
+
     return Evaluation(
         prompts=prompts,
-        rollouts=tuple(sample_prompts(policy, prompts, sampling, seed)),
+        rollouts=rollouts,
         backspace_id=policy.space.backspace_id,
         metric_seed=config.seeds.metric,
         train=tuple(example.text for example in splits.train),
         likelihood=likelihood(policy, splits.test),
-        law=splits.law,
-        exact_steps=() if splits.law is None else tuple(exact_steps(policy, splits.law, splits.test[:EXACT_TEXTS])),
+        law=law,
+        exact_steps=() if law is None else tuple(expert_steps(policy, law, splits.test[:EXACT_TEXTS])),
         features=features,
         featuriser_id=features.identify,
         forced=cache(forced),
         forced_wrong=None if mistake is None else cache(forced_wrong),
         corrupted=None if mistake is None else cache(corrupted),
         p_back=None if mistake is None or policy.space.backspace_id is None else cache(p_back),
+        mistake_texts=len(splits.test[:MISTAKE_TEXTS]),
+        own_steps=None if law is None else cache(own),
+        finished=None if law is None else cache(finish),
     )
 
 
@@ -141,7 +159,7 @@ def sample_starts(
     `epsilon` is the chance that an action is replaced by what `force` says, or by a uniformly random legal one; what is
     not replaced is drawn from the same stream as without, so that a policy is compared with itself.
     """
-    decoder = Decoder(sampling.temperature, sampling.top_k, sampling.top_p)
+    decoder = _decoder(sampling)
     for begin in range(0, len(starts), SAMPLE_ROWS):
         chunk = starts[begin : begin + SAMPLE_ROWS]
         yield from sample(
@@ -154,6 +172,10 @@ def sample_starts(
             force=force,
             max_length=sampling.length,
         )
+
+
+def _decoder(sampling: SamplingConfig) -> Decoder:
+    return Decoder(sampling.temperature, sampling.top_k, sampling.top_p)
 
 
 # ------------------------------------------------------------------------------------------------- likelihood
@@ -257,50 +279,6 @@ def _step_log_probs(policy: Policy, batch: Batch) -> tuple[Tensor, Tensor]:
         return raw, raw
     logits[..., policy.space.backspace_id] = -torch.inf
     return raw, chosen - logits.logsumexp(-1)
-
-
-# ------------------------------------------------------------------------------------------------ exact languages
-
-
-def check_characters(policy: Policy, law: Law, examples: Sequence[Example]) -> None:
-    """An exact law is over characters: each must be one token, and whole texts must fit into the context.
-
-    Raises:
-        ConfigError: they are not, or do not.
-    """
-    if any(len(policy.encode(symbol)) != 1 for symbol in law.alphabet) or any(
-        len(policy.encode(example.text)) != len(example.text) for example in examples[:EXACT_TEXTS]
-    ):
-        raise ConfigError("model.tokenizer: this benchmark's law is over characters; use tokenizer: characters")
-    longest = max(len(example.text) for example in examples) + 2
-    if longest > policy.context:
-        raise ConfigError(f"model.context={policy.context}: texts need {longest} with start and end; raise it to that")
-
-
-@torch.no_grad()
-def exact_steps(policy: Policy, law: Law, examples: Sequence[Example]) -> Iterator[ExactStep]:
-    """The policy's law beside the true one in every state of expert texts, prompts left out, ends included."""
-    texts = [[policy.start_id, *policy.encode(example.text), policy.end_id] for example in examples]
-    outcomes = (*law.alphabet, "")
-    where = torch.tensor([*(policy.encode(symbol)[0] for symbol in law.alphabet), policy.end_id], device=policy.device)
-    for begin in range(0, len(texts), SAMPLE_ROWS):
-        chunk = texts[begin : begin + SAMPLE_ROWS]
-        batch = _texts_as_batch(policy, chunk)
-        log_probs = policy.logits(policy.state_hidden(batch)[:, :-1], batch.backspace_legal).log_softmax(-1)
-        known = log_probs[..., where].double().cpu().numpy()
-        backspace = policy.space.backspace_id
-        deletes = None if backspace is None else log_probs[..., backspace].double().cpu().numpy()
-        for row, example in enumerate(examples[begin : begin + SAMPLE_ROWS]):
-            state = law.start
-            for t, symbol in enumerate((*example.text, "")):
-                true = law.next(state)
-                with np.errstate(divide="ignore"):
-                    expected = np.log([true.get(outcome, 0.0) for outcome in outcomes])
-                yield ExactStep(expected, known[row, t], -np.inf if deletes is None else float(deletes[row, t]))
-                if symbol:
-                    following = law.advance(state, symbol)
-                    assert following is not None, f"{example.text!r} is not a text of its own language"
-                    state = following
 
 
 # ------------------------------------------------------------------------------------------------------- mistakes

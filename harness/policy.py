@@ -276,6 +276,11 @@ class Policy:
         hidden = self.hidden(batch)
         return hidden.gather(1, batch.states[..., None].expand(-1, -1, hidden.shape[-1]))
 
+    def last_hidden(self, ids: Tensor) -> Tensor:
+        """Hidden states [N, F] after plain texts of one length, [N, T] token ids."""
+        with self.autocast():
+            return self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, -1]  # type: ignore[no-any-return]
+
     def new_cache(self) -> Any:
         """An empty append-only cache for `extend`."""
         return transformers.DynamicCache(config=self.model.config)

@@ -137,12 +137,40 @@ class ExactStep:
 
     `true` and `policy` are log-probabilities in nats over the same outcomes: the characters that the law knows,
     then the end.  `policy_backspace` is log pi(<backspace>|s), -inf without that action; mass on other tokens
-    (unknown characters) is in neither.
+    (unknown characters) is in neither.  `position` counts the characters before the state.  After a text from which
+    none of the language goes on, `true` is -inf throughout.
     """
 
     true: np.ndarray
     policy: np.ndarray
     policy_backspace: float
+    position: int = 0
+
+    @property
+    def lost(self) -> bool:
+        """Whether no text of the language goes on from here, so that there is no law to compare with."""
+        return not np.isfinite(self.true).any()
+
+
+@dataclass(frozen=True)
+class FinishedLaw:
+    """What a policy finally writes, compared with a known language on texts of that language.
+
+    Attributes:
+        share: [X] how much each text counts: the law's probability of every text, or equal shares of a sample.
+        log_law: [X] log-probability under the law, nats.
+        low: [X] log-probability that the policy finishes with exactly this text, nats: at least this.
+        high: [X] and at most this.
+        leaks: whether the policy may finish with what the law excludes, or fill the context.
+        states: in how many states the policy was asked.
+    """
+
+    share: np.ndarray
+    log_law: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    leaks: bool
+    states: int
 
 
 Featurise = Callable[[str, str, Sequence[str]], np.ndarray]
@@ -158,6 +186,10 @@ tokens were put (`Trajectory.injected`), at a random place; with `<backspace>` t
 
 BackspaceAfter = Callable[[int], np.ndarray]
 """k -> [S, k]: pi(<backspace>|s) after 1, ..., k wrong tokens in a row, in each of S beginnings of expert texts."""
+
+Finish = Callable[[int | None, int], FinishedLaw]
+"""(expert texts to look at, None for every text of the language; states in which the policy may be asked) -> what it
+finally writes, decoder included."""
 
 
 @dataclass(frozen=True)
@@ -186,6 +218,9 @@ class Evaluation:
     forced_wrong: Force | None = None
     corrupted: Corrupt | None = None
     p_back: BackspaceAfter | None = None
+    mistake_texts: int = 0
+    own_steps: Callable[[], tuple[ExactStep, ...]] | None = None
+    finished: Finish | None = None
 
     @property
     def texts(self) -> tuple[str, ...]:

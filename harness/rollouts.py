@@ -34,8 +34,8 @@ class Decoder:
     top_k: int = 0
     top_p: float = 1.0
 
-    def draw(self, logits: Tensor, uniform: Tensor) -> Tensor:
-        """Actions [N] by inverse CDF from logits [N, V] (illegal ones -inf) and uniform numbers [N] in [0, 1)."""
+    def chances(self, logits: Tensor) -> Tensor:
+        """Weights [N, V] in proportion to which actions are drawn, from logits [N, V] (illegal ones -inf)."""
         logits = logits / self.temperature
         if 0 < self.top_k < logits.shape[-1]:
             kept = logits.topk(self.top_k, dim=-1)
@@ -47,6 +47,11 @@ class Decoder:
             ordered, index = probs.sort(dim=-1, descending=True, stable=True)
             before = ordered.cumsum(-1) - ordered  # mass of what is likelier: the first action is always kept
             probs = torch.zeros_like(probs).scatter(-1, index, ordered.masked_fill(before >= self.top_p, 0.0))
+        return probs
+
+    def draw(self, logits: Tensor, uniform: Tensor) -> Tensor:
+        """Actions [N] by inverse CDF from logits [N, V] (illegal ones -inf) and uniform numbers [N] in [0, 1)."""
+        probs = self.chances(logits)
         total = probs.cumsum(-1)
         point = uniform.to(total.dtype)[:, None] * total[:, -1:]
         drawn = torch.searchsorted(total, point, right=True)[:, 0]

@@ -15,7 +15,8 @@ from harness.bases import prepare_base, reference_config, start_policy
 from harness.config import Plugin, RunConfig
 from harness.data import ExpertStream, rows
 from harness.errors import ConfigError, HarnessError
-from harness.evaluate import check_characters, choose_prompts, evaluate, profiles, score
+from harness.evaluate import choose_prompts, evaluate, profiles, score
+from harness.exact import check_characters
 from harness.features import Features
 from harness.fit import fit
 from harness.grid import Grid
