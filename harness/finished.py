@@ -23,6 +23,7 @@ from harness.records import FinishedLaw, Law
 from harness.support import log_probability, steps
 
 Prefix = tuple[int, ...]
+SMALLEST = 1e-9  # of a kept that growth divides by
 BATCH = 2000  # states that join a growing tree at once
 TOLERANCE = 1e-3  # nats: width of the bounds of a sampled text's log-probability, in the mean, that is narrow enough
 
@@ -73,7 +74,7 @@ class Tree:
         """Ask in every state on the way to `texts`, whose shares sum to at most 1.
 
         Raises:
-            Unscorable: these are more than `budget` states.
+            Unscorable: these are more than `budget` states, or as `add`.
         """
         passes: dict[Prefix, float] = {(): 0.0}
         for text, part in zip(texts, share, strict=True):
@@ -88,18 +89,27 @@ class Tree:
         self.passes = np.zeros(0)
         self._depth, self._parent, self._written = (np.zeros(0, np.int64) for _ in range(3))
         ways = sorted(passes, key=len)
-        self.chances = writer.chances(ways)
-        self._child = np.zeros((0, self.chances.shape[1]), np.int64)  # [M, V] -1: not asked
-        self._join(ways)
+        width = writer.chances([()]).shape[1]
+        self.chances, self._child = np.zeros((0, width)), np.zeros((0, width), np.int64)  # child -1: not asked
+        self.add(ways)
         self.passes = np.array([passes[way] for way in ways])
 
-    def _join(self, prefixes: Sequence[Prefix]) -> None:
+    def add(self, prefixes: Sequence[Prefix]) -> None:
+        """Ask in more states, each behind its parent.
+
+        Raises:
+            Unscorable: a chance is NaN.
+        """
         first = len(self.index)
+        asked = self.writer.chances(prefixes)
+        if np.isnan(asked).any():
+            raise Unscorable("a probability in a state of the tree of texts is NaN; the training diverged")
         self.index |= {prefix: first + i for i, prefix in enumerate(prefixes)}
+        self.chances = np.concatenate([self.chances, asked])
+        self._child = np.concatenate([self._child, np.full((len(prefixes), self.chances.shape[1]), -1)])
         parent = np.array([self.index[prefix[:-1]] if prefix else 0 for prefix in prefixes])
         written = np.array([prefix[-1] if prefix else 0 for prefix in prefixes])
         depth = np.array([len(prefix) for prefix in prefixes])
-        self._child = np.concatenate([self._child, np.full((len(prefixes), self.chances.shape[1]), -1)])
         inner = depth > 0
         self._child[parent[inner], written[inner]] = first + np.flatnonzero(inner)
         self._parent, self._written = np.append(self._parent, parent), np.append(self._written, written)
@@ -146,15 +156,16 @@ class Tree:
         """
         while (room := budget - len(self.index)) > 0:
             unknown = self.unknown
-            low, high = self.solve(0.0).kept, self.solve(1.0).kept
-            with np.errstate(divide="ignore", invalid="ignore"):
-                slope = np.where(high > low, np.log(high / low) / (high - low), 1 / high)
-                comes_back = np.where(self.back > 0, self.back / (high * low), 0.0)
-            depends = np.where(self.passes > 0, self.passes * slope, 0.0)
+            # a truncated policy may neither end nor delete: low is 0 and the slope infinite until more is known
+            low, high = (np.maximum(self.solve(x).kept, SMALLEST) for x in (0.0, 1.0))
+            slope = np.divide(np.log(high / low), high - low, out=1 / high, where=high > low)
+            comes_back = self.back / (high * low)
+            depends = self.passes * slope
             for depth in range(1, int(self._depth.max()) + 1):
                 at = np.flatnonzero(self._depth == depth)
                 over, written = self._parent[at], self._written[at]
                 depends[at] += depends[over] * self.chances[over, written] * comes_back[at]
+                depends[at] = np.minimum(depends[at], 1 / SMALLEST)
             gain = np.where(unknown, depends[:, None] * self.chances, -1.0)
             if gain[unknown].sum() <= tolerance:
                 return
@@ -162,9 +173,7 @@ class Tree:
             best = np.argpartition(-gain, count - 1, axis=None)[:count]
             texts = list(self.index)
             places, tokens = np.unravel_index(best, gain.shape)
-            new = [(*texts[place], int(token)) for place, token in zip(places, tokens, strict=True)]
-            self.chances = np.concatenate([self.chances, self.writer.chances(new)])
-            self._join(new)
+            self.add([(*texts[place], int(token)) for place, token in zip(places, tokens, strict=True)])
 
     def log_probability(self, text: Prefix | None, kept: np.ndarray) -> float:
         """log p(x) of a text on whose way the policy was asked, in nats; -inf for None."""
@@ -231,8 +240,6 @@ def _finished(
     tree = Tree(writer, [way for way, _ in known], [part for _, part in known], budget)
     tree.grow(budget, tolerance)
     least, most = tree.solve(0.0), tree.solve(1.0)
-    if np.isnan(tree.chances).any():
-        raise Unscorable("a probability in a state of the language is NaN; the training diverged")
     if not most.kept.all():
         raise Unscorable("the policy deletes for ever what it writes in some state, so that it finishes no text")
     return FinishedLaw(

@@ -196,12 +196,13 @@ finally writes, decoder included."""
 class Evaluation:
     """Everything a metric may look at.
 
-    `rollouts[i]` answers `prompts[i]`, whose `text` is the human continuation; `train` holds the texts that the policy
-    learned from.  `featuriser_id` turns a featuriser's
-    option into the name stored with the score (`reference-lm` becomes `reference-lm:HASH`).  What costs forward passes
-    and few metrics want is a function: `features`, and about mistakes `forced` (by uniformly random legal actions),
-    `forced_wrong` (by tokens that the benchmark knows to be wrong), `corrupted` and `p_back`; the last three are None
-    where the benchmark knows no mistakes.
+    `rollouts[i]` answers `prompts[i]`, whose `text` is the expert continuation; `train` holds the texts that the policy
+    learned from.  `featuriser_id` turns a featuriser's option into the name stored with the score (`reference-lm`
+    becomes `reference-lm:HASH`).  `exact_steps` are in the states of expert texts.  What costs forward passes and few
+    metrics want is a function: `features`, and about mistakes `forced` (by uniformly random legal actions),
+    `forced_wrong` (by tokens that the benchmark knows to be wrong), `corrupted` and `p_back` (over `mistake_texts`
+    expert texts); the last three are None where the benchmark knows no mistakes.  Beside a known law there are
+    `own_steps`, in the states of the rollouts' reduced texts, and `finished`.
     """
 
     prompts: tuple[Example, ...]

@@ -93,12 +93,12 @@ class Finished:
         inside = float(np.sum(law.share * ratio))
         kl = -float(np.sum(law.share * log_ratio))
         reverse = float(np.sum(law.share * np.multiply(ratio, log_ratio, out=np.zeros_like(ratio), where=ratio > 0)))
-        to_middle = np.log(2) - np.log1p(ratio)  # log law/m; log p/m is this plus log r
+        # log(law / m) = log 2 - log(1 + r), log(p / m) is that plus log r; what is outside has p / m = 2
+        middle = float(np.sum(law.share * (1 + ratio) * (math.log(2) - np.log1p(ratio))))
         return {
             "finished_kl": kl,
             "finished_tv": float(np.sum(law.share * np.maximum(0.0, 1 - ratio))),
-            "finished_js": (float(np.sum(law.share * (1 + ratio) * to_middle)) + reverse + (1 - inside) * math.log(2))
-            / 2,
+            "finished_js": (middle + reverse + (1 - inside) * math.log(2)) / 2,
             "finished_outside": 1 - inside,
             "finished_kl_reverse": math.inf if law.leaks else reverse,
             "finished_kl_inside": reverse / inside - math.log(inside) if inside > 0 else math.inf,
