@@ -187,7 +187,7 @@ def test_words_are_drawn_independently_of_their_neighbours() -> None:
 
 
 def test_long_sentences_are_left_out() -> None:
-    """At 11 characters only plural sentences of the short pattern stay, and together they have probability 1; at 5 none is left."""
+    """At 11 characters only short plural sentences stay, together of probability 1; at 5 none is left."""
     short = dict(every_text(replace(SENTENCES, length=11)))
     assert 0 < len(short) < 12
     assert max(map(len, short)) <= 11

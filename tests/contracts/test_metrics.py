@@ -69,9 +69,7 @@ def evaluation() -> Evaluation:
         forced=lambda epsilon: tuple(rollouts),
         corrupted=lambda wrong: tuple(rollouts),
         own_steps=lambda: tuple(steps[:9]),
-        finished=lambda texts, states: FinishedLaw(
-            np.full(6, 1 / 6), np.log(np.full(6, 1 / 6)), policy, policy, False, 6
-        ),
+        finished=lambda texts, states: FinishedLaw(even, np.log(even), policy, policy, leaks=False, states=6),
         p_back=lambda wrong: np.linspace(0.1, 0.9, 6 * wrong).reshape(6, wrong),
     )
 
