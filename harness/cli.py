@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from harness.errors import HarnessError
-from harness.verbs import boards, grids, names
+from harness.verbs import boards, grids, names, stored, texts
 
 
 class Verbs(TyperGroup):
@@ -64,6 +64,13 @@ for verb in (
     grids.run,
     grids.status,
     boards.leaderboard,
+    boards.compare,
+    boards.validity,
+    boards.export,
+    stored.rescore,
+    stored.samples,
+    stored.replay,
+    texts.score,
     names.ls,
     names.info,
     names.env,

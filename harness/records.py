@@ -48,6 +48,8 @@ class Splits:
     """A benchmark's data, disjoint by document.
 
     `prompts` are cut from the test documents: `prompt` is given to the policy, `text` is the human continuation.
+    `whole` says that a text counts only as a whole, character by character, as the answer to a question does: it may
+    not be cut, each character must be one token, and no prompt may be left out for its length.
     """
 
     train: tuple[Example, ...]
@@ -56,6 +58,7 @@ class Splits:
     prompts: tuple[Example, ...]
     law: Law | None = None
     mistake: Mistake | None = None
+    whole: bool = False
 
     @property
     def data_hash(self) -> str:
@@ -102,6 +105,7 @@ class Rollout:
         stop: `ended` with the end token, at the `depth` limit of the context, or at the `budget` of actions.
         text: the reduced text after the prompt, decoded.
         tokens: token ids of the reduced text after the prompt, end token excluded.
+        pieces: what each action wrote, one readable string per action; empty where nobody kept them.
     """
 
     trajectory: Trajectory
@@ -109,6 +113,7 @@ class Rollout:
     stop: Literal["ended", "depth", "budget"]
     text: str
     tokens: tuple[int, ...]
+    pieces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -192,6 +197,25 @@ Finish = Callable[[int | None, int], FinishedLaw]
 finally writes, decoder included."""
 
 
+Pair = Callable[[str, Sequence[tuple[str, str]]], Sequence[tuple[str, str]]]
+"""(featuriser, pairs of texts) -> the same pairs, both sides cut to as many of the featuriser's tokens as the shorter
+one has; a pair with an empty side stays as it is."""
+
+
+class Judge(Protocol):
+    """A distribution over next tokens that stands still: what one action of a policy is compared with."""
+
+    @property
+    def name(self) -> str:
+        """Which distribution this is: it becomes part of a score's name."""
+
+    def __call__(self, states: Sequence[tuple[int, ...]], tokens: Sequence[int]) -> np.ndarray:
+        """[n] log-probability in nats of `tokens[i]` after the whole reduced text `states[i]`, start token included.
+
+        NaN where the distribution does not know the state.
+        """
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Everything a metric may look at.
@@ -199,10 +223,14 @@ class Evaluation:
     `rollouts[i]` answers `prompts[i]`, whose `text` is the expert continuation; `train` holds the texts that the policy
     learned from.  `featuriser_id` turns a featuriser's option into the name stored with the score (`reference-lm`
     becomes `reference-lm:HASH`).  `exact_steps` are in the states of expert texts.  What costs forward passes and few
-    metrics want is a function: `features`, and about mistakes `forced` (by uniformly random legal actions),
+    metrics want is a function: `features`, `paired`; about mistakes `forced` (by uniformly random legal actions),
     `forced_wrong` (by tokens that the benchmark knows to be wrong), `corrupted` and `p_back` (over `mistake_texts`
-    expert texts); the last three are None where the benchmark knows no mistakes.  Beside a known law there are
-    `own_steps`, in the states of the rollouts' reduced texts, and `finished`.
+    expert texts), of which the last three are None where the benchmark knows no mistakes; about single actions `judge`
+    (the exact law, or the base that training started from); and beside a known law `own_steps`, in the states of the
+    rollouts' reduced texts, and `finished`.
+
+    Texts that something else wrote are `written`; then there are no rollouts, hence no actions to count.  `unpaired`
+    are expert texts that answer no prompt in particular, of any number; they stand in for the prompts' own.
     """
 
     prompts: tuple[Example, ...]
@@ -222,16 +250,25 @@ class Evaluation:
     mistake_texts: int = 0
     own_steps: Callable[[], tuple[ExactStep, ...]] | None = None
     finished: Finish | None = None
+    paired: Pair | None = None
+    judge: Judge | None = None
+    written: tuple[str, ...] | None = None
+    unpaired: tuple[str, ...] | None = None
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """What the policy wrote, prompts left out."""
-        return tuple(rollout.text for rollout in self.rollouts)
+        """What the policy wrote, prompts left out, or what was `written` by something else."""
+        return tuple(rollout.text for rollout in self.rollouts) if self.written is None else self.written
 
     @property
     def references(self) -> tuple[str, ...]:
-        """The human continuations of the same prompts."""
-        return tuple(example.text for example in self.prompts)
+        """The human continuations of the same prompts, or the `unpaired` human texts."""
+        return tuple(example.text for example in self.prompts) if self.unpaired is None else self.unpaired
+
+    @property
+    def in_pairs(self) -> bool:
+        """Whether `references[i]` and `texts[i]` answer the same prompt."""
+        return self.unpaired is None
 
     @property
     def texts_hash(self) -> str:

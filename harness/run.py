@@ -13,19 +13,21 @@ import torch
 
 from harness.bases import prepare_base, reference_config, start_policy
 from harness.config import Plugin, RunConfig
-from harness.data import ExpertStream, rows
+from harness.data import ExpertStream, check_whole, rows
 from harness.errors import ConfigError, HarnessError
-from harness.evaluate import choose_prompts, evaluate, profiles, score
+from harness.evaluate import choose_prompts, evaluate
 from harness.exact import check_characters
 from harness.features import Features
 from harness.fit import fit
 from harness.grid import Grid
+from harness.judges import choose_judge
 from harness.noise import proposals
 from harness.owners import this_owner
 from harness.plugins import Trainer, build
 from harness.provenance import peak_memory_bytes, provenance
 from harness.records import Progress, Splits, Stage, Step
 from harness.registry import BENCHMARKS, TRAINERS
+from harness.scoring import profiles, score
 from harness.store import LostClaim, Store
 
 
@@ -43,6 +45,7 @@ def check(grid: Grid) -> list[RunConfig]:
                 f"actions.noise_kind=ground_truth: benchmark {config.benchmark.name!r} knows no ground truth; "
                 "use uniform, unigram or policy"
             )
+        check_whole(splits, config)
     return cells
 
 
@@ -108,6 +111,7 @@ def run(config: RunConfig, store: Store, device: torch.device) -> Iterator[tuple
 
     trainer: Trainer = build(TRAINERS, config.trainer, "trainer")
     policy = start_policy(config, base, device)
+    check_whole(splits, config, policy.encode)
     prompts = choose_prompts(policy, splits.prompts, config.sampling)
     if splits.law is not None:
         check_characters(policy, splits.law, splits.test)
@@ -122,10 +126,11 @@ def run(config: RunConfig, store: Store, device: torch.device) -> Iterator[tuple
         yield "train", last.progress
 
     yield "sample", 0.0
-    evaluation = evaluate(policy, splits, prompts, config, Features(reference, device))
+    judge = choose_judge(policy, splits.law, base, config.model)
+    evaluation = evaluate(policy, splits, prompts, config, Features(reference, device), judge)
     yield "score", 0.0
-    scores = list(score(evaluation, config))
-    curves = list(profiles(evaluation, config))
+    scores = list(score(evaluation, config.metrics or ()))
+    curves = list(profiles(evaluation, config.metrics or ()))
     facts = {
         **provenance(threads=torch.get_num_threads()),
         "device": str(device),
