@@ -227,6 +227,17 @@ class WrongSymbol:
 
 
 @dataclass(frozen=True)
+class FreshTexts:
+    """More texts of a law, independent of every split."""
+
+    law: Law
+
+    def __call__(self, count: int, generator: np.random.Generator) -> tuple[Example, ...]:
+        """`count` texts."""
+        return tuple(Example(text) for text in draw(self.law, generator, count))
+
+
+@dataclass(frozen=True)
 class Language:
     """Texts of a language whose law is known: a sparse second-order Markov chain, or bounded brackets.
 
@@ -239,6 +250,7 @@ class Language:
     """
 
     metrics: ClassVar[tuple[str, ...]] = ("exact_kl", "out_of_support", "actions", "perplexity")
+    selection: ClassVar[tuple[str, str]] = ("ngram_js@pooled[units=characters]", "ngram_js_3")
 
     law: Annotated[Literal["markov", "brackets"], Field(description="which family of languages")] = "markov"
     seed: Annotated[int, Field(ge=0, description="draws the law's probabilities")] = 0
@@ -298,6 +310,7 @@ class Language:
             prompts=test,
             law=law,
             mistake=WrongSymbol(law),
+            fresh=FreshTexts(law),
         )
 
 

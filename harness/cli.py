@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from harness.errors import HarnessError
-from harness.verbs import boards, grids, names
+from harness.verbs import boards, grids, names, stored, texts
 
 
 class Verbs(TyperGroup):
@@ -67,6 +67,11 @@ for verb in (
     boards.compare,
     boards.validity,
     boards.export,
+    stored.rescore,
+    stored.samples,
+    stored.replay,
+    texts.score,
+    texts.sensitivity,
     names.ls,
     names.info,
     names.env,

@@ -66,7 +66,7 @@ class ExactKL:
             raise Unscorable(NO_LAW)
         steps = evaluation.exact_steps
         if not steps:
-            raise Unscorable("the evaluation holds no expert state; the test split is empty")
+            raise Unscorable("no policy was asked at expert states: these texts came without one, or no test text did")
         return {
             "exact_kl": math.fsum(step_kl(step, renormalise=True) for step in steps) / len(steps),
             "exact_kl_raw": math.fsum(step_kl(step, renormalise=False) for step in steps) / len(steps),
