@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from boards import MAUVE, SM, add, add_groups, mauve, score
+from boards import MAUVE, SM, add, add_control, add_groups, mauve, score
 
 from harness.board import Leaderboard, Row, Table
 from harness.errors import ConfigError
@@ -124,8 +122,8 @@ def test_control_rows_stand_last_and_are_never_ranked(store: Store) -> None:
     """The baseline at its best temperature is a control row: merely sharpening must not win."""
     best = {"trainer": "mle", "sampling": {"temperature": "best"}}
     for seed, value in enumerate(UP):
-        add_control(store, best, value + 3, seed)
-        add_control(store, {"trainer": "mle", "control": "expert"}, value + 5, seed)
+        add_control(store, best, [mauve(value + 3)], seed)
+        add_control(store, {"trainer": "mle", "control": "expert"}, [mauve(value + 5)], seed)
         add(store, {}, [mauve(value)], seed=seed)
         add(store, {"trainer": "b"}, [mauve(value + 1)], seed=seed)
     board = leaderboard(store)
@@ -144,19 +142,6 @@ def test_control_rows_stand_last_and_are_never_ranked(store: Store) -> None:
     difference = by_trainer.rows[0].scores[MAUVE].difference
     assert difference is not None
     assert difference.interval.mean == pytest.approx(-5)
-
-
-def add_control(store: Store, config: dict[str, Any], value: float, seed: int) -> None:
-    """A finished run whose stored configuration says what this version's model of it may not know."""
-    plain = {key: part for key, part in config.items() if key != "control"}
-    odd = 0.77 if "control" in config else 0.66
-    run_id = add(store, {**plain, "sampling": {"temperature": odd}}, [mauve(value)], seed=seed)
-    with store.database.write() as connection:
-        text = connection.exec_driver_sql("SELECT config FROM runs WHERE run_id = ?", (run_id,)).scalar()
-        changed = text.replace('"temperature":0.66', '"temperature":"best"')
-        if "control" in config:
-            changed = changed.replace('{"actions"', f'{{"control":"{config["control"]}","actions"')
-        connection.exec_driver_sql("UPDATE runs SET config = ? WHERE run_id = ?", (changed, run_id))
 
 
 def test_the_baseline_can_be_chosen_and_may_be_missing(store: Store) -> None:
@@ -247,6 +232,7 @@ def test_rows_are_sorted_on_request(store: Store) -> None:
 
 def test_seeds_are_read_even_where_an_option_looks_like_them(store: Store) -> None:
     """A plug-in's option that is spelled as the seeds are must not be taken for them."""
-    add(store, {"trainer": {"name": "odd", "seeds": {"metric": 7, "sample": 8, "train": 9}}}, [mauve(1.0)], seed=3)
+    odd = {"name": "text", "seeds": {"metric": 7, "sample": 8, "train": 9}}
+    add(store, {"benchmark": odd}, [mauve(1.0)], seed=3)
     (run,) = read_runs(store)
     assert run.seeds == (3, 3, 3)
