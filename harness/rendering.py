@@ -190,7 +190,7 @@ def simple(
 
 def comparison_cells(found: Comparison) -> tuple[list[str], list[list[str]]]:
     """Heads and rows of a comparison's scores: one row per score and side beyond the first."""
-    first = found.sides[0].name
+    first, names = found.sides[0].name, short_names([line.score for line in found.lines])
     head = ["score", first, "side", "its mean", f"side − {first}", "p", "n", "seeds needed"]
     rows = []
     for line in found.lines:

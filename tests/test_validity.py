@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from boards import add, add_control, score
+from boards import add, score
 
 from harness.errors import ConfigError
 from harness.records import Score
@@ -58,7 +58,7 @@ def test_a_policy_is_a_run_or_a_group(store: Store) -> None:
     for i in range(4):
         for seed in range(2):
             add(store, {"trainer": f"t{i}"}, scores(2 * i + seed), seed=seed)
-    add_control(store, {"trainer": "mle", "control": "unigram"}, scores(9))
+    add(store, {"trainer": "mle", "control": "unigram"}, scores(9))
     (runs,) = validity(store, "exact_kl", grid="g")
     (groups,) = validity(store, "exact_kl", over="groups")
     assert (runs.notes[0], groups.notes[0]) == ("8 policies: runs of 4 groups", "4 policies: means over seeds")
