@@ -73,6 +73,7 @@ TORCH_FREE = (
     "harness.yaml_file",
     "benchmarks.grids",
     "benchmarks.language",
+    "benchmarks.laws",
     "benchmarks.text",
 )
 
