@@ -47,6 +47,7 @@ def test_correlations_have_the_sign_that_directions_promise(store: Store) -> Non
     assert by_name["rare"].correlation is not None
     assert (by_name["rare"].correlation.n, by_name["rare"].verdict) == (2, "unclear")
     assert found.agreements[0].score.metric == "diverged"
+    assert found.agreements[0].verdict == "agrees", "a perfect order of 11 has no interval, and chance 2 / 11!"
     assert found.notes[0] == "12 policies: runs of 12 groups"
     assert "fewer than 30 policies" in found.notes[-1]
     assert found.to_dict()["scores"][0]["expected"] == -1
