@@ -138,6 +138,19 @@ def test_missing_numbers_are_reasons_and_infinite_ones_stay_infinite(store: Stor
     assert " inf" in text
 
 
+def test_a_reason_stands_in_the_column_of_the_numbers_that_it_explains(store: Store) -> None:
+    """Without a likelihood a perplexity does not know its window, so that its full name has no parameters."""
+    add(store, {}, [score("perplexity", 3.0, parameters={"window": 8})])
+    add(store, {"trainer": "b"}, [score("perplexity", None, reason="no likelihood")])
+    board = leaderboard(store)
+    assert [column.name for column in board.tables[0].columns] == ["perplexity@exact[window=8]"]
+    cell = rows(board)[1]["scores"]["perplexity@exact[window=8]"]
+    assert (cell["mean"], cell["unscored"]) == (None, {"no likelihood": 1})
+    assert "perplexity: no value for 1 run(s): no likelihood" in board.tables[0].notes
+    add(store, {}, [score("perplexity", 4.0, parameters={"window": 9})], seed=1)
+    assert len(leaderboard(store).tables[0].columns) == 2
+
+
 def test_grouping_that_merges_more_than_seeds_says_so(store: Store) -> None:
     demo(store)
     add(store, {"actions": {"backspace": True}}, [mauve(0.8)])
