@@ -73,6 +73,17 @@ def prepare_base(config: RunConfig, splits: Splits, cache: Path, device: torch.d
     return directory
 
 
+def prepared(config: RunConfig, splits: Splits, cache: Path, device: torch.device) -> Path:
+    """As `prepare_base`, for who does not watch the progress."""
+    steps = prepare_base(config, splits, cache, device)
+    try:
+        while True:
+            next(steps)
+    except StopIteration as stop:
+        directory: Path = stop.value
+        return directory
+
+
 def untrained(model: ModelConfig, splits: Splits, device: torch.device) -> Policy:
     """A policy before its first step: a tokenizer of the training split, and weights drawn from `base_seed`."""
     texts = [text for example in splits.train for text in (example.prompt, example.text) if text]

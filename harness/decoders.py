@@ -108,9 +108,13 @@ class Decoder:
             logits = cut(logits, amount) if used else logits
         return logits
 
+    def chances(self, logits: Tensor) -> Tensor:
+        """Probabilities [N, V] with which actions are drawn, from logits [N, V] (illegal ones -inf)."""
+        return probabilities(self.shaped(logits))
+
     def draw(self, logits: Tensor, uniform: Tensor, likeness: Likeness | None = None) -> Tensor:
         """Actions [N] by inverse CDF from logits [N, V] (illegal ones -inf) and uniform numbers [N] in [0, 1)."""
-        probs = probabilities(self.shaped(logits))
+        probs = self.chances(logits)
         total = probs.cumsum(-1)
         point = uniform.to(total.dtype)[:, None] * total[:, -1:]
         drawn = torch.searchsorted(total, point, right=True)[:, 0]

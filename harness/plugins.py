@@ -363,6 +363,17 @@ def metric_of(name: str) -> str:
     return next((metric for metric in METRICS if name in METRICS[metric].measures), name)
 
 
+def as_measures(text: str) -> list[str]:
+    """What a name shows on a leaderboard: a metric that is not called as one of its measures stands for all of them.
+
+    >>> as_measures("repetition@exact"), as_measures("diversity")
+    (['rep_2@exact', 'rep_3@exact', 'rep_4@exact'], ['diversity'])
+    """
+    name, at, rest = text.partition("@")
+    measures = METRICS[name].measures if name in METRICS else (name,)
+    return [text] if name in measures else [f"{measure}{at}{rest}" for measure in measures]
+
+
 def known_metrics() -> list[str]:
     """Every name that `metric_of` knows: the metrics and what they measure."""
     return sorted({*METRICS, *(measure for metric in METRICS.values() for measure in metric.measures)})

@@ -16,7 +16,8 @@ from harness.config import Plugin, RunConfig
 from harness.controls import CONTROLS, control_policy, controls
 from harness.data import ExpertStream, check_whole, training_rows
 from harness.errors import ConfigError, HarnessError
-from harness.evaluate import check_characters, choose_prompts, evaluate
+from harness.evaluate import choose_prompts, evaluate
+from harness.exact import check_characters
 from harness.features import Features
 from harness.fit import fit
 from harness.grid import Grid
