@@ -150,9 +150,14 @@ class Trainer(Protocol):
 
 
 class Benchmark(Protocol):
-    """A task: options (its data seed among them) -> splits, with the metrics that make sense there."""
+    """A task: options (its data seed among them) -> splits, with the metrics that make sense there.
+
+    `selection` is (metric, measure of it): the one number by which a choice among policies or decoders is made on the
+    validation split.  It is computed from sampled texts, so that sharpening alone does not win it.
+    """
 
     metrics: ClassVar[tuple[str, ...]]
+    selection: ClassVar[tuple[str, str]]
 
     def splits(self) -> Splits:
         """The data; equal options give equal splits."""

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 
 from harness.bases import prepared, reference_config
-from harness.config import Plugin, RunConfig, SamplingConfig
+from harness.config import Plugin, RunConfig
 from harness.evaluate import choose_prompts, sample_prompts
 from harness.features import Features
 from harness.plugins import resolve
 from harness.policy import Policy
 from harness.records import Evaluation, Score
 from harness.run import load_splits
+from harness.sampling import SamplingConfig
 from harness.scoring import Asked, score_asked
 from harness.streams import generator
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -149,8 +150,8 @@ def test_characters_split_everything_and_know_what_they_do_not_know() -> None:
     assert unknown[0] in policy.space.unwritable
 
 
-def test_an_action_has_a_piece_that_a_reader_can_read(tmp_path: Path) -> None:
-    """Byte-level tokens: a space stays with its word, half of a two-byte letter is U+FFFD; two actions write nothing."""
+def test_an_action_has_a_piece_that_a_reader_can_read() -> None:
+    """Byte-level tokens: a space stays with its word, half of a two-byte letter is U+FFFD; two actions have names."""
     tokenizer = byte_level_bpe(["the cat the cat"] * 9, 300)
     config = ModelConfig(name="gpt2", layers=1, width=8, heads=2, base_steps=0, context=16)
     policy = Policy.build(config, tokenizer)
