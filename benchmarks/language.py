@@ -27,7 +27,14 @@ class Language:
         ConfigError: an option of the other law is set, or more successors are asked for than there are symbols.
     """
 
-    metrics: ClassVar[tuple[str, ...]] = ("exact_kl", "out_of_support", "actions", "perplexity")
+    metrics: ClassVar[tuple[str, ...]] = (
+        "exact_kl",
+        "out_of_support",
+        "excess_error",
+        "actions",
+        "perplexity",
+        "ngram_js@pooled[units=characters]",
+    )
 
     law: Annotated[Literal["markov", "brackets", "template"], Field(description="which family of languages")] = "markov"
     seed: Annotated[int, Field(ge=0, description="draws the law's probabilities")] = 0
