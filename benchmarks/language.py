@@ -11,7 +11,18 @@ from pydantic import Field
 
 from benchmarks.laws import Alphabetic, Brackets, Sentences, SparseMarkov, WrongSymbol, draw
 from harness.errors import ConfigError
-from harness.records import Example, Splits
+from harness.records import Example, Law, Splits
+
+
+@dataclass(frozen=True)
+class FreshTexts:
+    """More texts of a law, independent of every split."""
+
+    law: Law
+
+    def __call__(self, count: int, generator: np.random.Generator) -> tuple[Example, ...]:
+        """`count` texts."""
+        return tuple(Example(text) for text in draw(self.law, generator, count))
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,7 @@ class Language:
         "perplexity",
         "ngram_js@pooled[units=characters]",
     )
+    selection: ClassVar[tuple[str, str]] = ("ngram_js@pooled[units=characters]", "ngram_js_3")
 
     law: Annotated[Literal["markov", "brackets", "template"], Field(description="which family of languages")] = "markov"
     seed: Annotated[int, Field(ge=0, description="draws the law's probabilities")] = 0
@@ -92,6 +104,7 @@ class Language:
             prompts=test,
             law=law,
             mistake=WrongSymbol(law),
+            fresh=FreshTexts(law),
         )
 
 

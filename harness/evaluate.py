@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from harness.actions import Batch, pack
-from harness.config import RunConfig, SamplingConfig
+from harness.actions import ActionSpace, Batch, pack
+from harness.config import RunConfig
+from harness.decoders import Decoder, decoder_of
 from harness.disturb import corrupted_starts, forced_mistakes
 from harness.errors import ConfigError
 from harness.exact import expert_steps, own_steps, writer
 from harness.features import Features
 from harness.finished import enumerated, sampled
 from harness.noise import Slot, ground_truth
-from harness.plugins import Weighting
+from harness.plugins import Unscorable, Weighting
 from harness.policy import CHUNK_LOGITS, Policy
 from harness.records import (
     Evaluation,
@@ -31,7 +33,8 @@ from harness.records import (
     Splits,
     Trajectory,
 )
-from harness.rollouts import Decoder, Replace, Start, sample
+from harness.rollouts import Replace, Start, sample
+from harness.sampling import SamplingConfig
 from harness.streams import generator, key
 
 EXACT_TEXTS = 500  # expert texts on whose states the exact law is compared
@@ -69,6 +72,7 @@ def evaluate(
         return backspace_after(policy, splits.test[:MISTAKE_TEXTS], mistake, wrong, config.seeds.metric)
 
     law, rollouts = splits.law, tuple(sample_prompts(policy, prompts, sampling, seed))
+    decoder = decoder_of(sampling)
 
     def own() -> tuple[ExactStep, ...]:
         assert law is not None
@@ -76,22 +80,17 @@ def evaluate(
 
     def finish(texts: int | None, states: int) -> FinishedLaw:
         assert law is not None
-        writes = writer(policy, law, _decoder(sampling), sampling.length)
+        if not isinstance(decoder, Decoder):
+            raise Unscorable(f"{sampling.decoder} decoding depends on what was deleted before: its texts have no law")
+        writes = writer(policy, law, decoder, sampling.length)
         if texts is None:
             return enumerated(writes, law, states)
         return sampled(writes, law, [example.text for example in splits.test[:texts]], states)
 
-    return Evaluation(
-        prompts=prompts,
-        rollouts=rollouts,
-        backspace_id=policy.space.backspace_id,
-        metric_seed=config.seeds.metric,
-        train=tuple(example.text for example in splits.train),
+    return replace(
+        of_texts(prompts, rollouts, policy.space, splits, config, features),
         likelihood=likelihood(policy, splits.test),
-        law=law,
         exact_steps=() if law is None else tuple(expert_steps(policy, law, splits.test[:EXACT_TEXTS])),
-        features=features,
-        featuriser_id=features.identify,
         forced=cache(forced),
         forced_wrong=None if mistake is None else cache(forced_wrong),
         corrupted=None if mistake is None else cache(corrupted),
@@ -99,8 +98,29 @@ def evaluate(
         mistake_texts=len(splits.test[:MISTAKE_TEXTS]),
         own_steps=None if law is None else cache(own),
         finished=None if law is None else cache(finish),
-        paired=features.paired,
         judge=judge,
+    )
+
+
+def of_texts(
+    prompts: tuple[Example, ...],
+    rollouts: tuple[Rollout, ...],
+    space: ActionSpace,
+    splits: Splits,
+    config: RunConfig,
+    features: Features,
+) -> Evaluation:
+    """What metrics may look at where texts are all there is: nothing that asks the policy that wrote them."""
+    return Evaluation(
+        prompts=prompts,
+        rollouts=rollouts,
+        backspace_id=space.backspace_id,
+        metric_seed=config.seeds.metric,
+        train=tuple(example.text for example in splits.train),
+        law=splits.law,
+        features=features,
+        featuriser_id=features.identify,
+        paired=features.paired,
     )
 
 
@@ -162,7 +182,7 @@ def sample_starts(
     `epsilon` is the chance that an action is replaced by what `force` says, or by a uniformly random legal one; what is
     not replaced is drawn from the same stream as without, so that a policy is compared with itself.
     """
-    decoder = _decoder(sampling)
+    decoder = decoder_of(sampling)
     for begin in range(0, len(starts), SAMPLE_ROWS):
         chunk = starts[begin : begin + SAMPLE_ROWS]
         yield from sample(
@@ -175,10 +195,6 @@ def sample_starts(
             force=force,
             max_length=sampling.length,
         )
-
-
-def _decoder(sampling: SamplingConfig) -> Decoder:
-    return Decoder(sampling.temperature, sampling.top_k, sampling.top_p)
 
 
 # ------------------------------------------------------------------------------------------------- likelihood
@@ -244,12 +260,13 @@ def token_nll(
     count = 0
     for chunk in _chunks(windows, policy.space.size):
         batch = _texts_as_batch(policy, [tokens for _, tokens in chunk])
-        log_probs, without = _step_log_probs(policy, batch)
+        scored = torch.zeros(batch.action.shape, dtype=torch.bool, device=policy.device)
         for row, (first, tokens) in enumerate(chunk):
-            scored = slice(first - 1, len(tokens) - 1)  # action t writes token t + 1
-            raw -= float(log_probs[row, scored].double().sum())
-            masked -= float(without[row, scored].double().sum())
-            count += len(tokens) - first
+            scored[row, first - 1 : len(tokens) - 1] = True  # action t writes token t + 1
+        log_probs, without = _step_log_probs(policy, batch, scored)
+        raw -= float(log_probs.double().sum())
+        masked -= float(without.double().sum())
+        count += len(log_probs)
     return raw, masked, count
 
 
@@ -273,15 +290,18 @@ def _texts_as_batch(policy: Policy, texts: Sequence[Sequence[int]]) -> Batch:
 
 
 @torch.no_grad()
-def _step_log_probs(policy: Policy, batch: Batch) -> tuple[Tensor, Tensor]:
-    """[N, A] log pi(a|s), raw and renormalised without `<backspace>`."""
-    logits = policy.logits(policy.state_hidden(batch)[:, :-1], batch.backspace_legal)
-    chosen = logits.gather(-1, batch.action[..., None])[..., 0]
-    raw = chosen - logits.logsumexp(-1)
-    if policy.space.backspace_id is None:
+def _step_log_probs(policy: Policy, batch: Batch, scored: Tensor) -> tuple[Tensor, Tensor]:
+    """log pi(a|s) of the S `scored` ([N, A] bool) actions, [S]: raw, and renormalised without `<backspace>`."""
+    logits = policy.logits(policy.state_hidden(batch)[:, :-1][scored], batch.backspace_legal[scored])
+    chosen = logits.gather(-1, batch.action[scored][:, None])[:, 0]
+    backspace = policy.space.backspace_id
+    if backspace is None:
+        raw = chosen - logits.logsumexp(-1)
         return raw, raw
-    logits[..., policy.space.backspace_id] = -torch.inf
-    return raw, chosen - logits.logsumexp(-1)
+    deletes = logits[:, backspace].clone()
+    logits[:, backspace] = -torch.inf
+    others = logits.logsumexp(-1)
+    return chosen - torch.logaddexp(others, deletes), chosen - others
 
 
 # ------------------------------------------------------------------------------------------------------- mistakes

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 
 from harness.actions import pack
+from harness.decoders import Decoder
 from harness.errors import ConfigError
 from harness.finished import Prefix, Writer
 from harness.plugins import Weighting
 from harness.policy import Policy
 from harness.records import ExactStep, Example, Law, Rollout, Trajectory
-from harness.rollouts import Decoder
 from harness.support import steps
 
 ROWS = 256  # texts in one forward pass

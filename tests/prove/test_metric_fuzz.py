@@ -147,6 +147,7 @@ def evaluations(draw: st.DrawFn) -> Evaluation:
     if n and draw(st.integers(0, 19)) == 0:
         written[0], human[-1] = draw(huge), draw(huge)
     rollouts = tuple(draw(rollout(text, deletes)) for text in written)
+    outside = draw(st.integers(0, 4)) == 0  # texts that something else wrote, perhaps beside any number of others
     likelihood = st.builds(
         Likelihood, nll=log_probs.map(abs), masked_nll=log_probs.map(abs), tokens=counts, words=counts, bytes=counts,
         documents=counts, window=st.just(32), stride=st.just(16), tokenizer=st.just("0123abcd"),
@@ -161,7 +162,9 @@ def evaluations(draw: st.DrawFn) -> Evaluation:
     chances = np.array(draw(st.lists(st.floats(0, 1) | st.just(math.nan), max_size=5)))
     return Evaluation(
         prompts=tuple(Example(text, draw(st.sampled_from(["", "a", "b a"]))) for text in human),
-        rollouts=rollouts,
+        rollouts=() if outside else rollouts,
+        written=tuple(written) if outside else None,
+        unpaired=tuple(human[: draw(st.integers(0, 30))]) if outside and draw(st.booleans()) else None,
         backspace_id=BACKSPACE if deletes != "nothing" or draw(st.booleans()) else None,
         metric_seed=draw(st.integers(0, 2**31)),
         train=tuple(draw(st.lists(texts, max_size=3))) + tuple(written[:1] if draw(st.booleans()) else ()),
@@ -170,6 +173,8 @@ def evaluations(draw: st.DrawFn) -> Evaluation:
         exact_steps=tuple(draw(st.lists(step, max_size=3))),
         features=None if featurise is None else features(featurise),
         forced=draw(st.sampled_from([None, lambda epsilon: rollouts])),
+        forced_wrong=draw(st.sampled_from([None, lambda epsilon: rollouts])),
+        corrupted=draw(st.sampled_from([None, lambda wrong: rollouts[:wrong]])),
         p_back=draw(st.sampled_from([None, lambda wrong: np.outer(chances, np.ones(wrong))])),
         paired=draw(st.sampled_from([None, lambda featuriser, pairs: [(one[:3], other[:3]) for one, other in pairs]])),
         judge=draw(st.none() | st.builds(Moods, st.lists(log_probs, min_size=1, max_size=5))),
