@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from harness.groups import Group, mean
+from harness.report.groups import Group, mean
 
 Unit = Literal["step", "token", "second"]
 UNITS: tuple[Unit, ...] = get_args(Unit)

@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from harness import costs, sentences
-from harness.board import Cell, Column, Compared, Row, Table
 from harness.config import BASELINE
-from harness.costs import Cost, Unit
 from harness.errors import ConfigError
-from harness.groups import Group, benchmark, biased, default_baseline, mean, rows
-from harness.ranks import RANKED_ROWS, differences, rank
-from harness.readings import Run, ScoreName, Values
-from harness.selection import Filter, short_keys, written
+from harness.report import costs, sentences
+from harness.report.board import Cell, Column, Compared, Row, Table
+from harness.report.costs import Cost, Unit
+from harness.report.groups import Group, benchmark, biased, default_baseline, mean, rows
+from harness.report.ranks import RANKED_ROWS, differences, rank
+from harness.report.readings import Run, ScoreName, Values
+from harness.report.selection import Filter, short_keys, written
 from harness.stats import Interval, t_intervals
 
 # shown when no metric is asked for, where they are stored

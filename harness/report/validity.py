@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.board import plain_interval
 from harness.errors import ConfigError
-from harness.groups import Record, control, grouped, mean, tables, titles
-from harness.readings import Run, ScoreName, read_names, read_runs, read_values
-from harness.report import check_grid, check_metrics
-from harness.selection import known_keys, select
+from harness.report.board import plain_interval
+from harness.report.groups import Record, control, grouped, mean, tables, titles
+from harness.report.leaderboard import check_grid, check_metrics
+from harness.report.readings import Run, ScoreName, read_names, read_runs, read_values
+from harness.report.selection import known_keys, select
+from harness.report.tables import matches
 from harness.stats import Interval, spearman
 from harness.store import Store
-from harness.tables import matches
 
 SIGN = {"higher": 1, "lower": -1}
 PERFECT = 5

@@ -11,8 +11,8 @@ from boards import MAUVE, SM, add, mauve, score
 
 from harness.config import RunConfig
 from harness.errors import ConfigError, UnknownName
-from harness.rendering import as_text, rounded
-from harness.report import Leaderboard, leaderboard
+from harness.report.leaderboard import Leaderboard, leaderboard
+from harness.report.rendering import as_text, rounded
 from harness.stats import Interval
 from harness.store import Store
 

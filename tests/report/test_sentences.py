@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.board import Column, Compared
-from harness.ranks import differences, rank
-from harness.readings import Run, Seeds
-from harness.sentences import coverage, findings
+from harness.report.board import Column, Compared
+from harness.report.ranks import differences, rank
+from harness.report.readings import Run, Seeds
+from harness.report.sentences import coverage, findings
 
 UP = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
 

@@ -9,11 +9,11 @@ from boards import add, score
 
 from harness.errors import ConfigError
 from harness.records import Score
-from harness.rendering import as_plain
-from harness.rendering import validity as drawn
+from harness.report.rendering import as_plain
+from harness.report.rendering import validity as drawn
+from harness.report.validity import validity
 from harness.stats import spearman
 from harness.store import Store
-from harness.validity import validity
 
 
 def scores(i: int) -> list[Score]:
