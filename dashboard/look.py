@@ -56,11 +56,12 @@ def says(text: str) -> None:
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of a table: its text, a small second line, and a class of the style sheet."""
+    """One cell of a table: its text, a small second line, a class of the style sheet, a sentence on hovering."""
 
     text: str
     small: str = ""
     css: str = ""
+    hint: str = ""
 
 
 def table(
@@ -73,7 +74,8 @@ def table(
         css = f"{one.css} number" if i >= numbers else one.css
         scope = ' scope="col"' if tag == "th" else ""
         small = f"<small>{escaped(one.small)}</small>" if one.small else ""
-        return f'<{tag}{scope} class="{escaped(css)}">{escaped(one.text)}{small}</{tag}>'
+        hint = f' title="{escaped(one.hint)}"' if one.hint else ""
+        return f'<{tag}{scope}{hint} class="{escaped(css)}">{escaped(one.text)}{small}</{tag}>'
 
     head = "".join(cell(one, i, "th") for i, one in enumerate(heads))
     body = []

@@ -87,3 +87,56 @@ def _runs(url: str, at: tuple[int, ...], grid: str | None) -> pd.DataFrame:
 @st.cache_data(max_entries=64, show_spinner=False)
 def _board(url: str, at: tuple[int, ...], grid: str | None, asked: tuple[tuple[str, Any], ...]) -> Leaderboard:
     return leaderboard(_store(url), grid=grid, **dict(asked))
+
+
+def scores_of(run_id: str) -> pd.DataFrame:
+    """As `Store.scores` of one run."""
+    return open_store().scores(run_id=run_id)
+
+
+def curves(run_id: str) -> pd.DataFrame:
+    """As `Store.curves`."""
+    return open_store().curves(run_id)
+
+
+def provenance(run_id: str) -> dict[str, Any] | None:
+    """As `Store.provenance`."""
+    return open_store().provenance(run_id)
+
+
+def run_names(frame: pd.DataFrame) -> dict[str, str]:
+    """Run ids with what a person calls them: benchmark, trainer, action space, seed."""
+    names = {}
+    for row in frame.to_dict("records"):
+        words = [row["benchmark.name"], row["trainer.name"], row.get("trainer.divergence")]
+        words += ["<backspace>" if row["actions.backspace"] else None, f"seed {row['seeds.train']}"]
+        names[row["run_id"]] = " ".join(str(word) for word in words if isinstance(word, str))
+    return names
+
+
+def configuration(row: pd.Series) -> dict[str, str]:
+    """A run's configuration under dotted keys, keys that it does not have left out."""
+    return {str(key): str(value) for key, value in row.items() if "." in str(key) and value == value}
+
+
+def number(value: Any) -> str:
+    """A number as a person reads it; a dash where there is none."""
+    if value is None or value != value:
+        return "–" if value is None else "nan"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+
+
+def quoted(field: str) -> str:
+    """A column's name as a chart's field: dots and colons mean something there."""
+    return field.replace(".", "\\.").replace(":", "\\:")
+
+
+def as_yaml(facts: dict[str, Any], indent: str = "") -> str:
+    """Nested facts as indented lines."""
+    lines = []
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            lines += [f"{indent}{key}:", as_yaml(value, indent + "  ")]
+        else:
+            lines.append(f"{indent}{key}: {value}")
+    return "\n".join(lines)
