@@ -7,6 +7,7 @@ Markdown; what is left of it is text, whatever it tries to be.
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any, Literal
 import altair as alt
 import pandas as pd
 import streamlit as st
+
+from harness.printable import printable
 
 # Okabe and Ito's palette, told apart by people who do not see all colours; a shape goes with each
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
@@ -28,14 +31,12 @@ Kind = Literal["note", "good", "bad"]
 
 def escaped(value: Any) -> str:
     """Any value as text inside HTML, with control and direction characters made visible."""
-    shown = "".join(symbol if symbol.isprintable() or symbol in "\n\t" else _visible(symbol) for symbol in str(value))
-    return html.escape(shown, quote=True)
+    return html.escape("\n".join(map(printable, str(value).split("\n"))), quote=True)
 
 
-def _visible(symbol: str) -> str:
-    """`\\u202e` for what would turn the line round, `␀` and the like for control characters."""
-    code = ord(symbol)
-    return chr(0x2400 + code) if code < 32 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+def heading(text: str) -> None:
+    """A second-level heading whose words come from the store."""
+    st.html(f"<h2>{escaped(text)}</h2>")
 
 
 def style() -> None:
@@ -112,3 +113,28 @@ def downloads(frame: pd.DataFrame, name: str, **others: tuple[str, str]) -> None
         for label, (content, file) in buttons.items():
             st.download_button(label, content, file_name=file, key=f"save-{name}-{label}", on_click="ignore",
                                icon=":material/download:")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Span:
+    """A piece of generated text and the class of the style sheet that it is shown with."""
+
+    text: str
+    css: str = ""
+
+
+def text(spans: Sequence[Span], *, label: str, live: bool = False) -> None:
+    """Generated text, piece by piece, whatever is in it; `live` tells a screen reader when it changes."""
+    inner = "".join(
+        f'<{tag} class="{escaped(span.css)}">{escaped(span.text)}</{tag}>'
+        for span in spans
+        for tag in ("del" if "deleted" in span.css else "span",)
+    )
+    polite = ' aria-live="polite"' if live else ""
+    st.html(f'<p class="label">{escaped(label)}</p><div class="text"{polite}>{inner}</div>')
+
+
+def percent(log_prob: float) -> str:
+    """A log-probability as a share that a person can read."""
+    share = math.exp(log_prob)
+    return f"{share:.1%}" if share >= 0.0005 else f"{share:.1e}"

@@ -47,7 +47,7 @@ def page() -> None:
     board = queries.board(GRID, **asked)
     look.says(f"Ranks: {WORDS['rank']}")
     for table in board.tables:
-        st.header(table.title)
+        look.heading(table.title)
         boards.draw(table)
         for note in table.notes:
             look.says(note)

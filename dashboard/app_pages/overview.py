@@ -36,7 +36,7 @@ def answer() -> None:
     """What the data say, benchmark by benchmark."""
     board = queries.board(GRID)
     for table in board.tables:
-        st.header(table.title)
+        look.heading(table.title)
         ordered = [column for column in table.columns if column.ranked_by is not None]
         boards.draw(table)
         if ordered and table.baseline is not None:
