@@ -4,6 +4,7 @@ from __future__ import annotations
 
 WORDS = {
     "backspace": "An action that deletes the last token, so that the model can take back its own mistakes.",
+    "effect": "How far a setting moves the score, averaged over all other settings that were run with it.",
     "divergence": "What the objective minimises: a distance between the model's and the data's occupancies.",
     "interval": "95 % Student t over seeds: how far the mean may be off because only n seeds were run.",
     "mauve": "How close the distribution of generated texts is to the expert texts', from 0 to 1 (higher is closer).",
