@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from harness.errors import HarnessError
-from harness.verbs import boards, grids, names
+from harness.verbs import boards, dashboard, grids, names
 
 
 class Verbs(TyperGroup):
@@ -64,6 +64,7 @@ for verb in (
     grids.run,
     grids.status,
     boards.leaderboard,
+    dashboard.dashboard,
     names.ls,
     names.info,
     names.env,
