@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 Scalar: TypeAlias = bool | int | float | str | None
 ARCHITECTURES = ("gpt2", "llama")
+BASE_TRAINER = "mle"  # trains the shared base
+BASELINE: Mapping[str, Scalar] = {"trainer.name": BASE_TRAINER, "actions.backspace": False}  # what others must beat
 HASH_VERSION = 1  # raise it when the meaning of a configuration changes; old results then stay what they were
 
 
@@ -254,7 +256,7 @@ class RunConfig(Part):
         assert self.model.from_scratch, "a loaded model has no base to train"
         return RunConfig(
             benchmark=self.benchmark,
-            trainer=Plugin(name="mle"),
+            trainer=Plugin(name=BASE_TRAINER),
             model=self.model.model_copy(update={"base_steps": 0}),
             training=TrainingConfig(
                 steps=self.model.base_steps, rows=self.model.base_rows or 32, lr=self.model.base_lr or 3e-3
@@ -269,11 +271,18 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
     """`{"a": {"b": 1}}` to `{"a.b": 1}`."""
     flat: dict[str, Scalar] = {}
     for key, value in nested.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             flat.update(flatten(value, f"{prefix}{key}."))
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def place(key: str) -> tuple[int, bool, str]:
+    """Where a dotted key stands among others: sections in their order, a plug-in's name before its options."""
+    section, _, rest = key.partition(".")
+    order = list(RunConfig.model_fields)
+    return (order.index(section) if section in order else len(order), rest != "name", rest)
 
 
 def content_hash(value: Any) -> str:

@@ -12,10 +12,12 @@ from rich.measure import measure_renderables
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from harness.report import Column, Leaderboard, Record, Table, last_part, written
+from harness.board import Cell, Column, Leaderboard, Row, Table
+from harness.selection import short_keys, written
 from harness.stats import Interval
 
 ARROWS = {"higher": "↑", "lower": "↓", "reference": "≈"}
+_RULED = box.Box("    \n    \n ── \n    \n ── \n ── \n    \n    \n")  # SIMPLE_HEAD, with a rule above the control rows
 BETTER = {"higher": "higher is better", "lower": "lower is better", "reference": "closest to the human texts is best"}
 
 
@@ -23,7 +25,8 @@ def render(board: Leaderboard) -> list[RenderableType]:
     """What `rich` prints: each table with its legend, then the notes."""
     parts: list[RenderableType] = []
     for table in board.tables:
-        parts += [_Banded(table), *(Text(line, style="dim") for line in (*_legend(table), *table.notes)), Text()]
+        parts += [_Banded(table), *(Text(line) for line in table.findings)]
+        parts += [*(Text(line, style="dim") for line in (*legend(table), *table.notes)), Text()]
     return [*parts, *(Text(line) for line in board.notes)]
 
 
@@ -75,38 +78,78 @@ class _Banded:
 
 
 def _rich(table: Table, columns: Sequence[Column], title: str) -> RichTable:
-    drawn = RichTable(title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for label in _labels(table.keys):
+    drawn = RichTable(title=Text(title) if title else None, title_justify="left", box=_RULED, pad_edge=False)
+    for label in short_keys(table.keys):
         drawn.add_column(Text(label))
     drawn.add_column("n", justify="right")
+    costly = any(row.cost is not None for row in table.rows)
+    for name in COSTS if costly else ():
+        drawn.add_column(name, justify="right")
     for column in columns:
-        drawn.add_column(Text(_header(column, table)), justify="right")
-    for row in table.rows:
-        cells = [written(row["group"][key]) if key in row["group"] else "–" for key in table.keys]
-        numbers = [_cell(row["scores"].get(column.name), row["n"]) for column in columns]
-        drawn.add_row(*(Text(cell) for cell in [*cells, str(row["n"]), *numbers]))
+        drawn.add_column(Text(header(column, table)), justify="right")
+    widths = {c.name: max(len(rank(row.scores.get(c.name))) for row in table.rows) for c in columns}
+    for i, row in enumerate(table.rows):
+        if row.control is not None and i and table.rows[i - 1].control is None:
+            drawn.add_section()
+        cells = [(row.scores.get(column.name), widths[column.name]) for column in columns]
+        numbers = [number(cell, row.n) + (f"  {rank(cell):<{width}}" if width else "") for cell, width in cells]
+        drawn.add_row(*map(Text, [*keys(row, table), str(row.n), *(costs(row) if costly else ()), *numbers]))
     return drawn
 
 
-def _cell(cell: Record | None, n: int) -> str:
+COSTS = ("steps", "tokens", "seconds", "cost")
+"""Heads of the cost columns; the last is the ratio to the reference row's."""
+
+
+def keys(row: Row, table: Table) -> list[str]:
+    """What stands under the keys: the row's values, or in a control row what kind it is."""
+    told = [written(row.group[key]) if key in row.group else "–" for key in table.keys]
+    return told if row.control is None else [f"control: {row.control}", *told[1:]]
+
+
+def costs(row: Row) -> list[str]:
+    """What stands under `COSTS`."""
+    if row.cost is None:
+        return ["–"] * len(COSTS)
+    ratio = "–" if row.cost.ratio is None else f"{row.cost.ratio:.2f}x"
+    return [f"{row.cost.steps:.0f}", f"{row.cost.tokens:.4g}", f"{row.cost.seconds:.3g}", ratio]
+
+
+def number(cell: Cell | None, n: int) -> str:
+    """A cell's mean with its interval, and its own n where that is smaller than the row's."""
     if cell is None:
         return ""
-    interval: Interval | None = cell["interval"]
-    if interval is None:
+    if cell.interval is None:
         return "no value"
-    return rounded(interval) + (f" (n={interval.n})" if interval.n < n else "")
+    return rounded(cell.interval) + (f" (n={cell.interval.n})" if cell.interval.n < n else "")
 
 
-def _header(column: Column, table: Table) -> str:
+def rank(cell: Cell | None) -> str:
+    """A cell's tied rank: `1-3`, or `2` where nothing else is possible; nothing where the column has no order.
+
+    >>> rank(Cell(None, {}, (1, 3)))
+    '1-3'
+    """
+    if cell is None or cell.rank is None:
+        return ""
+    best, worst = cell.rank
+    return str(best) if best == worst else f"{best}-{worst}"
+
+
+def header(column: Column, table: Table) -> str:
+    """The column's short name (the full one where two columns share it) with an arrow that points to better."""
     same = [other for other in table.columns if other.metric == column.metric]
     name = column.metric if len(same) == 1 else column.name
     return f"{name} {ARROWS[column.direction]}"
 
 
-def _legend(table: Table) -> list[str]:
-    return [f"{_header(c, table)}  {c.name}; {c.unit or 'no unit'}; {BETTER[c.direction]}" for c in table.columns]
+def legend(table: Table) -> list[str]:
+    """What each column is: full name, unit, which way is better."""
+    return [f"{header(c, table)}  {c.name}; {c.unit or 'no unit'}; {_better(c)}" for c in table.columns]
 
 
-def _labels(keys: Sequence[str]) -> list[str]:
-    short = [last_part(key) for key in keys]
-    return [name if short.count(name) == 1 else key for key, name in zip(keys, short, strict=True)]
+def _better(column: Column) -> str:
+    told = BETTER[column.direction]
+    if column.direction != "reference":
+        return told
+    return told + (", ranked by that distance" if column.ranked_by else ", which was not measured: no rank")

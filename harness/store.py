@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 from sqlalchemy.dialects.sqlite import insert
 
-from harness.config import RunConfig, flatten
+from harness.config import RunConfig, flatten, place
 from harness.database import (
     CELLS,
     CURVES,
@@ -68,6 +68,11 @@ class Store:
         if not path_of(url).exists():
             raise StoreError(f"{url}: nothing is stored there yet; `harness run GRID --store {url}` starts it")
         return cls(url, mode="ro" if read_only else "rw")
+
+    @property
+    def database(self) -> Database:
+        """The open file, for `harness.readings`, which reads more than one run's worth of numbers at a time."""
+        return self._database
 
     def close(self) -> None:
         """Give the connections back; the store can still be used afterwards."""
@@ -265,8 +270,9 @@ class Store:
             raise ValueError(f"status={status!r}; use one of {', '.join(STATUSES)}")
         with self._database.read() as connection:
             order = [RUNS.c.created, RUNS.c.run_id] if grid is None else [CELLS.c.position]
-            found = connection.execute(_of_grid(sa.select(RUNS), grid).order_by(*order)).mappings().all()
-        fixed = [column.name for column in RUNS.c if column.name not in ("config", "provenance")]
+            columns = [column for column in RUNS.c if column.name != "provenance"]  # large, and for another question
+            found = connection.execute(_of_grid(sa.select(*columns), grid).order_by(*order)).mappings().all()
+        fixed = [column.name for column in columns if column.name != "config"]
         rows = []
         for row in found:
             config = row["config"]
@@ -275,7 +281,7 @@ class Store:
             rows.append(record | {"status": _status(row["status"], row["owner"])})
         # dtype=object keeps an integer option an integer in a column where some runs have no such option.
         keys = {key for row in rows for key in row}.difference(fixed)
-        frame = pd.DataFrame(rows, columns=[*fixed, *sorted(keys, key=_place)], dtype=object)
+        frame = pd.DataFrame(rows, columns=[*fixed, *sorted(keys, key=place)], dtype=object)
         for moment in ("created", "started", "finished"):
             frame[moment] = pd.to_datetime(frame[moment], utc=True, format="ISO8601")
         return frame if status is None else frame[frame["status"] == status].reset_index(drop=True)
@@ -365,13 +371,6 @@ class Store:
 
 def _of_grid(query: sa.Select[Any], grid: str | None) -> sa.Select[Any]:
     return query if grid is None else query.join(CELLS, CELLS.c.run_id == RUNS.c.run_id).where(CELLS.c.grid == grid)
-
-
-def _place(key: str) -> tuple[int, bool, str]:
-    """Where a configuration key stands: sections in their order, a plug-in's name before its options."""
-    section, _, rest = key.partition(".")
-    order = list(RunConfig.model_fields)
-    return (order.index(section) if section in order else len(order), rest != "name", rest)
 
 
 def _status(status: str, owner: str | None) -> str:
