@@ -1,9 +1,8 @@
-"""From a trained policy to scores: likelihood of test texts, rollouts from prompts, then every metric."""
+"""From a trained policy to what metrics look at: likelihood of test texts, rollouts from prompts, exact laws."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 import numpy as np
@@ -15,23 +14,20 @@ from harness.config import RunConfig, SamplingConfig
 from harness.errors import ConfigError
 from harness.features import Features
 from harness.noise import Slot, ground_truth
-from harness.plugins import Metric, Profiled, Unscorable, Weighting, build
+from harness.plugins import Weighting
 from harness.policy import CHUNK_LOGITS, Policy
 from harness.records import (
     Evaluation,
     ExactStep,
     Example,
+    Judge,
     Law,
     Likelihood,
     Mistake,
-    Point,
-    Profile,
     Rollout,
-    Score,
     Splits,
     Trajectory,
 )
-from harness.registry import METRICS
 from harness.rollouts import Decoder, Start, sample
 from harness.streams import generator, key
 
@@ -41,7 +37,12 @@ SAMPLE_ROWS = 256  # rows sampled at once
 
 
 def evaluate(
-    policy: Policy, splits: Splits, prompts: tuple[Example, ...], config: RunConfig, features: Features
+    policy: Policy,
+    splits: Splits,
+    prompts: tuple[Example, ...],
+    config: RunConfig,
+    features: Features,
+    judge: Judge | None = None,
 ) -> Evaluation:
     """Everything that the metrics of `config` may look at; the policy is not changed."""
     mistake = splits.mistake
@@ -66,6 +67,8 @@ def evaluate(
         featuriser_id=features.identify,
         forced=cache(forced),
         p_back=None if mistake is None or policy.space.backspace_id is None else cache(p_back),
+        paired=features.paired,
+        judge=judge,
     )
 
 
@@ -310,51 +313,3 @@ def backspace_after(policy: Policy, examples: Sequence[Example], mistake: Mistak
             chances = log_probs[:, policy.space.backspace_id].double().exp().cpu().numpy()
             found.append(chances.reshape(-1, wrong))
     return np.concatenate(found)
-
-
-# ------------------------------------------------------------------------------------------------------- scores
-
-
-def score(evaluation: Evaluation, config: RunConfig) -> Iterator[Score]:
-    """Every number of every metric that the configuration names; one that has no value says why."""
-    for index, given in enumerate(config.metrics or ()):
-        metric: Metric = build(METRICS, given, f"metrics[{index}]")
-        reason = None
-        values: dict[str, float] = {}
-        try:
-            values = dict(metric.measure(evaluation))
-        except Unscorable as unscorable:
-            reason = str(unscorable)
-        for name, measure in metric.measures.items():
-            yield Score(
-                metric=name,
-                definition=metric.definition,
-                parameters=metric.parameters(evaluation),
-                value=values.get(name),
-                reason=reason,
-                n=metric.count(evaluation),
-                unit=measure.unit,
-                direction=measure.direction,
-                texts_hash=evaluation.texts_hash,
-            )
-
-
-def profiles(evaluation: Evaluation, config: RunConfig) -> Iterator[Profile]:
-    """Every curve by position of every metric that the configuration names and that has one here."""
-    for index, given in enumerate(config.metrics or ()):
-        metric = build(METRICS, given, f"metrics[{index}]")
-        if not isinstance(metric, Profiled):
-            continue
-        found: Mapping[str, Sequence[Point]] = {}
-        with suppress(Unscorable):  # the metric's scores carry the reason
-            found = metric.profiles(evaluation)
-        for name, points in found.items():
-            yield Profile(
-                metric=name,
-                definition=metric.definition,
-                parameters=metric.parameters(evaluation),
-                axis=metric.profile_measures[name].axis,
-                unit=metric.profile_measures[name].unit,
-                direction=metric.profile_measures[name].direction,
-                points=tuple(points),
-            )

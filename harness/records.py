@@ -102,6 +102,7 @@ class Rollout:
         stop: `ended` with the end token, at the `depth` limit of the context, or at the `budget` of actions.
         text: the reduced text after the prompt, decoded.
         tokens: token ids of the reduced text after the prompt, end token excluded.
+        pieces: what each action wrote, one readable string per action; empty where nobody kept them.
     """
 
     trajectory: Trajectory
@@ -109,6 +110,7 @@ class Rollout:
     stop: Literal["ended", "depth", "budget"]
     text: str
     tokens: tuple[int, ...]
+    pieces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,25 @@ BackspaceAfter = Callable[[int], np.ndarray]
 """k -> [S, k]: pi(<backspace>|s) after 1, ..., k wrong tokens in a row, in each of S beginnings of expert texts."""
 
 
+Pair = Callable[[str, Sequence[tuple[str, str]]], Sequence[tuple[str, str]]]
+"""(featuriser, pairs of texts) -> the same pairs, both sides cut to as many of the featuriser's tokens as the shorter
+one has; a pair with an empty side stays as it is."""
+
+
+class Judge(Protocol):
+    """A distribution over next tokens that stands still: what one action of a policy is compared with."""
+
+    @property
+    def name(self) -> str:
+        """Which distribution this is: it becomes part of a score's name."""
+
+    def __call__(self, states: Sequence[tuple[int, ...]], tokens: Sequence[int]) -> np.ndarray:
+        """[n] log-probability in nats of `tokens[i]` after the whole reduced text `states[i]`, start token included.
+
+        NaN where the distribution does not know the state.
+        """
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Everything a metric may look at.
@@ -163,7 +184,11 @@ class Evaluation:
     `rollouts[i]` answers `prompts[i]`, whose `text` is the human continuation; `train` holds the texts that the policy
     learned from.  `featuriser_id` turns a featuriser's
     option into the name stored with the score (`reference-lm` becomes `reference-lm:HASH`).  What costs forward passes
-    and few metrics want is a function: `features`, and about mistakes `forced` and `p_back`.
+    and few metrics want is a function: `features`, `paired`, about mistakes `forced` and `p_back`, and about single
+    actions `judge` (the exact law, or the base that training started from).
+
+    Texts that something else wrote are `written`; then there are no rollouts, hence no actions to count.  `unpaired`
+    are human texts that answer no prompt in particular, of any number; they stand in for the prompts' own.
     """
 
     prompts: tuple[Example, ...]
@@ -178,16 +203,25 @@ class Evaluation:
     featuriser_id: Callable[[str], str] = field(default=str)
     forced: Force | None = None
     p_back: BackspaceAfter | None = None
+    paired: Pair | None = None
+    judge: Judge | None = None
+    written: tuple[str, ...] | None = None
+    unpaired: tuple[str, ...] | None = None
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """What the policy wrote, prompts left out."""
-        return tuple(rollout.text for rollout in self.rollouts)
+        """What the policy wrote, prompts left out, or what was `written` by something else."""
+        return tuple(rollout.text for rollout in self.rollouts) if self.written is None else self.written
 
     @property
     def references(self) -> tuple[str, ...]:
-        """The human continuations of the same prompts."""
-        return tuple(example.text for example in self.prompts)
+        """The human continuations of the same prompts, or the `unpaired` human texts."""
+        return tuple(example.text for example in self.prompts) if self.unpaired is None else self.unpaired
+
+    @property
+    def in_pairs(self) -> bool:
+        """Whether `references[i]` and `texts[i]` answer the same prompt."""
+        return self.unpaired is None
 
     @property
     def texts_hash(self) -> str:

@@ -249,4 +249,5 @@ def _rollout(policy: Policy, start: Start, actions: list[int], log_probs: list[f
         stop=stop,
         text=policy.continuation(start.prompt, tokens),
         tokens=tokens,
+        pieces=tuple(policy.piece(action) for action in trajectory.actions),
     )

@@ -15,16 +15,18 @@ from harness.bases import prepare_base, reference_config, start_policy
 from harness.config import Plugin, RunConfig
 from harness.data import ExpertStream, rows
 from harness.errors import ConfigError, HarnessError
-from harness.evaluate import check_characters, choose_prompts, evaluate, profiles, score
+from harness.evaluate import check_characters, choose_prompts, evaluate
 from harness.features import Features
 from harness.fit import fit
 from harness.grid import Grid
+from harness.judges import choose_judge
 from harness.noise import proposals
 from harness.owners import this_owner
 from harness.plugins import Trainer, build
 from harness.provenance import peak_memory_bytes, provenance
 from harness.records import Progress, Splits, Stage, Step
 from harness.registry import BENCHMARKS, TRAINERS
+from harness.scoring import profiles, score
 from harness.store import LostClaim, Store
 
 
@@ -121,10 +123,11 @@ def run(config: RunConfig, store: Store, device: torch.device) -> Iterator[tuple
         yield "train", last.progress
 
     yield "sample", 0.0
-    evaluation = evaluate(policy, splits, prompts, config, Features(reference, device))
+    judge = choose_judge(policy, splits.law, base, config.model)
+    evaluation = evaluate(policy, splits, prompts, config, Features(reference, device), judge)
     yield "score", 0.0
-    scores = list(score(evaluation, config))
-    curves = list(profiles(evaluation, config))
+    scores = list(score(evaluation, config.metrics or ()))
+    curves = list(profiles(evaluation, config.metrics or ()))
     facts = {
         **provenance(threads=torch.get_num_threads()),
         "device": str(device),

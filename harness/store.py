@@ -28,7 +28,6 @@ from harness.database import (
     SCORES,
     STATUSES,
     Database,
-    kind_of,
     number,
     path_of,
 )
@@ -36,6 +35,7 @@ from harness.errors import StoreError, UnknownName
 from harness.owners import is_dead
 from harness.records import Example, Point, Profile, Rollout, Score, Step
 from harness.rollout_files import from_parquet, to_parquet, write_durably
+from harness.rows import profile_row, score_row, step_row
 
 
 class LostClaim(StoreError):
@@ -139,12 +139,7 @@ class Store:
         """
         if not steps:
             return
-        rows = []
-        for step in steps:
-            kind = kind_of(step.loss)
-            row = {"run_id": run_id, "step": step.step, "tokens": step.tokens, "seconds": float(step.seconds)}
-            row |= {"loss": float(step.loss) if kind == "finite" else None, "kind": kind, "lr": float(step.lr)}
-            rows.append(row | {"terms": dict(step.terms)})
+        rows = [step_row(run_id, step) for step in steps]
         last = {key: rows[-1][key] for key in ("step", "tokens", "seconds")}
         with self._database.write() as connection:
             self._fence(connection, run_id, owner, last)
@@ -184,14 +179,35 @@ class Store:
                 for table in (SCORES, PROFILES, ROLLOUTS):
                     connection.execute(sa.delete(table).where(table.c.run_id == run_id))
                 if scores:
-                    connection.execute(sa.insert(SCORES), [_score_row(run_id, score) for score in scores])
+                    connection.execute(sa.insert(SCORES), [score_row(run_id, score) for score in scores])
                 if profiles:
-                    connection.execute(sa.insert(PROFILES), [_profile_row(run_id, profile) for profile in profiles])
+                    connection.execute(sa.insert(PROFILES), [profile_row(run_id, profile) for profile in profiles])
                 connection.execute(sa.insert(ROLLOUTS), [where])
                 # Inside the transaction: whoever lost the claim has been stopped above and cannot replace the file.
                 write_durably(content, partial, final)
         finally:
             partial.unlink(missing_ok=True)
+
+    def rescore(self, found: Mapping[str, tuple[Sequence[Score], Sequence[Profile]]]) -> None:
+        """Give finished runs further scores and profiles, in place of those of the same names; all runs or none.
+
+        Raises:
+            StoreError: a run is not finished, or its stored scores are about other texts; nothing is changed.
+        """
+        with self._database.write() as connection:
+            for run_id, (scores, profiles) in found.items():
+                if self._row(connection, run_id).status != "done":
+                    raise StoreError(f"run {run_id} is not finished; `harness run` its grid, then rescore it")
+                of_run = sa.select(SCORES.c.texts_hash).where(SCORES.c.run_id == run_id)
+                stored = set(connection.execute(of_run).scalars())
+                if stored and not stored.issuperset(score.texts_hash for score in scores):
+                    raise StoreError(f"run {run_id} has other texts by now: another process ran it again; try again")
+                given = (SCORES, [score_row(run_id, one) for one in scores])
+                for table, rows in (given, (PROFILES, [profile_row(run_id, one) for one in profiles])):
+                    same = sa.and_(table.c.run_id == run_id, table.c.name.in_([row["name"] for row in rows]))
+                    connection.execute(sa.delete(table).where(same))
+                    if rows:
+                        connection.execute(sa.insert(table), rows)
 
     def fail(self, run_id: str, owner: str, error: str) -> None:
         """Mark a run failed with a sentence that says why; its curve stays for whoever looks into it.
@@ -331,7 +347,7 @@ class Store:
     def rollouts(self, run_id: str) -> pd.DataFrame:
         """One row per rollout, as `records.Rollout` has it; `reference` is the human continuation.
 
-        Columns: prompt, text, reference, stop, and as lists prompt_tokens, tokens, actions, injected, log_probs.
+        Columns: prompt, text, reference, stop; as lists prompt_tokens, tokens, actions, injected, log_probs, pieces.
 
         Raises:
             StoreError: the run has none, or the file is missing or not the one that was stored.
@@ -375,18 +391,3 @@ def _of_grid(query: sa.Select[Any], grid: str | None) -> sa.Select[Any]:
 
 def _status(status: str, owner: str | None) -> str:
     return "pending" if status == "running" and owner is not None and is_dead(owner) else status
-
-
-def _score_row(run_id: str, score: Score) -> dict[str, Any]:
-    value = None if score.value is None else float(score.value)
-    kind = None if value is None else kind_of(value)
-    row: dict[str, Any] = {"run_id": run_id, "name": score.name, "metric": score.metric, "definition": score.definition}
-    row |= {"parameters": dict(score.parameters), "value": value if kind == "finite" else None, "kind": kind}
-    row |= {"reason": score.reason, "n": score.n, "unit": score.unit, "direction": score.direction}
-    return row | {"texts_hash": score.texts_hash}
-
-
-def _profile_row(run_id: str, profile: Profile) -> dict[str, Any]:
-    row: dict[str, Any] = {"run_id": run_id, "name": profile.name, "metric": profile.metric}
-    row |= {"definition": profile.definition, "parameters": dict(profile.parameters), "axis": profile.axis}
-    return row | {"unit": profile.unit, "direction": profile.direction, "points": profile.points}

@@ -20,12 +20,11 @@ from harness.evaluate import (
     exact_steps,
     likelihood,
     sample_prompts,
-    score,
     token_nll,
 )
 from harness.features import Features
 from harness.policy import Policy
-from harness.records import Evaluation, Example, Splits
+from harness.records import Example, Splits
 
 TEXTS = [Example("abcabcdefdef" * 3), Example("a"), Example("fedcba", prompt="ab")]
 
@@ -180,15 +179,6 @@ def test_rollouts_are_the_same_in_any_batch(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("harness.evaluate.SAMPLE_ROWS", 2)
     assert list(sample_prompts(policy, prompts, SamplingConfig(), 0)) == whole
     assert [len(rollout.trajectory.prompt) for rollout in whole] == [1, 2, 3, 4, 1, 2, 3]
-
-
-def test_a_metric_without_a_value_says_why() -> None:
-    config = RunConfig(benchmark="language", trainer="mle", metrics=("perplexity", "out_of_support"))
-    scores = list(score(Evaluation((), (), None, 0), config))
-    assert scores
-    for found in scores:
-        assert found.value is None
-        assert found.reason
 
 
 def test_reduce_drops_deleted_tokens_and_the_end() -> None:

@@ -32,6 +32,12 @@ Limit = Annotated[str | None, typer.Option("--limit", help="Only the first cells
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where tensors live.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all cores when left out.")]
 KeepGoing = Annotated[bool, typer.Option("--keep-going/--fail-fast", help="What to do after a cell has failed.")]
+Metrics = Annotated[
+    str,
+    typer.Option(help="What to compute, by metric or measure: diversity@simctg,mauve@mauve-text[featuriser=DIR]."),
+]
+RunIds = Annotated[list[str], typer.Argument(metavar="RUN...", help="Run ids, or beginnings of them.")]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run id, or its beginning.")]
 
 DEFAULT_STORE = "sqlite:///results/runs.db"
 
@@ -85,5 +91,5 @@ def stored_grid_name(given: str, stored: Sequence[str]) -> str:
 
 
 def as_json_text(value: Any) -> str:
-    """What `--json` prints."""
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    """What `--json` prints: ASCII alone, so that no text in it can drive a terminal."""
+    return json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False, default=str)

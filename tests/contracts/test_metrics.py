@@ -38,18 +38,28 @@ def letters(featuriser: str, pooling: str, texts: Sequence[str]) -> np.ndarray:
     )
 
 
+class Wheel:
+    """A judge that likes a token the better, the higher its id."""
+
+    name = "wheel"
+
+    def __call__(self, states: Sequence[tuple[int, ...]], tokens: Sequence[int]) -> np.ndarray:
+        return np.log(np.array(tokens, np.float64) + 1) - 3
+
+
 @pytest.fixture
 def evaluation() -> Evaluation:
-    """Twenty-four prompts with a human text of 12 words and a rollout that deletes a little; the law is known."""
+    """Twenty-four prompts with a human text of 20 words and a rollout that deletes a little; the law is known."""
     rng = np.random.default_rng(0)
     rollouts, prompts = [], []
     for i in range(24):
-        words = ["".join(rng.choice(["a", "b"], size=rng.integers(1, 3))) for _ in range(rng.integers(6, 12))]
+        words = ["".join(rng.choice(["a", "b"], size=rng.integers(1, 3))) for _ in range(rng.integers(16, 22))]
         text = " ".join(words)
         ids = [{"a": A, "b": B, " ": SPACE}[c] for c in text]
-        trajectory = Trajectory((7,), (A, BACKSPACE, *ids, END), (True,) + (False,) * (len(ids) + 2))
-        rollouts.append(Rollout(trajectory, (-1.0,) * (len(ids) + 3), "ended", text, tuple(ids)))
-        prompts.append(Example(" ".join(rng.choice(["a", "b", "ab"], size=12)), prompt="ab"[i % 2]))
+        actions = (A, BACKSPACE, B, BACKSPACE, *ids, END)
+        trajectory = Trajectory((7,), actions, (True,) + (False,) * (len(ids) + 4))
+        rollouts.append(Rollout(trajectory, (-1.0,) * (len(ids) + 5), "ended", text, tuple(ids)))
+        prompts.append(Example(" ".join(rng.choice(["a", "b", "ab"], size=20)), prompt="ab"[i % 2]))
     steps = []
     for _ in range(10):
         policy = rng.dirichlet(np.ones(5))
@@ -59,6 +69,7 @@ def evaluation() -> Evaluation:
         rollouts=tuple(rollouts),
         backspace_id=BACKSPACE,
         metric_seed=0,
+        train=tuple(" ".join(rng.choice(["a", "b", "ab"], size=400)) for _ in range(3)),
         likelihood=Likelihood(
             120.0, 100.0, tokens=80, words=40, bytes=160, documents=4, window=32, stride=16, tokenizer="0123abcd"
         ),
@@ -67,6 +78,8 @@ def evaluation() -> Evaluation:
         features=letters,
         forced=lambda epsilon: tuple(rollouts),
         p_back=lambda wrong: np.linspace(0.1, 0.9, 6 * wrong).reshape(6, wrong),
+        paired=lambda featuriser, pairs: [(one[:20], other[:20]) for one, other in pairs],
+        judge=Wheel(),
     )
 
 
