@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import altair as alt
 import pandas as pd
-import streamlit as st
 
 from dashboard import look
 from dashboard.glossary import WORDS
@@ -20,7 +19,10 @@ def draw(table: Table) -> None:
     heads = [
         *(look.Cell(last_part(key)) for key in table.keys),
         look.Cell("n", hint=WORDS["n"]),
-        *(look.Cell(f"{column.metric} {ARROWS[column.direction]}", column.unit, hint=_hint(column)) for column in table.columns),
+        *(
+            look.Cell(f"{column.metric} {ARROWS[column.direction]}", column.unit, hint=_hint(column))
+            for column in table.columns
+        ),
     ]
     rows = [
         [
@@ -31,7 +33,9 @@ def draw(table: Table) -> None:
         for row in table.rows
     ]
     pinned = sum(row.control is not None for row in table.rows)
-    look.table(heads, rows, caption=f"{table.title}: mean ± 95 % interval over n seeds", pinned=pinned, numbers=len(table.keys))
+    look.table(
+        heads, rows, caption=f"{table.title}: mean ± 95 % interval over n seeds", pinned=pinned, numbers=len(table.keys)
+    )
     for finding in table.findings:
         look.says(finding)
 
@@ -83,11 +87,15 @@ def forest(table: Table, column: Column) -> None:
         scale=alt.Scale(domain=["separated from the baseline", "not separated"], range=[look.COLOURS[1], look.COLOURS[6]]),
     )  # fmt: skip
     shape = alt.Shape(
-        "told:N", title=None, scale=alt.Scale(domain=["separated from the baseline", "not separated"], range=["diamond", "circle"])
+        "told:N",
+        title=None,
+        scale=alt.Scale(domain=["separated from the baseline", "not separated"], range=["diamond", "circle"]),
     )
     drawn = (
         alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(strokeDash=[4, 4], color="#7F7F7F").encode(x="x:Q")
-        + alt.Chart(frame).mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=""), x2="high:Q", y=place, color=colour)
+        + alt.Chart(frame)
+        .mark_rule(strokeWidth=2)
+        .encode(x=alt.X("low:Q", title=""), x2="high:Q", y=place, color=colour)
         + alt.Chart(frame)
         .mark_point(filled=True, size=110, opacity=1)
         .encode(

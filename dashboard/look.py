@@ -66,7 +66,12 @@ class Cell:
 
 
 def table(
-    heads: Sequence[Cell | str], rows: Sequence[Sequence[Cell | str]], *, caption: str, pinned: int = 0, numbers: int = 0
+    heads: Sequence[Cell | str],
+    rows: Sequence[Sequence[Cell | str]],
+    *,
+    caption: str,
+    pinned: int = 0,
+    numbers: int = 0,
 ) -> None:
     """An HTML table; the last `pinned` rows stand under a rule, columns from `numbers` on are right-aligned."""
 
@@ -89,7 +94,9 @@ def table(
     )
 
 
-def chart(drawn: alt.Chart | alt.LayerChart | alt.FacetChart | alt.HConcatChart, *, alt_text: str, sentence: str) -> None:
+def chart(
+    drawn: alt.Chart | alt.LayerChart | alt.FacetChart | alt.HConcatChart, *, alt_text: str, sentence: str
+) -> None:
     """A chart with its sentence; its menu saves it as SVG or PNG."""
     st.altair_chart(drawn.configure_axis(**_INK).configure_legend(**_INK), alt=alt_text, width="stretch")
     says(sentence)

@@ -13,7 +13,8 @@ from dashboard import queries
 from dashboard.queries import Stamp, finished, open_store, stamp, store_url
 from harness import effects as factor_effects
 from harness.board import Leaderboard
-from harness.groups import mean, tables as by_benchmark, titles
+from harness.groups import mean, titles
+from harness.groups import tables as by_benchmark
 from harness.readings import Run, ScoreName, read_names, read_values
 from harness.report import leaderboard
 from harness.selection import known_keys, last_part, written

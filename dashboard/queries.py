@@ -80,6 +80,20 @@ def _runs(url: str, at: Stamp, grid: str | None) -> list[Run]:
     return read_runs(_store(url), grid)
 
 
+def run_frame(grid: str | None) -> pd.DataFrame:
+    """One row per run, for a download."""
+    rows = [
+        {"run_id": run.run_id, "group_id": run.group_id, "status": run.status, "steps": run.steps, "tokens": run.tokens}
+        | {
+            "seconds": run.seconds,
+            **{f"seeds.{name}": seed for name, seed in run.seeds._asdict().items()},
+            **run.config,
+        }
+        for run in runs(grid)
+    ]
+    return pd.DataFrame(rows)
+
+
 def finished(grid: str | None) -> list[Run]:
     """The runs that are done."""
     return [run for run in runs(grid) if run.status == "done"]
@@ -164,7 +178,9 @@ def group_names(members: Sequence[Run]) -> dict[str, str]:
     bare = ("trainer.name", "trainer.divergence", "benchmark.name")
     return {
         group: ", ".join(
-            written(config[key]) if key in bare else f"{short[key]}={written(config[key])}" for key in keys if key in config
+            written(config[key]) if key in bare else f"{short[key]}={written(config[key])}"
+            for key in keys
+            if key in config
         )
         for group, config in configs.items()
     }
@@ -193,6 +209,13 @@ def learning(grid: str | None, groups: tuple[str, ...], against: str) -> pd.Data
 def scores_of(run_id: str) -> pd.DataFrame:
     """As `Store.scores` of one run."""
     return open_store().scores(run_id=run_id)
+
+
+def error_of(run_id: str) -> str:
+    """Why a run failed."""
+    frame = open_store().runs(status="failed")
+    found = frame[frame["run_id"] == run_id]["error"]
+    return "it does not fail any more" if found.empty else str(found.iloc[0])
 
 
 def curves(run_id: str) -> pd.DataFrame:

@@ -57,7 +57,8 @@ def main_effects(runs: Sequence[Run], values: Mapping[str, float | str], factor:
     if not seeds:
         return []
     means = {
-        level: [sum(cells[level][seed] for cells in balanced) / len(balanced) for seed in sorted(seeds)] for level in levels
+        level: [sum(cells[level][seed] for cells in balanced) / len(balanced) for seed in sorted(seeds)]
+        for level in levels
     }
     centre = [sum(means[level][i] for level in levels) / len(levels) for i in range(len(seeds))]
     return [

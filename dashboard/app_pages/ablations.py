@@ -6,8 +6,9 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from dashboard import look, queries
+from dashboard import look, numbers
 from dashboard.glossary import WORDS
+from harness.effects import factors
 from harness.selection import last_part, written
 
 st.title("Ablations")
@@ -16,26 +17,29 @@ GRID: str | None = st.session_state.get("grid")
 
 def page() -> None:
     """Choose a benchmark, a score and two factors."""
-    tables = queries.tables(GRID)
+    tables = numbers.tables(GRID)
     if not tables:
         look.notice("There are no finished runs here yet.")
         return
     titles = list(tables)
     left, right = st.columns(2)
     title = left.selectbox("Benchmark", titles, key="benchmark", bind="query-params")
-    scores = queries.scores_in(GRID, title)
-    names = queries.factors(GRID, title)
+    members = tables[title]
+    scores = numbers.scores_in(GRID, members)
+    names = factors(members)
     if not scores or not names:
         look.notice("All runs of this benchmark have the same configuration, so there is nothing to compare.")
         return
-    score = right.selectbox("Score", scores, key="score", bind="query-params", format_func=lambda name: name.partition("@")[0])
+    score = right.selectbox(
+        "Score", list(scores), key="score", bind="query-params", format_func=lambda name: name.partition("@")[0]
+    )
     if len(names) > 1:
         across, down = st.columns(2)
         first = across.selectbox("Across", names, key="across", bind="query-params", format_func=last_part)
         rest = [name for name in names if name != first]
         second = down.selectbox("Down", rest, key="down", bind="query-params", format_func=last_part)
-        heat(queries.pivot(GRID, title, score, first, second), score, first, second)
-    effects(queries.effects(GRID, title, score), score)
+        heat(numbers.pivot(members, numbers.values(GRID, score), first, second), score, first, second)
+    effects(numbers.effects(members, numbers.values(GRID, score)), score)
 
 
 def heat(frame: pd.DataFrame, score: str, first: str, second: str) -> None:
@@ -57,7 +61,9 @@ def heat(frame: pd.DataFrame, score: str, first: str, second: str) -> None:
         text=alt.Text("mean:Q", format=".3g"),
         color=alt.condition(alt.datum.mean > (low + high) / 2, alt.value("#111111"), alt.value("#ffffff")),
     )
-    sentence = f"Mean {metric} over all runs with both settings, from {low:.3g} to {high:.3g}; a cell's tooltip says how many."
+    sentence = (
+        f"Mean {metric} over all runs with both settings, from {low:.3g} to {high:.3g}; a cell's tooltip says how many."
+    )
     look.chart(drawn.properties(height=60 + 44 * frame["down"].nunique()), alt_text=sentence, sentence=sentence)
     look.downloads(frame, "two-factors")
 
@@ -73,7 +79,9 @@ def effects(frame: pd.DataFrame, score: str) -> None:
     place = alt.Y("level:N", title=None, sort=None, axis=alt.Axis(labelLimit=420))
     drawn = (
         alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(strokeDash=[4, 4], color="#7F7F7F").encode(x="x:Q")
-        + alt.Chart(frame).mark_rule(strokeWidth=2, color=look.COLOURS[0]).encode(x=alt.X("low:Q", title=""), x2="high:Q", y=place)
+        + alt.Chart(frame)
+        .mark_rule(strokeWidth=2, color=look.COLOURS[0])
+        .encode(x=alt.X("low:Q", title=""), x2="high:Q", y=place)
         + alt.Chart(frame)
         .mark_point(filled=True, size=90, opacity=1, color=look.COLOURS[0])
         .encode(

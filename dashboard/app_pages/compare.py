@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import altair as alt
-import pandas as pd
 import streamlit as st
 
-from dashboard import look, queries
+from dashboard import look, numbers, queries
 from dashboard.glossary import WORDS
 
 st.title("Compare")
@@ -16,7 +15,7 @@ LEAST, MOST = 2, 6
 
 def page() -> None:
     """Choose groups; the first is what the others are compared with."""
-    groups = queries.group_names(GRID)
+    groups = queries.group_names(queries.finished(GRID))
     if len(groups) < LEAST:
         look.notice("Two groups of finished runs are needed to compare anything; there are fewer here.")
         return
@@ -27,7 +26,7 @@ def page() -> None:
     if len(chosen) < LEAST:
         look.notice(f"Choose at least {LEAST} groups.")
         return
-    found = queries.comparison(GRID, tuple(chosen))
+    found = numbers.comparison(GRID, tuple(chosen))
     st.subheader("What differs in configuration")
     differing = found.configuration
     look.table(
@@ -54,7 +53,7 @@ def learning(chosen: list[str], groups: dict[str, str]) -> None:
     against = st.segmented_control(
         "Against", ["step", "tokens", "seconds"], default="step", key="against", bind="query-params", required=True
     )
-    frame = queries.learning(tuple(chosen), against or "step")
+    frame = queries.learning(GRID, tuple(chosen), against or "step")
     if frame.empty:
         look.notice("Nothing was logged for these groups.")
         return

@@ -25,7 +25,7 @@ def matrix() -> None:
     look.table([*keys, *(f"seed {seed}" for seed in seeds)], rows, caption="Cells by status; seconds of training below")
     if len(groups) > MOST:
         look.notice(f"{len(groups) - MOST} more groups are not shown; choose a grid at the left.")
-    look.downloads(queries.runs(GRID), f"runs-{GRID or 'all'}")
+    look.downloads(queries.run_frame(GRID), f"runs-{GRID or 'all'}")
 
 
 def _cell(found: tuple[str, float | None] | None) -> look.Cell:

@@ -6,7 +6,7 @@ import shlex
 
 import streamlit as st
 
-from dashboard import boards, look, queries
+from dashboard import boards, look, numbers
 from dashboard.glossary import WORDS
 
 st.title("Leaderboard")
@@ -16,7 +16,7 @@ UNITS = {"anything": None, "step": "step", "token": "token", "second": "second"}
 
 def page() -> None:
     """Filters in the URL, then one table per benchmark."""
-    keys, metrics = queries.keys(GRID), queries.metrics(GRID)
+    keys, metrics = numbers.keys(GRID), numbers.metrics(GRID)
     if not keys:
         look.notice("There are no finished runs here yet.")
         return
@@ -44,7 +44,7 @@ def page() -> None:
         "filters": [part.strip() for part in (wanted or "").split(",") if part.strip()],
         "per": UNITS[per or "anything"],
     }
-    board = queries.board(GRID, **asked)
+    board = numbers.board(GRID, **asked)
     look.says(f"Ranks: {WORDS['rank']}")
     for table in board.tables:
         look.heading(table.title)
@@ -54,10 +54,10 @@ def page() -> None:
     for note in board.notes:
         look.says(note)
     look.downloads(
-        queries.board_frame(GRID, **asked),
+        numbers.board_frame(GRID, **asked),
         f"leaderboard-{GRID or 'all'}",
-        Markdown=(queries.board_text("md", GRID, **asked), f"leaderboard-{GRID or 'all'}.md"),
-        LaTeX=(queries.board_text("latex", GRID, **asked), f"leaderboard-{GRID or 'all'}.tex"),
+        Markdown=(numbers.board_text("md", GRID, **asked), f"leaderboard-{GRID or 'all'}.md"),
+        LaTeX=(numbers.board_text("latex", GRID, **asked), f"leaderboard-{GRID or 'all'}.tex"),
     )
     st.subheader("The same on the command line")
     words = ["harness", "leaderboard", *([GRID] if GRID else [])]

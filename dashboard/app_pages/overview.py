@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import boards, look, queries
+from dashboard import boards, look, numbers, queries
 from dashboard.glossary import WORDS
 from dashboard.live import while_running
 
@@ -34,7 +34,7 @@ def progress() -> None:
 
 def answer() -> None:
     """What the data say, benchmark by benchmark."""
-    board = queries.board(GRID)
+    board = numbers.board(GRID)
     for table in board.tables:
         look.heading(table.title)
         ordered = [column for column in table.columns if column.ranked_by is not None]

@@ -19,16 +19,15 @@ SECONDS = 0.6  # between two steps of a replay that plays
 
 def page() -> None:
     """Choose a run and one of its texts, then watch."""
-    frame = queries.runs(st.session_state.get("grid"))
-    frame = frame[frame["status"] == "done"]
-    if frame.empty:
+    members = queries.finished(st.session_state.get("grid"))
+    if not members:
         look.notice("There are no finished runs here yet, so there is nothing to replay.")
         return
     look.says(
         "The model writes one token at a time. When it finds that the last token was a mistake, it may delete it with "
         "<backspace> and write another. Struck through is what it deleted."
     )
-    names = queries.run_names(frame)
+    names = queries.run_names(members)
     ids = sorted(names, key=lambda run: "<backspace>" not in names[run])
     run = st.selectbox("Run", ids, key="run", bind="query-params", format_func=lambda one: f"{names[one]} · {one}")
     rollouts = queries.replays(run)
@@ -62,7 +61,9 @@ def watch(run: str, number: int, prompt: str, frames: Sequence[Frame]) -> None:
                 st.session_state["playing"] = None
                 st.rerun()
         left, right = st.columns([1, 6], vertical_alignment="bottom")
-        if left.button("Stop" if playing else "Play", key="play", icon=":material/stop:" if playing else ":material/play_arrow:"):
+        if left.button(
+            "Stop" if playing else "Play", key="play", icon=":material/stop:" if playing else ":material/play_arrow:"
+        ):
             st.session_state["playing"] = None if playing else key
             if not playing and st.session_state.get(key, len(frames)) >= len(frames):
                 st.session_state[key] = 1
@@ -96,12 +97,18 @@ def standing(prompt: str, frames: Sequence[Frame], step: int) -> list[look.Span]
     at = frames[step - 1]
     pieces = "".join(frames[number - 1].piece for number in at.state)
     ended = at.kind == "end"
-    return [look.Span(prompt, "prompt"), look.Span(pieces), look.Span("" if ended else "\u2009", "" if ended else "cursor")]
+    return [
+        look.Span(prompt, "prompt"),
+        look.Span(pieces),
+        look.Span("" if ended else "\u2009", "" if ended else "cursor"),
+    ]
 
 
 def candidates(frame: Frame) -> None:
     """How likely the action was, and what else the model had in mind."""
-    chance = "it was given, not chosen" if frame.log_prob is None else f"the model gave it {look.percent(frame.log_prob)}"
+    chance = (
+        "it was given, not chosen" if frame.log_prob is None else f"the model gave it {look.percent(frame.log_prob)}"
+    )
     look.says(f"Action {frame.number}: {frame.piece!r}; {chance}.")
     if not frame.candidates:
         return
@@ -118,7 +125,9 @@ def candidates(frame: Frame) -> None:
         .properties(height=30 * len(shown) + 30)
     )
     listed = ", ".join(f"{row['action']!r} {row['probability']:.0%}" for row in shown.to_dict("records"))
-    look.chart(drawn, alt_text=f"likeliest actions: {listed}", sentence="What the model held likeliest before this action.")
+    look.chart(
+        drawn, alt_text=f"likeliest actions: {listed}", sentence="What the model held likeliest before this action."
+    )
 
 
 def positions(rollouts: Sequence[Sequence[Frame]]) -> None:

@@ -9,47 +9,49 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import look, queries
+from harness.readings import Run
+from harness.selection import written
 
 st.title("Run")
 
 
 def page() -> None:
     """Everything about the run that the URL names."""
-    frame = queries.runs(st.session_state.get("grid"))
-    if frame.empty:
+    members = {run.run_id: run for run in queries.runs(st.session_state.get("grid"))}
+    if not members:
         look.notice("There are no runs here yet. `harness run demo` starts some.")
         return
-    names = queries.run_names(frame)
-    ids = list(names)
-    asked = st.selectbox("Run", ids, key="run", bind="query-params", format_func=lambda run: f"{names[run]} · {run}")
-    row = frame[frame["run_id"] == asked].iloc[0]
-    facts = queries.provenance(asked) or {}
-    state(row, facts)
+    names = queries.run_names(list(members.values()))
+    asked = st.selectbox(
+        "Run", list(names), key="run", bind="query-params", format_func=lambda run: f"{names[run]} · {run}"
+    )
+    run = members[asked]
+    facts = queries.provenance(asked)
+    state(run, facts)
     curves(asked)
     scores(asked)
     with st.expander("Configuration"):
-        pairs = queries.configuration(row)
-        look.table(["key", "value"], [[key, value] for key, value in pairs.items()], caption="Configuration")
+        pairs = {key: written(value) for key, value in run.config.items()}
+        pairs |= {f"seeds.{name}": str(value) for name, value in run.seeds._asdict().items()}
+        look.table(["key", "value"], [list(pair) for pair in pairs.items()], caption="Configuration")
         look.downloads(pd.DataFrame(pairs.items(), columns=["key", "value"]), f"config-{asked}")
     with st.expander("Provenance"):
-        st.code(queries.as_yaml(facts) or "nothing is recorded before a run is done", language="yaml", wrap_lines=True)
+        st.code(queries.as_lines(facts) or "nothing is recorded before a run is done", language=None, wrap_lines=True)
 
 
-def state(row: pd.Series, facts: dict[str, Any]) -> None:
+def state(run: Run, facts: dict[str, Any]) -> None:
     """Status, time and cost."""
     shown = {
-        "Status": row["status"],
-        "Steps": queries.number(row["step"]),
-        "Tokens": queries.number(row["tokens"]),
-        "Seconds of training": queries.number(row["seconds"]),
+        "Status": run.status,
+        "Steps": queries.number(run.steps),
+        "Tokens": queries.number(run.tokens),
+        "Seconds of training": queries.number(run.seconds),
     }
     for column, (label, value) in zip(st.columns(len(shown)), shown.items(), strict=True):
         column.metric(label, value, border=True)
-    if row["status"] == "failed":
-        look.notice(str(row["error"]), "bad")
+    if run.status == "failed":
+        look.notice(queries.error_of(run.run_id), "bad")
         look.says("The same `harness run` command tries failed cells again.")
-    if facts.get("git", {}).get("dirty") if isinstance(facts.get("git"), dict) else False:
-        look.notice("This run was made from code with changes that were not committed.")
 
 
 def curves(run_id: str) -> None:
@@ -63,11 +65,16 @@ def curves(run_id: str) -> None:
         "Against", ["step", "tokens", "seconds"], default="step", key="against", bind="query-params", required=True
     )
     terms = [name for name in frame.columns if name == "loss" or name.startswith("terms.")]
-    term = st.selectbox("Term", terms, key="term", bind="query-params", format_func=lambda name: name.removeprefix("terms."))
+    term = st.selectbox(
+        "Term", terms, key="term", bind="query-params", format_func=lambda name: name.removeprefix("terms.")
+    )
     drawn = (
         alt.Chart(frame[[against, term]].dropna())
         .mark_line()
-        .encode(x=alt.X(f"{against}:Q", title=against), y=alt.Y(f"{queries.quoted(term)}:Q", title=term, scale=alt.Scale(zero=False)))
+        .encode(
+            x=alt.X(f"{against}:Q", title=against),
+            y=alt.Y(f"{queries.quoted(term)}:Q", title=term, scale=alt.Scale(zero=False)),
+        )
     )
     first, last = frame[term].iloc[0], frame[term].iloc[-1]
     look.chart(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 import streamlit as st
 
 from dashboard import look, queries
+from harness.readings import Run
 from harness.samples import ORDERS
 
 st.title("Samples")
@@ -15,14 +18,13 @@ PAGE = 10  # prompts at once
 
 def page() -> None:
     """Choose runs and an order, then read."""
-    frame = queries.runs(st.session_state.get("grid"))
-    frame = frame[frame["status"] == "done"]
-    if frame.empty:
+    members = queries.finished(st.session_state.get("grid"))
+    if not members:
         look.notice("There are no finished runs here yet, so nothing was written.")
         return
-    names = queries.run_names(frame)
+    names = queries.run_names(members)
     chosen = st.multiselect(
-        "Runs", list(names), default=queries.first_of_each_group(frame)[:2], key="runs", bind="query-params",
+        "Runs", list(names), default=first_of_each_group(members)[:2], key="runs", bind="query-params",
         format_func=lambda run: f"{names.get(run, '?')} · {run}", max_selections=MOST,
     )  # fmt: skip
     left, right = st.columns([3, 1])
@@ -48,7 +50,9 @@ def page() -> None:
                     if written is None:
                         look.text([look.Span("(was not asked)", "prompt")], label=names[run])
                         continue
-                    look.text([look.Span(written.text or "(empty)", "" if written.text else "prompt")], label=names[run])
+                    look.text(
+                        [look.Span(written.text or "(empty)", "" if written.text else "prompt")], label=names[run]
+                    )
                     told = f"{written.tokens} tokens, {written.backspaces} deleted, {written.stop}"
                     look.says(f"{told}. Number {written.sample} on the Replay page.")
     look.downloads(
@@ -59,6 +63,13 @@ def page() -> None:
         ),
         "samples",
     )
+
+
+def first_of_each_group(members: Sequence[Run]) -> list[str]:
+    """The first run of each group of the first benchmark that deletes, and of one that does not, where both are."""
+    same = [run for run in members if run.data_hash == members[0].data_hash]
+    by_group = {run.group_id: run for run in reversed(same)}
+    return [run.run_id for run in sorted(by_group.values(), key=lambda run: bool(run.config.get("control")))]
 
 
 page()
