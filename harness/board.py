@@ -117,11 +117,11 @@ def plain(number: float | None) -> float | str | None:
     return number if number is None or math.isfinite(number) else str(number)
 
 
-def plain_difference(found: Difference) -> Record:
-    """A difference as JSON values."""
-    interval = found.interval
-    numbers = {"mean": plain(interval.mean), "low": interval.low, "high": interval.high, "p": found.p, "n": found.n}
-    return numbers | {"effect": found.effect, "seeds_needed": found.seeds}
+def plain_difference(difference: Difference) -> Record:
+    """A difference as JSON values; `effect` is in sds of the paired differences."""
+    found = difference.found
+    effect = plain(found.effect)
+    return plain_interval(found.difference) | {"p": found.p, "effect": effect, "seeds_needed": difference.seeds_needed}
 
 
 def plain_interval(interval: Interval | None) -> Record:

@@ -7,12 +7,9 @@ separated from anything would take the others' seeds away; it stays in the count
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
-
-import numpy as np
 
 from harness.stats import Interval, Separation, seeds_needed, separations, smallest_p
 
@@ -21,6 +18,9 @@ SEEDS_NEEDED = next(n for n in itertools.count(1) if smallest_p(n) <= LEVEL)
 """The fewest seeds whose sign flips can reach p <= .05."""
 RANKED_ROWS = 200
 """Most rows that are ranked: every pair is compared."""
+
+LARGE_FAMILY = 500
+"""Comparisons beyond which no power is stated: simulating it would take seconds."""
 
 BySeeds: TypeAlias = Mapping[int, float]
 
@@ -53,34 +53,30 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Difference:
-    """A row minus another over the seeds that both have.
+    """A row minus another over the seeds that both have, as one comparison of a family of so many."""
 
-    Attributes:
-        interval: mean in the score's unit, with its own 95 % t interval.
-        p: two-sided, adjusted for the family of comparisons; 1 where nothing can be said.
-        n: shared seeds.
-        effect: mean over standard deviation of the paired differences; None where that is undefined.
-        family: how many comparisons p is adjusted for.
-    """
-
-    interval: Interval
-    p: float
-    n: int
-    effect: float | None
+    found: Separation
     family: int
 
     @property
-    def seeds(self) -> int | None:
-        """About how many seeds separate the two with probability .8, if the true effect is the observed one.
-
-        None where that is unknown or out of reach.  An effect seen on few seeds is a rough guess.
-        """
-        return None if not self.effect else seeds_needed(self.effect, self.family)
+    def interval(self) -> Interval:
+        """The mean, in the score's unit, with its own 95 % t interval."""
+        return self.found.difference
 
     @property
     def separated(self) -> bool:
-        """Whether the data support that the two differ."""
-        return self.p <= LEVEL
+        """Whether the data support that the two differ: p, adjusted for the family, is at most .05."""
+        return self.found.p <= LEVEL
+
+    @property
+    def seeds_needed(self) -> int | None:
+        """About how many seeds separate the two with probability .8, if the true effect is the observed one.
+
+        None where that is unknown, out of reach or, in a family beyond `LARGE_FAMILY`, slow to say.  An effect seen on
+        few seeds is a rough guess.
+        """
+        effect = self.found.effect
+        return None if effect is None or self.family > LARGE_FAMILY else seeds_needed(effect, self.family)
 
 
 def pair(values: Mapping[int, BySeeds], keep: int | None = None) -> Pairing:
@@ -142,12 +138,11 @@ def differences(values: Mapping[int, BySeeds], base: int) -> dict[int, Differenc
     family = len(others) + len(pairing.apart)
     rows = [[values[row][seeds] for seeds in pairing.seeds] for row in (base, *others)]
     found = separations(rows, [(i + 1, 0) for i in range(len(others))])
-    differ = dict(zip(others, _differences(found, rows, family), strict=True))
+    differ = {row: Difference(one, family) for row, one in zip(others, found, strict=True)}
     for row in pairing.apart:
         shared = sorted(_shared(values, [base, row]))
-        two = [[values[i][seeds] for seeds in shared] for i in (base, row)]
-        (one,) = separations(two, [(1, 0)])
-        (differ[row],) = _differences([replace(one, p=1.0)], two, family)
+        (one,) = separations([[values[i][seeds] for seeds in shared] for i in (base, row)], [(1, 0)])
+        differ[row] = Difference(replace(one, p=1.0), family)
     return differ
 
 
@@ -156,14 +151,3 @@ def _shared(values: Mapping[int, BySeeds], rows: Sequence[int]) -> set[int]:
     if all(values[row].keys() == first for row in rows):  # as is usual, and quick for long tables
         return set(first)
     return set.intersection(*(set(values[row]) for row in rows))
-
-
-def _differences(found: Sequence[Separation], rows: Sequence[Sequence[float]], family: int) -> list[Difference]:
-    """What separates rows[1:] from rows[0], with its standardised effect."""
-    table = np.asarray(rows, float)
-    effects: list[float | None] = [None] * len(found)
-    if table.shape[1] > 1:
-        with np.errstate(all="ignore"):  # what is not finite is no effect
-            apart = table[1:] - table[0]
-            effects = [e if math.isfinite(e) else None for e in (apart.mean(1) / apart.std(1, ddof=1)).tolist()]
-    return [Difference(one.difference, one.p, one.n, e, family) for one, e in zip(found, effects, strict=True)]

@@ -51,7 +51,7 @@ def rounded(interval: Interval) -> str:
     if abs(mean) >= 1e6 or (abs(mean) < 1e-4 and half < 1e-4):
         return f"{mean:.3g} ± {half:.2g}"
     decimals = min(6, max(0, 1 - int(f"{half:.1e}".partition("e")[2])))
-    return f"{mean:.{decimals}f} ± " + (f"{half:.{decimals}f}" if half >= 1e-6 else f"{half:.0e}")
+    return f"{mean:z.{decimals}f} ± " + (f"{half:.{decimals}f}" if half >= 1e-6 else f"{half:.0e}")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from harness.board import Compared
 from harness.groups import grouped
-from harness.ranks import SEEDS_NEEDED, Ranking
+from harness.ranks import LARGE_FAMILY, SEEDS_NEEDED, Ranking
 from harness.readings import Run, Seeds
 from harness.stats import detectable_effect
 
@@ -63,7 +63,7 @@ def _powerless(ranked: Sequence[tuple[str, Ranking]]) -> list[str]:
         n, rows = len(alike[0][1].pairing.seeds), len(alike[0][1].ranks)
         seeds = "no shared seed" if n == 0 else _count(n, "shared seed" if len(alike) < len(ranked) else "seed")
         where = "" if len(alike) == len(ranked) else f" on {_list([metric for metric, _ in alike])}"
-        effect = detectable_effect(ENOUGH, rows * (rows - 1) // 2)
+        effect = _detectable(ENOUGH, rows)
         more = (
             "" if effect is None else f"; {ENOUGH} would detect a difference of {effect:.1f} sd ({_POWER.format(rows)})"
         )
@@ -80,10 +80,16 @@ def _separated(ranked: Sequence[tuple[str, Ranking]], labels: Sequence[str]) -> 
         if n < SEEDS_NEEDED:
             continue
         told.setdefault(_wins(ranking, labels), []).append(metric)
-        effect = detectable_effect(n, rows * (rows - 1) // 2)
+        effect = _detectable(n, rows)
         if effect is not None:
             power[f"{n} seeds detect a difference of {effect:.1f} sd ({_POWER.format(rows)})"] = None
     return [*(f"{_list(metrics)}: {words}" for words, metrics in told.items()), *power]
+
+
+def _detectable(n: int, rows: int) -> float | None:
+    """The effect that n seeds detect between any two rows; None where that takes long to say."""
+    pairs = rows * (rows - 1) // 2
+    return detectable_effect(n, pairs) if pairs <= LARGE_FAMILY else None
 
 
 def _wins(ranking: Ranking, labels: Sequence[str]) -> str:
@@ -106,7 +112,7 @@ def _against(found: Sequence[Compared], labels: Sequence[str], base: int) -> lis
     """What is separated from the baseline in the family of comparisons with it, which is smaller than all pairs."""
     clauses, tested = [], False
     for one in found:
-        tested = tested or any(found.n >= SEEDS_NEEDED for found in one.against.values())
+        tested = tested or any(each.found.n >= SEEDS_NEEDED for each in one.against.values())
         sides: dict[str, list[str]] = {}
         for row, difference in one.against.items():
             if difference.separated:
@@ -130,10 +136,14 @@ def _needed(found: Sequence[Compared], labels: Sequence[str], base: int) -> list
     """How many seeds the largest effect of each column that is not separated yet would take, were it true."""
     clauses = []
     for one in found:
-        open_ = {row: d for row, d in one.against.items() if not d.separated and d.seeds is not None and d.n >= TELLING}
-        if open_:
-            row = min(open_, key=lambda row: open_[row].seeds or 0)
-            clauses.append(f"{one.column.metric} {open_[row].seeds} ({labels[row]})")
+        effects = {
+            row: abs(difference.found.effect or 0)
+            for row, difference in one.against.items()
+            if not difference.separated and difference.found.n >= TELLING
+        }
+        row = max(effects, key=effects.__getitem__, default=None)
+        if row is not None and (seeds := one.against[row].seeds_needed) is not None:
+            clauses.append(f"{one.column.metric} {seeds} ({labels[row]})")
     if not clauses:
         return []
     return [

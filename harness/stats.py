@@ -36,6 +36,7 @@ __all__ = [
     "smallest_p",
     "spearman",
     "t_interval",
+    "t_intervals",
 ]
 
 EXACT_UP_TO = 14
@@ -78,11 +79,6 @@ class Separation:
         df = self.n - 1
         correction = math.sqrt(2 / df) * math.exp(gammaln(df / 2) - gammaln((df - 1) / 2))
         return self.difference.mean / deviation * correction
-
-
-def t_intervals(rows: Sequence[Sequence[float]], level: float = 0.95) -> list[Interval]:
-    """`t_interval` of every row; all rows have the same number of values, at least one."""
-    return _t_intervals(np.asarray(rows, float).reshape(len(rows), -1), level)
 
 
 def separations(values: Sequence[Sequence[float]], pairs: Sequence[tuple[int, int]]) -> list[Separation]:

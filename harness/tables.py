@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from harness import costs, sentences
 from harness.board import Cell, Column, Compared, Row, Table
 from harness.config import BASELINE
@@ -174,7 +176,7 @@ def _cells(groups: Sequence[Group], one: Compared, values: Values) -> list[Cell 
     intervals: dict[int, Interval] = {}
     for n in {len(row) for row in numbers if row}:  # rows of equal length at once
         alike = [i for i, row in enumerate(numbers) if len(row) == n]
-        intervals |= zip(alike, t_intervals([numbers[i] for i in alike]), strict=True)
+        intervals |= zip(alike, t_intervals(np.array([numbers[i] for i in alike]), 0.95), strict=True)
     ranks = {} if one.ranking is None else one.ranking.ranks
     return [
         Cell(intervals.get(i), Counter(v for v in found if isinstance(v, str)), ranks.get(i), one.against.get(i))
