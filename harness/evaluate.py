@@ -11,6 +11,7 @@ from torch import Tensor
 
 from harness.actions import Batch, pack
 from harness.config import RunConfig, SamplingConfig
+from harness.disturb import corrupted_starts, forced_mistakes
 from harness.errors import ConfigError
 from harness.features import Features
 from harness.noise import Slot, ground_truth
@@ -28,7 +29,7 @@ from harness.records import (
     Splits,
     Trajectory,
 )
-from harness.rollouts import Decoder, Start, sample
+from harness.rollouts import Decoder, Replace, Start, sample
 from harness.streams import generator, key
 
 EXACT_TEXTS = 500  # expert texts on whose states the exact law is compared
@@ -45,10 +46,21 @@ def evaluate(
     judge: Judge | None = None,
 ) -> Evaluation:
     """Everything that the metrics of `config` may look at; the policy is not changed."""
-    mistake = splits.mistake
+    mistake, sampling, seed = splits.mistake, config.sampling, config.seeds.sample
+    propose = None if mistake is None else ground_truth(mistake, policy.decode, policy.encode)
 
     def forced(epsilon: float) -> tuple[Rollout, ...]:
-        return tuple(sample_prompts(policy, prompts, config.sampling, config.seeds.sample, epsilon))
+        return tuple(sample_prompts(policy, prompts, sampling, seed, epsilon))
+
+    def forced_wrong(epsilon: float) -> tuple[Rollout, ...]:
+        assert propose is not None
+        force = forced_mistakes(propose, len(prompts), seed)
+        return tuple(sample_prompts(policy, prompts, sampling, seed, epsilon, force))
+
+    def corrupted(wrong: int) -> tuple[Rollout, ...]:
+        assert propose is not None
+        starts = corrupted_starts(policy, prompts, propose, wrong, length=sampling.length, seed=config.seeds.metric)
+        return tuple(sample_starts(policy, starts, sampling, seed))
 
     def p_back(wrong: int) -> np.ndarray:
         assert mistake is not None
@@ -56,7 +68,7 @@ def evaluate(
 
     return Evaluation(
         prompts=prompts,
-        rollouts=tuple(sample_prompts(policy, prompts, config.sampling, config.seeds.sample)),
+        rollouts=tuple(sample_prompts(policy, prompts, sampling, seed)),
         backspace_id=policy.space.backspace_id,
         metric_seed=config.seeds.metric,
         train=tuple(example.text for example in splits.train),
@@ -66,6 +78,8 @@ def evaluate(
         features=features,
         featuriser_id=features.identify,
         forced=cache(forced),
+        forced_wrong=None if mistake is None else cache(forced_wrong),
+        corrupted=None if mistake is None else cache(corrupted),
         p_back=None if mistake is None or policy.space.backspace_id is None else cache(p_back),
         paired=features.paired,
         judge=judge,
@@ -105,25 +119,42 @@ def prompt_tokens(policy: Policy, prompt: str) -> tuple[int, ...]:
 
 
 def sample_prompts(
-    policy: Policy, prompts: Sequence[Example], sampling: SamplingConfig, seed: int, epsilon: float = 0.0
+    policy: Policy,
+    prompts: Sequence[Example],
+    sampling: SamplingConfig,
+    seed: int,
+    epsilon: float = 0.0,
+    force: Replace | None = None,
 ) -> Iterator[Rollout]:
-    """One rollout for each prompt, in order; prompt i draws from stream i of `seed` in whatever batch it stands.
+    """One rollout for each prompt, in order, as `sample_starts`."""
+    starts = [Start(prompt_tokens(policy, example.prompt)) for example in prompts]
+    return sample_starts(policy, starts, sampling, seed, epsilon, force)
 
-    `epsilon` is the chance that an action is replaced by a uniformly random legal one; what is not replaced is drawn
-    from the same stream as without, so that a policy is compared with itself.
+
+def sample_starts(
+    policy: Policy,
+    starts: Sequence[Start],
+    sampling: SamplingConfig,
+    seed: int,
+    epsilon: float = 0.0,
+    force: Replace | None = None,
+) -> Iterator[Rollout]:
+    """One rollout from each start, in order; start i draws from stream i of `seed` in whatever batch it stands.
+
+    `epsilon` is the chance that an action is replaced by what `force` says, or by a uniformly random legal one; what is
+    not replaced is drawn from the same stream as without, so that a policy is compared with itself.
     """
     decoder = Decoder(sampling.temperature, sampling.top_k, sampling.top_p)
-    starts = [Start(prompt_tokens(policy, example.prompt)) for example in prompts]
     for begin in range(0, len(starts), SAMPLE_ROWS):
         chunk = starts[begin : begin + SAMPLE_ROWS]
-        rows = range(begin, begin + len(chunk))
         yield from sample(
             policy,
             chunk,
             seed=key(seed, "evaluation"),
-            rows=rows,
+            rows=range(begin, begin + len(chunk)),
             decoder=decoder,
             epsilon=epsilon,
+            force=force,
             max_length=sampling.length,
         )
 

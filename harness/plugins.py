@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from types import NoneType, UnionType
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -18,6 +19,7 @@ from typing import (
     Literal,
     Protocol,
     TypeVar,
+    Union,
     get_args,
     get_origin,
     get_type_hints,
@@ -268,6 +270,10 @@ def options(plugin: Callable[..., Any]) -> tuple[Option, ...]:
 def _type_name(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return " | ".join(str(choice) for choice in get_args(hint))
+    if get_origin(hint) in (Union, UnionType):
+        return " | ".join(_type_name(choice) for choice in get_args(hint))
+    if hint is NoneType:
+        return "None"
     return getattr(hint, "__name__", str(hint)) if not get_args(hint) else str(hint)
 
 

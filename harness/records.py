@@ -48,6 +48,8 @@ class Splits:
     """A benchmark's data, disjoint by document.
 
     `prompts` are cut from the test documents: `prompt` is given to the policy, `text` is the human continuation.
+    `whole` says that a text counts only as a whole, character by character, as the answer to a question does: it may
+    not be cut, each character must be one token, and no prompt may be left out for its length.
     """
 
     train: tuple[Example, ...]
@@ -56,6 +58,7 @@ class Splits:
     prompts: tuple[Example, ...]
     law: Law | None = None
     mistake: Mistake | None = None
+    whole: bool = False
 
     @property
     def data_hash(self) -> str:
@@ -152,7 +155,11 @@ Featurise = Callable[[str, str, Sequence[str]], np.ndarray]
 (this benchmark's own reference model), a local directory or a Hub id; pooling is `mean` or `last`."""
 
 Force = Callable[[float], tuple["Rollout", ...]]
-"""Chance in [0, 1] that an action is replaced by a uniformly random legal one -> one such rollout for each prompt."""
+"""Chance in [0, 1] that an action is replaced by another while it is written -> one such rollout for each prompt."""
+
+Corrupt = Callable[[int], tuple["Rollout", ...]]
+"""k -> one rollout for each prompt that goes on freely from a beginning of the prompt's expert text into which k wrong
+tokens were put (`Trajectory.injected`), at a random place; with `<backspace>` they can be deleted."""
 
 BackspaceAfter = Callable[[int], np.ndarray]
 """k -> [S, k]: pi(<backspace>|s) after 1, ..., k wrong tokens in a row, in each of S beginnings of expert texts."""
@@ -184,8 +191,10 @@ class Evaluation:
     `rollouts[i]` answers `prompts[i]`, whose `text` is the human continuation; `train` holds the texts that the policy
     learned from.  `featuriser_id` turns a featuriser's
     option into the name stored with the score (`reference-lm` becomes `reference-lm:HASH`).  What costs forward passes
-    and few metrics want is a function: `features`, `paired`, about mistakes `forced` and `p_back`, and about single
-    actions `judge` (the exact law, or the base that training started from).
+    and few metrics want is a function: `features`, `paired`; about mistakes `forced` (by uniformly random legal
+    actions), `forced_wrong` (by tokens that the benchmark knows to be wrong), `corrupted` and `p_back`, of which the
+    last three are None where the benchmark knows no mistakes; and about single actions `judge` (the exact law, or the
+    base that training started from).
 
     Texts that something else wrote are `written`; then there are no rollouts, hence no actions to count.  `unpaired`
     are human texts that answer no prompt in particular, of any number; they stand in for the prompts' own.
@@ -202,6 +211,8 @@ class Evaluation:
     features: Featurise | None = None
     featuriser_id: Callable[[str], str] = field(default=str)
     forced: Force | None = None
+    forced_wrong: Force | None = None
+    corrupted: Corrupt | None = None
     p_back: BackspaceAfter | None = None
     paired: Pair | None = None
     judge: Judge | None = None

@@ -13,8 +13,12 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from harness.board import Cell, Column, Leaderboard, Row, Table
+from harness.compare import Comparison
+from harness.ranks import Difference
+from harness.readings import ScoreName
 from harness.selection import short_keys, written
 from harness.stats import Interval
+from harness.validity import Validity
 
 ARROWS = {"higher": "↑", "lower": "↓", "reference": "≈"}
 _RULED = box.Box("    \n    \n ── \n    \n ── \n ── \n    \n    \n")  # SIMPLE_HEAD, with a rule above the control rows
@@ -32,9 +36,14 @@ def render(board: Leaderboard) -> list[RenderableType]:
 
 def as_text(board: Leaderboard, width: int = 120) -> str:
     """The same without colour, for a file."""
+    return as_plain(render(board), width)
+
+
+def as_plain(parts: Sequence[RenderableType], width: int = 120) -> str:
+    """What `rich` would print, without colour."""
     console = Console(width=width, color_system=None)
     with console.capture() as capture:
-        console.print(*render(board), sep="\n")
+        console.print(*parts, sep="\n")
     return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
 
 
@@ -138,18 +147,100 @@ def rank(cell: Cell | None) -> str:
 
 def header(column: Column, table: Table) -> str:
     """The column's short name (the full one where two columns share it) with an arrow that points to better."""
-    same = [other for other in table.columns if other.metric == column.metric]
-    name = column.metric if len(same) == 1 else column.name
-    return f"{name} {ARROWS[column.direction]}"
+    return short_names(table.columns)[column.name]
+
+
+def short_names(scores: Sequence[Column | ScoreName]) -> dict[str, str]:
+    """By full name: the metric's name where only one score has it, or else the full name; and an arrow to better."""
+    metrics = [score.metric for score in scores]
+    return {
+        score.name: f"{score.metric if metrics.count(score.metric) == 1 else score.name} {ARROWS[score.direction]}"
+        for score in scores
+    }
 
 
 def legend(table: Table) -> list[str]:
     """What each column is: full name, unit, which way is better."""
-    return [f"{header(c, table)}  {c.name}; {c.unit or 'no unit'}; {_better(c)}" for c in table.columns]
+    told = score_legend(table.columns)
+    ranked = {
+        column.name: ", ranked by that distance" if column.ranked_by else ", which was not measured: no rank"
+        for column in table.columns
+        if column.direction == "reference"
+    }
+    return [line + ranked.get(column.name, "") for column, line in zip(table.columns, told, strict=True)]
 
 
-def _better(column: Column) -> str:
-    told = BETTER[column.direction]
-    if column.direction != "reference":
-        return told
-    return told + (", ranked by that distance" if column.ranked_by else ", which was not measured: no rank")
+def score_legend(scores: Sequence[Column | ScoreName]) -> list[str]:
+    """What each score is: full name, unit, which way is better."""
+    names = short_names(scores)
+    return [f"{names[s.name]}  {s.name}; {s.unit or 'no unit'}; {BETTER[s.direction]}" for s in scores]
+
+
+def simple(
+    title: str, head: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]
+) -> list[RenderableType]:
+    """A table of texts, numbers to the right of the first column, with its notes."""
+    drawn = RichTable(title=Text(title) if title else None, title_justify="left", box=_RULED, pad_edge=False)
+    for i, name in enumerate(head):
+        drawn.add_column(Text(name), justify="right" if i else "left")
+    for row in rows:
+        drawn.add_row(*map(Text, row))
+    return [drawn, *(Text(note) for note in notes), Text()]
+
+
+def comparison_cells(found: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of a comparison's scores: one row per score and side beyond the first."""
+    first = found.sides[0].name
+    head = ["score", first, "side", "its mean", f"side − {first}", "p", "n", "seeds needed"]
+    rows = []
+    for line in found.lines:
+        base = "no value" if line.means[0] is None else rounded(line.means[0])
+        for side, mean, difference in zip(found.sides[1:], line.means[1:], line.differences, strict=True):
+            other = "no value" if mean is None else rounded(mean)
+            rows.append(
+                [f"{line.score.name} {ARROWS[line.score.direction]}", base, side.name, other, *_told(difference)]
+            )
+    return head, rows
+
+
+def _told(difference: Difference | None) -> list[str]:
+    if difference is None or not difference.found.n:
+        return ["–", "–", "0", "–"]
+    seeds = difference.seeds_needed
+    needed = "separated" if difference.separated else "–" if seeds is None else f"about {seeds}"
+    return [rounded(difference.interval), f"{difference.found.p:.2g}", str(difference.found.n), needed]
+
+
+def comparison(found: Comparison) -> list[RenderableType]:
+    """What `rich` prints of a comparison: the sides, their settings, their scores."""
+    sides = [f"{side.name}: {side.asked} ({len(side.runs)} runs)" for side in found.sides]
+    names = [side.name for side in found.sides]
+    settings = [[key, *values] for key, values in found.settings.items()]
+    parts: list[RenderableType] = [Text(found.title), *(Text(side) for side in sides)]
+    parts += simple("", ["setting", *names], settings, []) if settings else [Text("the same settings"), Text()]
+    told = score_legend([line.score for line in found.lines])
+    return [*parts, *simple("", *comparison_cells(found), [*told, *found.notes])]
+
+
+def validity_cells(found: Validity) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of a metric's validity."""
+    names = short_names([one.score for one in found.agreements])
+    rows = []
+    for one in found.agreements:
+        sign = "–" if one.expected is None else "+" if one.expected > 0 else "−"
+        correlation, n = ("–", "0") if one.correlation is None else (_range(one.correlation), str(one.correlation.n))
+        rows.append([names[one.score.name], correlation, n, sign, one.verdict or "–"])
+    return ["score", "Spearman [95 %]", "n", "expected", "verdict"], rows
+
+
+def _range(interval: Interval) -> str:
+    if interval.low is None or interval.high is None:
+        return f"{interval.mean:.2f}"
+    return f"{interval.mean:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+
+
+def validity(found: Validity) -> list[RenderableType]:
+    """What `rich` prints of a metric's validity."""
+    title = f"{found.title}: rank correlation with {found.target.name} {ARROWS[found.target.direction]}"
+    told = score_legend([one.score for one in found.agreements])
+    return simple(title, *validity_cells(found), [*told, *found.notes])

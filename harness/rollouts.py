@@ -7,7 +7,7 @@ own stream of uniform numbers, so a rollout does not depend on the batch it was 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -21,6 +21,9 @@ from harness.policy import Policy
 from harness.records import Rollout, Trajectory
 
 Stop = Literal["ended", "depth", "budget"]
+
+Replace = Callable[[int, tuple[int, ...]], int]
+"""(row, reduced text so far with its prompt) -> the action that replaces the policy's own."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ def sample(
     rows: Sequence[int] | None = None,
     decoder: Decoder | None = None,
     epsilon: float = 0.0,
+    force: Replace | None = None,
     max_length: int | None = None,
     max_actions: int | None = None,
 ) -> list[Rollout]:
@@ -106,8 +110,9 @@ def sample(
         starts: N starts.
         seed: of the uniform numbers, together with `rows` (default 0..N-1), the identity of each row.
         decoder: default ancestral.
-        epsilon: chance that an action is replaced by a uniformly random legal one before it is executed: a token
-            that can stand in a text, the end, or `<backspace>` where there is something to delete.
+        epsilon: chance that an action is replaced before it is executed.
+        force: what it is replaced by; default a uniformly random legal action: a token that can stand in a text, the
+            end, or `<backspace>` where there is something to delete.
         max_length: tokens that the reduced text may hold after the prompt, at most (default) what the context holds.
         max_actions: budget of actions of each row, default twice the context.
 
@@ -117,8 +122,9 @@ def sample(
     budget = max_actions or 2 * policy.context
     decoder = decoder or Decoder()
     count, device, space = len(starts), policy.device, policy.space
+    identity = rows or range(count)
     stream = np.stack(
-        [uniforms(seed, row, 3 * budget).reshape(3, budget) for row in (rows or range(count))]
+        [uniforms(seed, row, 3 * budget).reshape(3, budget) for row in identity]
     ) if count else np.zeros((0, 3, budget))  # fmt: skip
     draws = torch.from_numpy(stream).to(device)
     actions = torch.zeros(count, budget, dtype=torch.long)
@@ -139,7 +145,13 @@ def sample(
             drawn = decoder.draw(logits, uniform[:, 0])
             if epsilon > 0:
                 forced = uniform[:, 1] < epsilon
-                drawn = torch.where(forced, _random_legal(logits, space, uniform[:, 2]), drawn)
+                if force is None:
+                    drawn = torch.where(forced, _random_legal(logits, space, uniform[:, 2]), drawn)
+                else:
+                    for i in forced.nonzero()[:, 0].tolist():
+                        n = int(writing.row[todo[i]])
+                        own = (*starts[n].given, *actions[n, : taken[n]].tolist())
+                        drawn[i] = force(identity[n], (*starts[n].prompt, *space.reduce(own)))
             # a start may fill the context: there is room for a deletion only, anything else cuts the row
             cut = writing.depth[todo] >= writing.limit[todo]
             if space.backspace_id is not None:

@@ -13,7 +13,7 @@ import torch
 
 from harness.bases import prepare_base, reference_config, start_policy
 from harness.config import Plugin, RunConfig
-from harness.data import ExpertStream, rows
+from harness.data import ExpertStream, check_whole, rows
 from harness.errors import ConfigError, HarnessError
 from harness.evaluate import check_characters, choose_prompts, evaluate
 from harness.features import Features
@@ -44,6 +44,7 @@ def check(grid: Grid) -> list[RunConfig]:
                 f"actions.noise_kind=ground_truth: benchmark {config.benchmark.name!r} knows no ground truth; "
                 "use uniform, unigram or policy"
             )
+        check_whole(splits, config)
     return cells
 
 
@@ -109,6 +110,7 @@ def run(config: RunConfig, store: Store, device: torch.device) -> Iterator[tuple
 
     trainer: Trainer = build(TRAINERS, config.trainer, "trainer")
     policy = start_policy(config, base, device)
+    check_whole(splits, config, policy.encode)
     prompts = choose_prompts(policy, splits.prompts, config.sampling)
     if splits.law is not None:
         check_characters(policy, splits.law, splits.test)

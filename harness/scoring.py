@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
 
 from harness.config import Plugin
 from harness.errors import UnknownName, did_you_mean
 from harness.plugins import Metric, Profiled, Unscorable, build, known_metrics, parse_metric
 from harness.records import Evaluation, Point, Profile, Score
 from harness.registry import METRICS
+from harness.stats import Interval, bootstrap_interval
+from harness.streams import generator
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,41 @@ def score_asked(evaluation: Evaluation, wanted: Sequence[Asked]) -> Iterator[Sco
     """The scores that were asked for, in that order."""
     for one in wanted:
         yield from (found for found in score(evaluation, [one.plugin]) if found.metric in one.measures)
+
+
+def text_intervals(evaluation: Evaluation, wanted: Sequence[Asked], resamples: int) -> dict[str, Interval]:
+    """95 % intervals over texts of what was asked for, by full name; scores without a value have none.
+
+    References that belong to the texts are drawn with them; a set of references stays as it is.
+    """
+    found: dict[str, Interval] = {}
+    for one in wanted:
+        drawn: dict[bytes, dict[str, float]] = {}  # one computation gives all measures of a metric
+        for whole in score_asked(evaluation, [one]):
+            if whole.value is not None:
+                rng = generator(evaluation.metric_seed, "texts")  # the same halves for every measure
+                statistic = partial(_drawn, evaluation, one.plugin, drawn, whole.metric)
+                found[whole.name] = bootstrap_interval(len(evaluation.texts), statistic, rng, resamples)
+    return found
+
+
+def _drawn(
+    evaluation: Evaluation, plugin: Plugin, known: dict[bytes, dict[str, float]], measure: str, indices: np.ndarray
+) -> float:
+    """A measure of the texts at these indices, NaN without a value."""
+    key = indices.tobytes()
+    if key not in known:
+        scores = score(subset(evaluation, indices), [plugin])
+        known[key] = {one.metric: math.nan if one.value is None else one.value for one in scores}
+    return known[key][measure]
+
+
+def subset(evaluation: Evaluation, indices: np.ndarray) -> Evaluation:
+    """The evaluation of the texts at these indices; a set of references that belong to no text stays whole."""
+    texts = None if evaluation.written is None else tuple(evaluation.written[i] for i in indices)
+    rollouts = tuple(evaluation.rollouts[i] for i in indices) if texts is None else ()
+    prompts = tuple(evaluation.prompts[i] for i in indices)
+    return replace(evaluation, prompts=prompts, rollouts=rollouts, written=texts)
 
 
 def score(evaluation: Evaluation, metrics: Sequence[Plugin]) -> Iterator[Score]:

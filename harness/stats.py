@@ -90,8 +90,10 @@ def separations(values: Sequence[Sequence[float]], pairs: Sequence[tuple[int, in
 
     Under the hypothesis that two groups are equal, their difference at a seed is as likely d as -d.  All pairs are
     flipped by the same signs, and each observed |t| is compared with the largest |t| of the family (Westfall & Young
-    1993, single step): the share of patterns of signs whose largest |t| is at least as large.  All patterns are tried
-    up to n = 14; beyond it 9,999 fixed random ones.
+    1993, single step): p is the share of patterns of signs whose largest |t| is at least as large.  All patterns are
+    tried up to n = 14; beyond it 9,999 fixed random ones.  The hypothesis allows any noise that groups share or have
+    alike; it fails where theirs is skewed and of unlike size (lognormal noise with sds 1 to 5 over 9 groups of equal
+    mean: 17 to 29 % of such tables get a false rank).
 
     A group with an infinite or undefined value is never separated: its pairs have p = 1, a difference without an
     interval, and no part in the maximum.  Equal groups have p = 1; a constant difference other than 0 has t = infinity
@@ -242,7 +244,7 @@ def _flip_p(differences: Array) -> Array:
     if n < 2 or not usable.any():
         return p
     unit, signs = _unit(differences[usable]), _signs(n)
-    below = np.searchsorted(np.sort(_largest(unit, signs)), np.abs(unit.sum(axis=1)) * (1 - ROUNDING))
+    below = np.searchsorted(np.sort(_largest(unit, signs)), np.abs(unit.sum(axis=1)) - ROUNDING)
     p[usable] = (len(signs) - below) / len(signs)
     return p
 
@@ -264,7 +266,7 @@ def _simulated_power(n: int, comparisons: int, level: float) -> Callable[[float]
 
     def power(effect: float) -> float:
         own = np.abs(_unit(noise + effect) @ signs.T)
-        as_large = np.maximum(own, others) >= own[:, :1] * (1 - ROUNDING)
+        as_large = np.maximum(own, others) >= own[:, :1] - ROUNDING
         return float((as_large.mean(axis=1) <= level).mean())
 
     return power

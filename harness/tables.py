@@ -20,7 +20,17 @@ from harness.selection import Filter, short_keys, written
 from harness.stats import Interval, t_intervals
 
 # shown when no metric is asked for, where they are stored
-PREFERRED = ("exact_kl", "out_of_support", "bad_texts", "mauve", "perplexity", "diversity", "backspace_rate")
+PREFERRED = (
+    "exact_kl",
+    "out_of_support",
+    "bad_texts",
+    "exact_match",
+    "exact_match_corrupted_1",
+    "mauve",
+    "perplexity",
+    "diversity",
+    "backspace_rate",
+)
 
 
 @dataclass(frozen=True)

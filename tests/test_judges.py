@@ -31,7 +31,7 @@ class Pairs:
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 def test_a_model_judges_as_fresh_forward_passes_do(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Texts that begin alike, the bare start, a text twice, and the end as the action; one text a batch changes nothing.
+    """Texts that begin alike, the bare start, a text twice, the end as the action; one text a batch changes nothing.
 
     The judged policy has `<backspace>`; its base has not, and what it was before training is what judges.
     """

@@ -159,17 +159,30 @@ def _measures(name: str, against: str) -> dict[str, Measure]:
     }
 
 
-def _named(name: str, of: Callable[[], Mapping[int, float]], human: Sequence[Tokens]) -> dict[str, float | Unscorable]:
-    """The scores of both sides under their names; either may lack a value."""
-    sides = {name: cache(of), "reference": cache(lambda: self_bleu(human))}
+def _scores(
+    name: str,
+    tokenizer: Tokenizer,
+    evaluation: Evaluation,
+    own: Callable[[list[Tokens], list[Tokens]], dict[int, float]],
+) -> dict[str, float | Unscorable]:
+    """`own` of (rollouts, human texts), and the human texts' own Self-BLEU; either side may lack a value."""
+    tokenize = TOKENIZE[tokenizer]
+    written, human = ([tokenize(text) for text in side] for side in (evaluation.texts, evaluation.references))
 
-    def of_order(side: str, n: int) -> Callable[[], float]:
+    def scores(texts: Sequence[Tokens], compute: Callable[[], dict[int, float]]) -> dict[int, float]:
+        if texts and not any(texts):  # NLTK's 0 of an empty text is worth something beside other texts only
+            raise Unscorable(f"all of {len(texts)} texts are empty: there is no word to compare")
+        return compute()
+
+    sides = {
+        "": cache(lambda: scores(written, lambda: own(written, human))),
+        "_reference": cache(lambda: scores(human, lambda: self_bleu(human))),
+    }
+
+    def part(side: str, n: int) -> Callable[[], float]:
         return lambda: sides[side]()[n]
 
-    return measured(
-        {f"{name}_{n}": of_order(name, n) for n in ORDERS}
-        | {f"{name}_{n}_reference": of_order("reference", n) for n in ORDERS}
-    )
+    return measured({f"{name}_{n}{side}": part(side, n) for side in sides for n in ORDERS})
 
 
 @dataclass(frozen=True)
@@ -204,11 +217,8 @@ class SelfBleu:
         return len(evaluation.texts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
-        """Fractions in [0, 1]; `Unscorable` with fewer than two texts."""
-        written, human = (
-            [TOKENIZE[self.tokenizer](text) for text in side] for side in (evaluation.texts, evaluation.references)
-        )
-        return _named("self_bleu", lambda: self_bleu(written), human)
+        """Fractions in [0, 1]; `Unscorable` with fewer than two texts, or none that is not empty."""
+        return _scores("self_bleu", self.tokenizer, evaluation, lambda written, human: self_bleu(written))
 
 
 @dataclass(frozen=True)
@@ -238,8 +248,5 @@ class Bleu:
         return len(evaluation.texts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
-        """Fractions in [0, 1]; `Unscorable` without rollouts or references."""
-        written, human = (
-            [TOKENIZE[self.tokenizer](text) for text in side] for side in (evaluation.texts, evaluation.references)
-        )
-        return _named("bleu", lambda: bleu(written, human), human)
+        """Fractions in [0, 1]; `Unscorable` without rollouts or references, or where all are empty."""
+        return _scores("bleu", self.tokenizer, evaluation, bleu)

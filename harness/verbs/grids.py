@@ -42,7 +42,7 @@ def demo(store: StoreUrl = DEFAULT_STORE, seeds: SeedCount = None, device: Devic
     """Run the small real ablation that ships with the harness, and print its leaderboard."""
     # its models are too small to share between threads, which only wait for each other on a busy machine
     tally = _run_cells("demo", checked_cells(the_grid("demo", seeds=seeds)), store, device, threads=1)
-    print_leaderboard(open_store(store), grid="demo", metrics=None, group_by=None, filters=[], as_json=False)
+    print_leaderboard(open_store(store), "demo")
     typer.echo("\nNext: harness ls grids  |  harness info sequence_match  |  harness run GRID.yaml")
     raise typer.Exit(1 if tally.failed else 0)
 

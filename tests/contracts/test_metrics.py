@@ -77,6 +77,8 @@ def evaluation() -> Evaluation:
         exact_steps=tuple(steps),
         features=letters,
         forced=lambda epsilon: tuple(rollouts),
+        forced_wrong=lambda epsilon: tuple(rollouts),
+        corrupted=lambda wrong: tuple(rollouts),
         p_back=lambda wrong: np.linspace(0.1, 0.9, 6 * wrong).reshape(6, wrong),
         paired=lambda featuriser, pairs: [(one[:20], other[:20]) for one, other in pairs],
         judge=Wheel(),
@@ -110,6 +112,8 @@ def test_the_order_of_prompts_and_states_changes_nothing(metric: Metric, evaluat
         rollouts=tuple(evaluation.rollouts[i] for i in order),
         exact_steps=evaluation.exact_steps[::-1],
         forced=lambda epsilon: tuple(forced(epsilon)[i] for i in order),
+        forced_wrong=lambda epsilon: tuple(forced(epsilon)[i] for i in order),
+        corrupted=lambda wrong: tuple(forced(0.0)[i] for i in order),
         p_back=lambda wrong: p_back(wrong)[::-1],
     )
     assert metric.measure(shuffled) == metric.measure(evaluation)
@@ -133,6 +137,8 @@ def test_it_refuses_nothing_even_where_all_else_is_there(metric: Metric, evaluat
         likelihood=None,
         exact_steps=(),
         forced=lambda epsilon: (),
+        forced_wrong=lambda epsilon: (),
+        corrupted=lambda wrong: (),
         p_back=lambda wrong: np.zeros((0, wrong)),
     )
     with pytest.raises(Unscorable):

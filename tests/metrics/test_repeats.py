@@ -46,7 +46,7 @@ def test_loops_by_hand(text: str, loops: bool):
 
 @given(st.text("ab", max_size=30), st.integers(2, 5))
 def test_loops_as_a_regular_expression_sees_them(text: str, times: int):
-    assert ends_in_loop(text, times) == (re.search(r"(.+)\1{%d}\Z" % (times - 1), text) is not None)
+    assert ends_in_loop(text, times) == (re.search(rf"(.+)\1{{{times - 1}}}\Z", text) is not None)
 
 
 def test_loop_rate_by_hand():
