@@ -7,7 +7,9 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard import look, queries
+from dashboard.glossary import WORDS
 from harness.errors import HarnessError
+from harness.printable import printable
 
 PAGES = Path(__file__).parent / "app_pages"
 SECTIONS = {
@@ -44,23 +46,27 @@ def main() -> None:
         }
     )
     try:
-        _choose_grid()
+        choose_grid()
+    except HarnessError as error:
+        look.page(page.title, "There is nothing to show yet.")
+        look.notice(str(error), "bad")
+        return
+    try:
         page.run()
     except HarnessError as error:
-        st.title(page.title)
         look.notice(str(error), "bad")
 
 
-def _choose_grid() -> None:
-    """The grid that every page is about; it stands in the URL."""
-    names = queries.grids()
+def choose_grid() -> None:
+    """The grid that every page is about: it stands in the URL, and is the newest one where the URL names none."""
+    names = {printable(name): name for name in queries.grids()}
+    options = [*names, queries.EVERYTHING]
+    if st.session_state.get("grid") not in options and "grid" not in st.query_params:
+        st.session_state["grid"] = options[0]
     with st.sidebar:
-        st.selectbox(
-            "Grid", names, index=None, key="grid", bind="query-params", placeholder="all runs",
-            help="A grid is one question: a file of configurations that were run together.",
-        )  # fmt: skip
-        st.caption("Store")
-        st.code(queries.store_url(), language=None, wrap_lines=True)
+        shown = st.selectbox("Grid", options, index=None, key="grid", bind="query-params", help=WORDS["grid"])
+        st.html(f'<p class="label">Store</p><p class="says">{look.escaped(queries.store_url())}</p>')
+    st.session_state["chosen_grid"] = names.get(shown or options[0])
 
 
 main()

@@ -1,32 +1,27 @@
-"""How pages look: escaped text, tables, charts with a sentence below, downloads.
+"""What pages are made of beside charts: headings, notices, tables, downloads and generated text, all of it escaped.
 
-Whatever came out of a model or a name that somebody chose passes `escaped` on its way to HTML and never goes through
-Markdown; what is left of it is text, whatever it tries to be.
+Whatever came out of a model, or is a name that somebody chose, passes `escaped` on its way to HTML and never goes
+through Markdown; what is left of it is text, whatever it tries to be.
 """
 
 from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlencode
 
-import altair as alt
 import pandas as pd
 import streamlit as st
 
 from harness.printable import printable
 
-# Okabe and Ito's palette, told apart by people who do not see all colours; a shape goes with each
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
-SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 STYLE = (Path(__file__).parent / "style.css").read_text()
 
-_INK = {"labelFontSize": 12, "titleFontSize": 12, "labelLimit": 360}
-
-Kind = Literal["note", "good", "bad"]
+Kind = Literal["note", "good", "bad", "answer"]
 
 
 def escaped(value: Any) -> str:
@@ -34,14 +29,24 @@ def escaped(value: Any) -> str:
     return html.escape("\n".join(map(printable, str(value).split("\n"))), quote=True)
 
 
-def heading(text: str) -> None:
-    """A second-level heading whose words come from the store."""
-    st.html(f"<h2>{escaped(text)}</h2>")
-
-
 def style() -> None:
     """The style sheet of everything below; once a page."""
     st.html(f"<style>{STYLE}</style>")
+
+
+# ------------------------------------------------------------------------------------------------------- words
+
+
+def page(title: str, lead: str) -> None:
+    """The page's title, and what it answers in one sentence."""
+    st.title(title, anchor=False)
+    st.html(f'<p class="lead">{escaped(lead)}</p>')
+
+
+def heading(text: str, small: str = "", level: Literal[2, 3] = 2) -> None:
+    """A heading whose words come from the store, with a second line."""
+    below = f"<small>{escaped(small)}</small>" if small else ""
+    st.html(f"<h{level}>{escaped(text)}{below}</h{level}>")
 
 
 def notice(text: str, kind: Kind = "note") -> None:
@@ -55,14 +60,39 @@ def says(text: str) -> None:
     st.html(f'<p class="says">{escaped(text)}</p>')
 
 
+def tiles(shown: Sequence[tuple[str, str, str]]) -> None:
+    """Numbers at a glance: (label, number, class of the style sheet) each."""
+    inner = "".join(
+        f'<div><dt class="{escaped(css)}">{escaped(label)}</dt><dd>{escaped(value)}</dd></div>'
+        for label, value, css in shown
+    )
+    st.html(f'<dl class="tiles">{inner}</dl>')
+
+
+# ------------------------------------------------------------------------------------------------------ tables
+
+
 @dataclass(frozen=True)
 class Cell:
-    """One cell of a table: its text, a small second line, a class of the style sheet, a sentence on hovering."""
+    """One cell of a table.
+
+    Attributes:
+        text: what stands there.
+        small: a second line.
+        css: a class of the style sheet.
+        hint: a sentence on hovering.
+        span: where low, mean and high lie between the column's ends 0 and 1: drawn as a small interval.
+        share: how much of a whole, in [0, 1]: drawn as a bar.
+        link: words and address, below.
+    """
 
     text: str
     small: str = ""
     css: str = ""
     hint: str = ""
+    span: tuple[float, float, float] | None = None
+    share: float | None = None
+    link: tuple[str, str] | None = None
 
 
 def table(
@@ -70,56 +100,87 @@ def table(
     rows: Sequence[Sequence[Cell | str]],
     *,
     caption: str,
+    numbers: int = 99,
     pinned: int = 0,
-    numbers: int = 0,
+    base: int | None = None,
+    tall: bool = False,
+    sticky: bool = True,
 ) -> None:
-    """An HTML table; the last `pinned` rows stand under a rule, columns from `numbers` on are right-aligned."""
+    """An HTML table that scrolls inside itself.
 
-    def cell(given: Cell | str, i: int, tag: str) -> str:
-        one = given if isinstance(given, Cell) else Cell(given)
-        css = f"{one.css} number" if i >= numbers else one.css
-        scope = ' scope="col"' if tag == "th" else ""
-        small = f"<small>{escaped(one.small)}</small>" if one.small else ""
-        hint = f' title="{escaped(one.hint)}"' if one.hint else ""
-        return f'<{tag}{scope}{hint} class="{escaped(css)}">{escaped(one.text)}{small}</{tag}>'
-
-    head = "".join(cell(one, i, "th") for i, one in enumerate(heads))
+    Args:
+        heads: one per column.
+        rows: as many cells each.
+        caption: what it is, in a sentence; also its name for a screen reader.
+        numbers: columns from here on are right-aligned.
+        pinned: how many rows at the end stand under a rule.
+        base: the row that others are compared with.
+        tall: whether it also scrolls up and down, under its heads.
+        sticky: whether the first column stays where it is.
+    """
+    keyed = " keyed" if base is not None else ""
+    head = "".join(_cell(one, "th", i >= numbers, keyed) for i, one in enumerate(heads))
     body = []
     for place, row in enumerate(rows):
-        css = ' class="pinned"' if place >= len(rows) - pinned else ""
-        body.append(f"<tr{css}>" + "".join(cell(one, i, "td") for i, one in enumerate(row)) + "</tr>")
+        names = [*(["pinned"] if place >= len(rows) - pinned else []), *(["base"] if place == base else [])]
+        css = f' class="{" ".join(names)}"' if names else ""
+        body.append(f"<tr{css}>" + "".join(_cell(one, "td", i >= numbers, keyed) for i, one in enumerate(row)) + "</tr>")
+    name = escaped(caption)
     st.html(
-        f'<div class="wide" tabindex="0" role="region" aria-label="{escaped(caption)}"><table>'
-        f"<caption>{escaped(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+        f'<div class="wide{" tall" if tall else ""}{" keep" if sticky else ""}" tabindex="0" role="region" aria-label="{name}"><table>'
+        f"<caption>{name}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
     )
 
 
-def chart(
-    drawn: alt.Chart | alt.LayerChart | alt.FacetChart | alt.HConcatChart, *, alt_text: str, sentence: str
-) -> None:
-    """A chart with its sentence; its menu saves it as SVG or PNG."""
-    st.altair_chart(drawn.configure_axis(**_INK).configure_legend(**_INK), alt=alt_text, width="stretch")
-    says(sentence)
+def _cell(given: Cell | str, tag: str, number: bool, keyed: str) -> str:
+    one = given if isinstance(given, Cell) else Cell(given)
+    scope = ' scope="col"' if tag == "th" else ""
+    hint = f' title="{escaped(one.hint)}"' if one.hint else ""
+    inner = f'<span class="{escaped(one.css)}"{hint}>{escaped(one.text)}</span>'
+    if one.span is not None:
+        low, mean, high = (f"{100 * min(1.0, max(0.0, part)):.1f}%" for part in one.span)
+        inner += f'<span class="span" style="--low:{low};--mean:{mean};--high:{high}"><i></i><b></b></span>'
+    if one.share is not None:
+        part = f"{100 * min(1.0, max(0.0, one.share)):.1f}%"
+        inner += f'<span class="share" style="--part:{part}"><i></i></span>'
+    inner += f"<small>{escaped(one.small)}</small>" if one.small else ""
+    if one.link is not None:
+        words, address = one.link
+        inner += f'<a href="{escaped(address)}" target="_self">{escaped(words)}</a>'
+    whole = one.css if one.css in ("texts", "nowrap") else ""
+    return f'<{tag}{scope} class="{"number " if number else ""}{whole}{keyed}">{inner}</{tag}>'
 
 
-def series(field: str, title: str, values: Sequence[str]) -> tuple[alt.Color, alt.Shape]:
-    """Colour and shape of the same groups, in this order."""
-    known = list(dict.fromkeys(values))
-    colours = [COLOURS[i % len(COLOURS)] for i in range(len(known))]
-    shapes = [SHAPES[i % len(SHAPES)] for i in range(len(known))]
-    return (
-        alt.Color(f"{field}:N", title=title, scale=alt.Scale(domain=known, range=colours)),
-        alt.Shape(f"{field}:N", title=title, scale=alt.Scale(domain=known, range=shapes)),
-    )
+def downloads(frame: pd.DataFrame | Callable[[], pd.DataFrame], name: str) -> None:
+    """A button that saves a table as CSV."""
+    exports(name, CSV=(lambda: (frame() if callable(frame) else frame).to_csv(index=False), f"{name}.csv"))
 
 
-def downloads(frame: pd.DataFrame, name: str, **others: tuple[str, str]) -> None:
-    """Buttons that save a table as CSV, and `label=(content, file name)` as it is."""
-    buttons = {"CSV": (frame.to_csv(index=False), f"{name}.csv"), **others}
-    with st.container(horizontal=True):
-        for label, (content, file) in buttons.items():
-            st.download_button(label, content, file_name=file, key=f"save-{name}-{label}", on_click="ignore",
-                               icon=":material/download:")  # fmt: skip
+def exports(name: str, **files: tuple[Callable[[], str], str]) -> None:
+    """Buttons that save `label=(content, file name)`; the content is made when its button is clicked."""
+
+    def encoded(content: Callable[[], str]) -> Callable[[], bytes]:
+        return lambda: content().encode("utf-8", "backslashreplace")  # a text may hold lone surrogates
+
+    with st.container(horizontal=True, gap="small"):
+        for label, (content, file) in files.items():
+            st.download_button(
+                f"Download {label}", encoded(content), file_name=file_name(file), key=f"save {printable(name)} {label}",
+                on_click="ignore", icon=":material/download:", type="tertiary",
+            )  # fmt: skip
+
+
+def link(page: str, **chosen: object) -> str:
+    """The address of another page with these choices; those that are None are left out."""
+    return f"{page}?{urlencode({name: value for name, value in chosen.items() if value is not None})}"
+
+
+def file_name(text: str) -> str:
+    """A name that every file system takes, from one that holds whatever somebody chose."""
+    return "".join(sign if sign.isascii() and (sign.isalnum() or sign in "._-") else "-" for sign in text)[-80:]
+
+
+# --------------------------------------------------------------------------------------------- generated text
 
 
 @dataclass(frozen=True)
@@ -130,18 +191,76 @@ class Span:
     css: str = ""
 
 
-def text(spans: Sequence[Span], *, label: str, live: bool = False) -> None:
+def text(spans: Sequence[Span], *, label: str, css: str = "text", live: bool = False) -> None:
     """Generated text, piece by piece, whatever is in it; `live` tells a screen reader when it changes."""
-    inner = "".join(
+    polite = ' aria-live="polite"' if live else ""
+    st.html(f'<p class="label">{escaped(label)}</p><div class="text {css}"{polite}>{inline(spans)}</div>')
+
+
+def stage(spans: Sequence[Span], *, label: str) -> None:
+    """Generated text while it is written, large, with what its marks mean."""
+    key = (
+        '<span><del class="deleted">abc</del> deleted</span><span><b class="mark">⌫</b> deletes the token before</span>'
+        '<span><b class="ending">■</b> ends the text</span>'
+    )
+    given = '<span><u class="given">abc</u> given, not chosen</span>' if any("given" in s.css for s in spans) else ""
+    st.html(
+        f'<p class="label">{escaped(label)}</p><div class="text stage" aria-live="polite">{inline(spans)}</div>'
+        f'<p class="key" aria-hidden="true">{key}{given}</p>'
+    )
+
+
+def verdict(text: str) -> None:
+    """What just happened."""
+    st.html(f'<p class="verdict" role="status">{escaped(text)}</p>')
+
+
+def track(marks: Sequence[str]) -> None:
+    """A row of small marks, each a class of the style sheet."""
+    st.html(f'<div class="track" aria-hidden="true">{"".join(f"<i class={escaped(mark)!r}></i>" for mark in marks)}</div>')
+
+
+def odds(choices: Sequence[tuple[str, float, bool]], *, label: str) -> None:
+    """Actions with their probabilities and whether each was taken, as bars."""
+    rows = "".join(
+        f'<code class="{"chosen" if taken else ""}">{escaped(name)}</code>'
+        f'<span class="share" style="--part:{100 * share:.1f}%"><i></i></span>'
+        f'<span class="number">{escaped(percent(math.log(share)) if share > 0 else "0%")}{" ✓" if taken else ""}</span>'
+        for name, share, taken in choices
+    )
+    st.html(f'<p class="label">{escaped(label)}</p><div class="odds">{rows}</div>')
+
+
+def inline(spans: Sequence[Span]) -> str:
+    """Pieces of generated text as HTML; what was deleted is marked as such for a screen reader, too."""
+    return "".join(
         f'<{tag} class="{escaped(span.css)}">{escaped(span.text)}</{tag}>'
         for span in spans
-        for tag in ("del" if "deleted" in span.css else "span",)
+        for tag in ("del" if "deleted" in span.css.split() else "span",)
     )
-    polite = ' aria-live="polite"' if live else ""
-    st.html(f'<p class="label">{escaped(label)}</p><div class="text"{polite}>{inner}</div>')
 
 
 def percent(log_prob: float) -> str:
     """A log-probability as a share that a person can read."""
     share = math.exp(log_prob)
     return f"{share:.1%}" if share >= 0.0005 else f"{share:.1e}"
+
+
+def number(value: Any) -> str:
+    """A number as a person reads it; a dash where there is none."""
+    if value is None or value != value:
+        return "–" if value is None else "nan"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them.
+
+    >>> duration(8040)
+    '2 h 14 min'
+    """
+    whole = max(0, round(seconds))
+    if whole < 120:
+        return f"{whole} s"
+    minutes = round(whole / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

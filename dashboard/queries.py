@@ -1,24 +1,26 @@
-"""What the pages ask of a store about its runs and texts: read-only, and asked again only when the store has changed."""
+"""What pages ask of a store about its runs and texts: read-only, and asked again only when the store has changed."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from harness.groups import settings, varying
-from harness.readings import Run, read_runs
-from harness.replaying import Frame, backspace_of, frames
+from harness.groups import control, mean, rows, tables, titles
+from harness.printable import printable
+from harness.readings import Run, read_attempts, read_grids, read_runs
+from harness.replaying import Frame, Row, backspace_of, frames
 from harness.samples import Sample, side_by_side
-from harness.selection import short_keys, written
 from harness.store import Store
+from harness.tables import row_labels
 
+EVERYTHING = "all runs"
 DEFAULT_STORE = "sqlite:///results/runs.db"
 SECONDS_BETWEEN_LOOKS = 2  # how old an answer may be where the store cannot be seen to change
 FAILURES = 5  # reasons shown at once
@@ -57,14 +59,25 @@ def stamp() -> Stamp:
     )
 
 
+def chosen_grid() -> str | None:
+    """The grid that the page is about; None for all runs."""
+    chosen: str | None = st.session_state.get("chosen_grid")
+    return chosen
+
+
+def grid_label() -> str:
+    """The same as the address has it."""
+    return printable(chosen_grid() or EVERYTHING)
+
+
 def grids() -> list[str]:
-    """Names of the grids in the store."""
+    """Names of the grids in the store, the newest first."""
     return _grids(store_url(), stamp())
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
 def _grids(url: str, at: Stamp) -> list[str]:
-    return _store(url).grids()
+    return read_grids(_store(url))
 
 
 # -------------------------------------------------------------------------------------------------- the runs
@@ -75,23 +88,9 @@ def runs(grid: str | None) -> list[Run]:
     return _runs(store_url(), stamp(), grid)
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
+@st.cache_resource(max_entries=6, show_spinner=False)
 def _runs(url: str, at: Stamp, grid: str | None) -> list[Run]:
     return read_runs(_store(url), grid)
-
-
-def run_frame(grid: str | None) -> pd.DataFrame:
-    """One row per run, for a download."""
-    rows = [
-        {"run_id": run.run_id, "group_id": run.group_id, "status": run.status, "steps": run.steps, "tokens": run.tokens}
-        | {
-            "seconds": run.seconds,
-            **{f"seeds.{name}": seed for name, seed in run.seeds._asdict().items()},
-            **run.config,
-        }
-        for run in runs(grid)
-    ]
-    return pd.DataFrame(rows)
 
 
 def finished(grid: str | None) -> list[Run]:
@@ -101,106 +100,182 @@ def finished(grid: str | None) -> list[Run]:
 
 def counts(grid: str | None) -> dict[str, int]:
     """How many cells there are, and how many of each status; a cell whose process is dead is pending."""
-    statuses = [run.status for run in runs(grid)]
-    return {"cells": len(statuses)} | {
-        status: statuses.count(status) for status in ("done", "failed", "running", "pending")
+    return open_store().counts(grid)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in seeds only: a row of the leaderboard.
+
+    Attributes:
+        group_id: as the store has it.
+        label: a few words, unique within its benchmark.
+        benchmark: the title of its benchmark.
+        runs: by seed, in words.
+        is_control: whether it is a control row.
+    """
+
+    group_id: str
+    label: str
+    benchmark: str
+    runs: Mapping[str, Run]
+    is_control: bool
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The configuration that its runs share, seeds left out."""
+        return next(iter(self.runs.values())).config
+
+    @property
+    def run_ids(self) -> list[str]:
+        """The ids of its runs."""
+        return [run.run_id for run in self.runs.values()]
+
+
+def groups(grid: str | None, *, unfinished: bool = False) -> list[Group]:
+    """Groups of finished runs in the grid's order, control rows last in each benchmark; or of all runs."""
+    return _groups(store_url(), stamp(), grid, unfinished)
+
+
+@st.cache_resource(max_entries=6, show_spinner=False)
+def _groups(url: str, at: Stamp, grid: str | None, unfinished: bool) -> list[Group]:
+    everything = _runs(url, at, grid)
+    members = tables(_with_data(everything) if unfinished else [run for run in everything if run.status == "done"])
+    found = []
+    for title, part in zip(titles(members), members, strict=True):
+        _, alike = rows(part, None)
+        taken: set[str] = set()
+        for label, group in zip(row_labels(alike), alike, strict=True):
+            first = group.runs[0]
+            name = printable(label) if printable(label) not in taken else f"{printable(label)} ({first.group_id})"
+            taken.add(name)
+            of_control = control(first.config) is not None
+            found.append(Group(first.group_id, name, printable(title), by_seed(group.runs), of_control))
+    return found
+
+
+def _with_data(members: Sequence[Run]) -> list[Run]:
+    """Unfinished runs beside the finished ones of their group: what data they see is known only afterwards."""
+    known = {run.group_id: run.data_hash for run in members if run.data_hash is not None}
+    only = set(known.values())
+    default = only.pop() if len(only) == 1 else None
+    return [
+        run if run.data_hash is not None else replace(run, data_hash=known.get(run.group_id, default))
+        for run in members
+    ]
+
+
+def short_titles(found: Sequence[Group]) -> dict[str, str]:
+    """Benchmark titles by their names alone, or by the whole title where two have the same name."""
+    whole = list(dict.fromkeys(group.benchmark for group in found))
+    names = [title.partition(" (")[0] for title in whole]
+    return {name if names.count(name) == 1 else title: title for name, title in zip(names, whole, strict=True)}
+
+
+def by_seed(members: Sequence[Run]) -> dict[str, Run]:
+    """Runs of one group by their training seed, or by all three seeds where that one does not tell them apart."""
+    alone = len({run.seeds.train for run in members}) == len(members)
+    return {str(run.seeds.train) if alone else "/".join(map(str, run.seeds)): run for run in members}
+
+
+def run_names(grid: str | None) -> dict[str, str]:
+    """What a person calls each run, by run id."""
+    found = groups(grid, unfinished=True)
+    several = len({group.benchmark for group in found}) > 1
+    return {
+        run.run_id: (f"{group.benchmark.partition(' (')[0]}: " if several else "") + f"{group.label}, seed {seed}"
+        for group in found
+        for seed, run in group.runs.items()
     }
 
 
-def run_name(run: Run) -> str:
-    """What a person calls a run: benchmark, trainer, divergence, action space, control, seed."""
-    config = run.config
-    words = [config.get("benchmark.name"), config.get("trainer.name"), config.get("trainer.divergence")]
-    words = [config.get("benchmark.name"), config["control"]] if config.get("control") else words
-    words += ["<backspace>" if config.get("actions.backspace") else None, f"seed {run.seeds.train}"]
-    return " ".join(str(word) for word in words if word is not None)
+def run_frame(grid: str | None) -> pd.DataFrame:
+    """One row per run, for a download."""
+    facts = ("run_id", "group_id", "status", "steps", "tokens", "seconds")
+    return pd.DataFrame(
+        {name: getattr(run, name) for name in facts}
+        | {f"seeds.{name}": seed for name, seed in run.seeds._asdict().items()}
+        | dict(run.config)
+        for run in runs(grid)
+    )
 
 
-def run_names(members: Sequence[Run]) -> dict[str, str]:
-    """Run ids with what a person calls them."""
-    return {run.run_id: run_name(run) for run in members}
+# ---------------------------------------------------------------------------------------------- while it runs
 
 
-def active(grid: str | None) -> list[list[str]]:
-    """Cells at work: name, step, time since the start, time left (from done runs alike; a dash where there are none)."""
-    running = {run.run_id: run for run in runs(grid) if run.status == "running"}
+@dataclass(frozen=True)
+class Working:
+    """A cell at work: its name, the share of its training that is done, seconds since its start, and seconds left.
+
+    `left` comes from finished runs of the same benchmark and trainer, None where there are none.
+    """
+
+    name: str
+    share: float
+    step: int | None
+    spent: float
+    left: float | None
+
+
+def working(grid: str | None) -> list[Working]:
+    """The cells at work."""
+    members = {run.run_id: run for run in runs(grid)}
+    running = {run_id: run for run_id, run in members.items() if run.status == "running"}
     if not running:
         return []
-    took: dict[Any, list[float]] = {}
-    frame = open_store().runs(grid)
-    for row in frame[frame["status"] == "done"].to_dict("records"):
-        took.setdefault((row["benchmark.name"], row["trainer.name"]), []).append(
-            (row["finished"] - row["started"]).total_seconds()
-        )
-    rows = []
-    for row in frame[frame["run_id"].isin(list(running))].to_dict("records"):
-        spent = (datetime.now(UTC) - row["started"]).total_seconds()
-        alike = took.get((row["benchmark.name"], row["trainer.name"]))
-        left = "–" if not alike else f"{max(0.0, sum(alike) / len(alike) - spent):.0f} s"
-        rows.append([run_name(running[row["run_id"]]), number(row["step"]), f"{spent:.0f} s", left])
-    return rows
+    took: dict[tuple[Any, Any], list[float]] = {}
+    started: dict[str, float] = {}
+    now = datetime.now(UTC).timestamp()
+    for attempt in read_attempts(open_store(), grid, ("done", "running")):
+        run = members.get(attempt.run_id)
+        if run is None or attempt.started is None:
+            continue
+        if attempt.finished is None:
+            started[run.run_id] = now - _moment(attempt.started)
+        else:
+            took.setdefault(_kind(run), []).append(_moment(attempt.finished) - _moment(attempt.started))
+    names = run_names(grid)
+    found = []
+    for run_id, run in running.items():
+        spent, alike = started.get(run_id, 0.0), took.get(_kind(run))
+        left = None if alike is None else max(0.0, mean(alike) - spent)
+        found.append(Working(names[run_id], _share(run), run.steps, spent, left))
+    return found
 
 
-def failures(grid: str | None) -> list[tuple[str, str]]:
-    """The first failed runs by name, each with the end of its reason."""
-    failed = {run.run_id: run_name(run) for run in runs(grid) if run.status == "failed"}
-    if not failed:
-        return []
-    frame = open_store().runs(grid, "failed")
+def failures(grid: str | None) -> list[tuple[str, str, str]]:
+    """The first failed runs: id, name, and the end of the reason."""
+    names = run_names(grid)
     return [
-        (failed.get(row["run_id"], row["run_id"]), str(row["error"]).strip().splitlines()[-1])
-        for row in frame.head(FAILURES).to_dict("records")
+        (one.run_id, names.get(one.run_id, one.run_id), (one.error or "no reason given").strip().splitlines()[-1])
+        for one in read_attempts(open_store(), grid, ("failed",))[:FAILURES]
     ]
 
 
-def matrix(
-    grid: str | None,
-) -> tuple[list[tuple[list[str], dict[int, tuple[str, float | None]]]], list[str], list[int]]:
-    """Groups with the status and seconds of each seed's cell; the names of their keys; all seeds."""
-    members = runs(grid)
-    configs: dict[str, Mapping[str, Any]] = {run.group_id: dict(run.config) for run in members}
-    keys = varying(configs.values()) or ["trainer.name"]
-    cells: dict[str, dict[int, tuple[str, float | None]]] = {}
-    for run in members:
-        cells.setdefault(run.group_id, {})[run.seeds.train] = (run.status, run.seconds)
-    rows = [
-        ([written(configs[group][key]) if key in configs[group] else "–" for key in keys], by_seed)
-        for group, by_seed in cells.items()
-    ]
-    return rows, short_keys(keys), sorted({run.seeds.train for run in members})
+def failed_grids() -> list[str]:
+    """The grids that have failed cells."""
+    return [grid for grid in grids() if counts(grid)["failed"]]
 
 
-def group_names(members: Sequence[Run]) -> dict[str, str]:
-    """Group ids with what tells them apart, in words."""
-    configs: dict[str, Mapping[str, Any]] = {run.group_id: run.config for run in members}
-    keys = varying([settings(config) | _benchmark(config) for config in configs.values()]) or ["trainer.name"]
-    short = dict(zip(keys, short_keys(keys), strict=True))
-    bare = ("trainer.name", "trainer.divergence", "benchmark.name")
-    return {
-        group: ", ".join(
-            written(config[key]) if key in bare else f"{short[key]}={written(config[key])}"
-            for key in keys
-            if key in config
-        )
-        for group, config in configs.items()
-    }
+def error_of(run_id: str) -> str:
+    """Why a run failed."""
+    found = [one.error for one in read_attempts(open_store(), None, ("failed",)) if one.run_id == run_id]
+    return (found[0] if found else None) or "no reason given"
 
 
-def _benchmark(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key.startswith("benchmark.")}
+def _moment(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
 
 
-def learning(grid: str | None, groups: tuple[str, ...], against: str) -> pd.DataFrame:
-    """Mean loss over seeds by step, tokens or seconds: columns group, `against`, loss."""
-    parts = []
-    for run in finished(grid):
-        if run.group_id in groups:
-            parts.append(curves(run.run_id).assign(group=run.group_id))
-    if not parts:
-        return pd.DataFrame()
-    everything = pd.concat(parts)
-    by_step = everything.groupby(["group", "step"], as_index=False)[["tokens", "seconds", "loss"]].mean()
-    return by_step[["group", against, "loss"]].dropna()
+def _kind(run: Run) -> tuple[Any, Any]:
+    return run.config.get("benchmark.name"), run.config.get("trainer.name")
+
+
+def _share(run: Run) -> float:
+    """How much of its budget a run has used, in [0, 1]."""
+    used = {"training.steps": run.steps, "training.tokens": run.tokens, "training.seconds": run.seconds}
+    shares = [(spent or 0) / run.config[key] for key, spent in used.items() if run.config.get(key)]
+    return min(1.0, max(shares, default=0.0))
 
 
 # ------------------------------------------------------------------------------------------------- one run
@@ -211,19 +286,12 @@ def scores_of(run_id: str) -> pd.DataFrame:
     return open_store().scores(run_id=run_id)
 
 
-def error_of(run_id: str) -> str:
-    """Why a run failed."""
-    frame = open_store().runs(status="failed")
-    found = frame[frame["run_id"] == run_id]["error"]
-    return "it does not fail any more" if found.empty else str(found.iloc[0])
-
-
 def curves(run_id: str) -> pd.DataFrame:
     """As `Store.curves`."""
     return _curves(store_url(), stamp(), run_id)
 
 
-@st.cache_data(max_entries=256, show_spinner=False)
+@st.cache_data(max_entries=8, show_spinner=False)
 def _curves(url: str, at: Stamp, run_id: str) -> pd.DataFrame:
     return _store(url).curves(run_id)
 
@@ -237,48 +305,60 @@ def provenance(run_id: str) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Replay:
-    """One rollout: its prompt and its actions as they happened."""
+class Rollouts:
+    """What a run wrote, as it happened, and which action deletes (None: no rollout used it)."""
 
-    prompt: str
-    frames: tuple[Frame, ...]
+    rows: tuple[Row, ...]
+    backspace: int | None
+
+    def frames(self, number: int) -> tuple[Frame, ...]:
+        """The actions of one rollout."""
+        return frames(self.rows[number], self.backspace)
+
+    def deletions(self, number: int) -> int:
+        """How many tokens one rollout deleted."""
+        return 0 if self.backspace is None else self.rows[number]["actions"].count(self.backspace)
+
+    def by_position(self) -> pd.DataFrame:
+        """The run's own actions by their number in the rollout: columns position, actions, deletes."""
+        table: dict[int, list[int]] = {}
+        for row in self.rows:
+            for position, (action, given) in enumerate(zip(row["actions"], row["injected"], strict=True), start=1):
+                if not given:
+                    count = table.setdefault(position, [0, 0])
+                    count[0] += 1
+                    count[1] += action == self.backspace
+        return pd.DataFrame(
+            [(position, *table[position]) for position in sorted(table)], columns=["position", "actions", "deletes"]
+        )
 
 
-def replays(run_id: str) -> list[Replay]:
-    """Every rollout of a run."""
-    return _replays(store_url(), run_id)
+def rollouts(run_id: str) -> Rollouts:
+    """Every rollout of a run.
+
+    Raises:
+        StoreError: their file is missing or damaged.
+    """
+    return _rollouts(store_url(), stamp(), run_id)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _replays(url: str, run_id: str) -> list[Replay]:
-    rows = _store(url).rollouts(run_id).to_dict("records")
-    backspace = backspace_of(rows)
-    return [Replay(row["prompt"], frames(row, backspace)) for row in rows]
+def _rollouts(url: str, at: Stamp, run_id: str) -> Rollouts:
+    found = tuple(_store(url).rollouts(run_id).to_dict("records"))
+    return Rollouts(found, backspace_of(found))
 
 
 def samples(run_ids: tuple[str, ...], order: str) -> list[Sample]:
     """Every prompt with what the runs wrote there."""
-    return _samples(store_url(), run_ids, order)
+    return _samples(store_url(), stamp(), run_ids, order)
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _samples(url: str, run_ids: tuple[str, ...], order: str) -> list[Sample]:
+@st.cache_resource(max_entries=6, show_spinner=False)
+def _samples(url: str, at: Stamp, run_ids: tuple[str, ...], order: str) -> list[Sample]:
     return side_by_side(_store(url), run_ids, order)
 
 
 # -------------------------------------------------------------------------------------------------- words
-
-
-def number(value: Any) -> str:
-    """A number as a person reads it; a dash where there is none."""
-    if value is None or value != value:
-        return "–" if value is None else "nan"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
-
-
-def quoted(field: str) -> str:
-    """A column's name as a chart's field: dots, colons and brackets mean something there."""
-    return "".join(f"\\{symbol}" if symbol in ".:[]" else symbol for symbol in field)
 
 
 def as_lines(facts: Mapping[str, Any], indent: str = "") -> str:

@@ -2,75 +2,134 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import altair as alt
+import pandas as pd
 import streamlit as st
 
-from dashboard import look, numbers, queries
-from dashboard.glossary import WORDS
+from dashboard import charts, choices, look, numbers, queries
+from dashboard.glossary import WORDS, measure
+from dashboard.queries import Group
+from harness.compare import Comparison, Line
+from harness.exports import csv_table
+from harness.printable import printable
+from harness.ranks import Difference
+from harness.rendering import ARROWS, BETTER, comparison_cells, rounded
 
-st.title("Compare")
-GRID: str | None = st.session_state.get("grid")
+GRID = queries.chosen_grid()
 LEAST, MOST = 2, 6
+
+look.page("Compare", "A few groups side by side: what was configured differently, and by how much scores differ.")
 
 
 def page() -> None:
     """Choose groups; the first is what the others are compared with."""
-    groups = queries.group_names(queries.finished(GRID))
-    if len(groups) < LEAST:
+    here = queries.groups(GRID)
+    if len(here) < LEAST:
         look.notice("Two groups of finished runs are needed to compare anything; there are fewer here.")
         return
-    chosen = st.multiselect(
-        "Groups", list(groups), default=list(groups)[:LEAST], key="groups", bind="query-params", max_selections=MOST,
-        format_func=lambda group: groups.get(group, "?"), help="The first one is what the others are compared with.",
+    here = choices.benchmark(here)
+    chosen = choices.several(
+        here, [group.label for group in here[:LEAST]], MOST, "The first one is what the others are compared with.", "groups"
     )  # fmt: skip
     if len(chosen) < LEAST:
         look.notice(f"Choose at least {LEAST} groups.")
         return
-    found = numbers.comparison(GRID, tuple(chosen))
-    st.subheader("What differs in configuration")
-    differing = found.configuration
+    (found,) = numbers.comparison(GRID, [group.group_id for group in chosen])[:1]
+    configuration(found, chosen)
+    scores(found, chosen)
+    learning(chosen)
+
+
+def configuration(found: Comparison, chosen: Sequence[Group]) -> None:
+    """Keys with different values."""
+    st.header("What was configured differently", anchor=False)
+    if not found.settings:
+        look.notice("Nothing: these groups have the same configuration.")
+        return
+    heads = ["key", *(group.label for group in chosen)]
+    rows = [[printable(key), *map(printable, values)] for key, values in found.settings.items()]
+    look.table(heads, rows, caption="Configuration keys with different values", tall=len(rows) > 15)
+    look.downloads(lambda: pd.DataFrame(rows, columns=heads), "configuration")
+
+
+def scores(found: Comparison, chosen: Sequence[Group]) -> None:
+    """Means, and differences from the first group."""
+    st.header("How the scores differ", anchor=False, help=f"{WORDS['interval']} p: {WORDS['p']}")
+    every = st.toggle("All scores", key="all", bind="query-params", help="Otherwise those that a leaderboard shows.")
+    usual = {column.name for table in numbers.board(GRID).tables for column in table.columns}
+    lines = [line for line in found.lines if every or line.score.name in usual] or list(found.lines)
     look.table(
-        ["key", *(groups[group] for group in chosen)],
-        [[key, *(values)] for key, values in differing] or [["nothing", *("" for _ in chosen)]],
-        caption="Configuration keys with different values",
-    )
-    st.subheader("What differs in scores", help=WORDS["interval"])
-    look.table(
-        ["score", *(groups[group] for group in chosen)],
-        [[look.Cell(row.metric, row.name), *row.cells] for row in found.scores],
-        caption=f"Mean and interval; difference from {groups[chosen[0]]} with p over all comparisons of the score",
+        ["score", chosen[0].label, *(group.label for group in chosen[1:])],
+        [[_name(line), _mean(line, 0), *(_other(line, i) for i in range(1, len(chosen)))] for line in lines],
+        caption=f"Mean ± 95 % interval; below, the paired difference from {chosen[0].label}: green is better, orange "
+        "worse, as far as the seeds can tell",
         numbers=1,
+        tall=len(lines) > 12,
     )
     for note in found.notes:
         look.says(note)
-    look.downloads(found.frame, "compare")
-    learning(chosen, groups)
+    look.exports("compare", CSV=(lambda: csv_table(*comparison_cells(found)), "compare.csv"))
 
 
-def learning(chosen: list[str], groups: dict[str, str]) -> None:
+def _name(line: Line) -> look.Cell:
+    score = line.score
+    said = measure(score.metric)
+    hint = f"{said + '; ' if said else ''}{BETTER[score.direction]}. Definition: {score.name}"
+    return look.Cell(f"{score.metric} {ARROWS[score.direction]}", score.unit, hint=hint)
+
+
+def _mean(line: Line, side: int) -> look.Cell:
+    found = line.means[side]
+    return look.Cell("no value" if found is None else rounded(found))
+
+
+def _other(line: Line, side: int) -> look.Cell:
+    mean, difference = line.means[side], line.differences[side - 1]
+    if mean is None or difference is None or not difference.found.n:
+        return _mean(line, side)
+    sign = "+" if difference.interval.mean > 0 else ""
+    told = f"{sign}{rounded(difference.interval)}, p = {difference.found.p:.2g}"
+    return look.Cell(rounded(mean), told, _css(line, difference))
+
+
+def _css(line: Line, difference: Difference) -> str:
+    if not difference.separated or line.score.direction == "reference":
+        return "best" if difference.separated else ""
+    better = (difference.interval.mean > 0) == (line.score.direction == "higher")
+    return "best gain" if better else "best loss"
+
+
+def learning(chosen: Sequence[Group]) -> None:
     """Mean loss of each group while it learns."""
-    st.subheader("Learning curves")
-    against = st.segmented_control(
-        "Against", ["step", "tokens", "seconds"], default="step", key="against", bind="query-params", required=True
+    st.header("How they learned", anchor=False)
+    against = (
+        st.segmented_control(
+            "Against", ["step", "tokens", "seconds"], default="step", key="against", bind="query-params", required=True
+        )
+        or "step"
     )
-    frame = queries.learning(GRID, tuple(chosen), against or "step")
+    frame = numbers.learning({group.label: group.run_ids for group in chosen}, against)
     if frame.empty:
         look.notice("Nothing was logged for these groups.")
         return
-    frame = frame.assign(group=[groups[one] for one in frame["group"]])
-    colour, _ = look.series("group", "group", [groups[one] for one in chosen])
-    drawn = (
-        alt.Chart(frame)
-        .mark_line()
-        .encode(
-            x=alt.X(f"{against}:Q", title=against),
-            y=alt.Y("loss:Q", scale=alt.Scale(zero=False)),
-            color=colour,
-            strokeDash=alt.StrokeDash("group:N", legend=None),
-        )
+    colour, _, dash = charts.series("group", [group.label for group in chosen])
+    base = alt.Chart(frame).encode(x=alt.X(f"{against}:Q", title=against))
+    drawn = base.mark_area(opacity=0.15).encode(
+        y=alt.Y("low:Q", title="loss (nats per token)", scale=alt.Scale(zero=False)),
+        y2="high:Q",
+        color=colour,
+    ) + base.mark_line(strokeWidth=2).encode(
+        y=alt.Y("loss:Q", title="loss (nats per token)", scale=alt.Scale(zero=False)), color=colour, strokeDash=dash,
+        tooltip=[alt.Tooltip("group:N"), alt.Tooltip("loss:Q", format=".4g"), alt.Tooltip("n:Q", title="runs")],
+    )  # fmt: skip
+    charts.show(
+        drawn,
+        height=340,
+        sentence=f"Training loss against {against}: mean over runs with its 95 % interval, in at most {numbers.POINTS} "
+        "windows. Losses of different objectives are different quantities and do not compare.",
     )
-    sentence = f"Training loss (nats per token, mean over seeds) against {against}. Losses of different objectives do not compare."
-    look.chart(drawn, alt_text=sentence, sentence=sentence)
     look.downloads(frame, "learning-curves")
 
 

@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard import look, numbers, queries
 
 st.title("Cost")
-GRID: str | None = st.session_state.get("grid")
+GRID = queries.chosen_grid()
 UNITS = {
     "seconds": "seconds of training",
     "tokens": "tokens through the forward pass",

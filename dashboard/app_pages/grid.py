@@ -8,7 +8,7 @@ from dashboard import look, queries
 from dashboard.live import while_running
 
 st.title("Grid")
-GRID: str | None = st.session_state.get("grid")
+GRID = queries.chosen_grid()
 MOST = 400  # rows of the matrix; a page with more is read by nobody
 
 

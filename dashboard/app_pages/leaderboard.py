@@ -6,37 +6,39 @@ import shlex
 
 import streamlit as st
 
-from dashboard import boards, look, numbers
+from dashboard import boards, look, numbers, queries
 from dashboard.glossary import WORDS
 
-st.title("Leaderboard")
-GRID: str | None = st.session_state.get("grid")
+GRID = queries.chosen_grid()
 UNITS = {"anything": None, "step": "step", "token": "token", "second": "second"}
+
+look.page("Leaderboard", "Every group of runs with its scores, as far as the seeds can tell them apart.")
 
 
 def page() -> None:
     """Filters in the URL, then one table per benchmark."""
     keys, metrics = numbers.keys(GRID), numbers.metrics(GRID)
-    if not keys:
+    if not metrics:
         look.notice("There are no finished runs here yet.")
         return
     with st.container(border=True):
-        left, middle, right = st.columns([3, 3, 2])
+        left, right = st.columns(2)
         shown = left.multiselect(
             "Scores", metrics, key="metric", bind="query-params", placeholder="the usual ones",
             help="Scores of different definitions never share a column.",
         )  # fmt: skip
-        by = middle.multiselect(
+        by = right.multiselect(
             "Group by", keys, key="by", bind="query-params", placeholder="everything but the seeds",
             help="Rows are averaged over what is not named here.",
         )  # fmt: skip
-        per = right.segmented_control(
-            "Equal", list(UNITS), key="per", default="anything", bind="query-params", required=True,
-            help="Only rows that cost the same in this unit, within 10 %, are ranked against each other.",
-        )  # fmt: skip
-        wanted = st.text_input(
+        left, right = st.columns(2)
+        wanted = left.text_input(
             "Filter", key="filter", bind="query-params", placeholder="trainer=bc, backspace=true, alpha in 0.01|0.1",
             help="Conditions separated by commas; all must hold: key=value, key!=value, key in a|b.",
+        )  # fmt: skip
+        per = right.segmented_control(
+            "Rank only rows of equal cost per", list(UNITS), key="per", default="anything", bind="query-params",
+            required=True, help="Rows that cost the same in this unit, within 10 %, are ranked against each other.",
         )  # fmt: skip
     asked = {
         "metrics": shown or None,
@@ -45,21 +47,26 @@ def page() -> None:
         "per": UNITS[per or "anything"],
     }
     board = numbers.board(GRID, **asked)
-    look.says(f"Ranks: {WORDS['rank']}")
     for table in board.tables:
-        look.heading(table.title)
+        boards.title(table)
         boards.draw(table)
+        boards.legend(table)
+        boards.findings(table)
         for note in table.notes:
             look.says(note)
     for note in board.notes:
         look.says(note)
-    look.downloads(
-        numbers.board_frame(GRID, **asked),
-        f"leaderboard-{GRID or 'all'}",
-        Markdown=(numbers.board_text("md", GRID, **asked), f"leaderboard-{GRID or 'all'}.md"),
-        LaTeX=(numbers.board_text("latex", GRID, **asked), f"leaderboard-{GRID or 'all'}.tex"),
+    if not board.tables:
+        return
+    look.says(f"Ranks: {WORDS['rank']}")
+    name = f"leaderboard-{GRID or 'all'}"
+    look.exports(
+        name,
+        CSV=(lambda: numbers.export("csv", GRID, **asked), f"{name}.csv"),
+        Markdown=(lambda: numbers.export("md", GRID, **asked), f"{name}.md"),
+        LaTeX=(lambda: numbers.export("latex", GRID, **asked), f"{name}.tex"),
     )
-    st.subheader("The same on the command line")
+    st.header("The same on the command line", anchor=False)
     words = ["harness", "leaderboard", *([GRID] if GRID else [])]
     words += [f"--metric={','.join(shown)}"] if shown else []
     words += [f"--group-by={','.join(by)}"] if by else []

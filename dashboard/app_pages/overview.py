@@ -2,53 +2,80 @@
 
 from __future__ import annotations
 
+import shlex
+
 import streamlit as st
 
 from dashboard import boards, look, numbers, queries
 from dashboard.glossary import WORDS
 from dashboard.live import while_running
 
-st.title("Overview")
-GRID: str | None = st.session_state.get("grid")
+GRID = queries.chosen_grid()
+STATUSES = ("done", "running", "pending", "failed")
+
+look.page("Overview", "Which training objective writes better text, and how sure that is.")
 
 
-@while_running
-def progress() -> None:
+def progress(count: dict[str, int]) -> None:
     """Cells by status, those at work with the time they may still take, and failures."""
-    count = queries.counts(GRID)
-    for column, status in zip(st.columns(4), ("done", "running", "pending", "failed"), strict=True):
-        column.metric(status.capitalize(), count[status], border=True)
+    look.tiles([(status.capitalize(), look.number(count[status]), f"status-{status}") for status in STATUSES])
     if not count["cells"]:
         look.notice("Nothing was run yet. `harness demo` runs a small real ablation; this page then fills by itself.")
-    rows = queries.active(GRID)
-    if rows:
-        look.table(["running", "step", "for", "left, about"], rows, caption="Cells at work", numbers=1)
-    failed = queries.failures(GRID)
-    if failed:
-        with st.expander(f"{count['failed']} failed; the first reasons", expanded=not count["done"]):
-            for name, reason in failed:
-                look.notice(f"{name}\n{reason}", "bad")
-            look.says("The same command tries failed cells again:")
-            st.code(f"harness run {GRID or 'GRID'}", language=None)
+    if count["running"]:
+        at_work()
+    if count["failed"]:
+        failures(count["failed"])
 
 
-def answer() -> None:
+def at_work() -> None:
+    """Cells that run now."""
+    look.table(
+        ["cell", "training", "step", "for", "left, about"],
+        [
+            [
+                one.name,
+                look.Cell(f"{one.share:.0%}", share=one.share),
+                look.number(one.step),
+                look.duration(one.spent),
+                "–" if one.left is None else look.duration(one.left),
+            ]
+            for one in queries.working(GRID)
+        ],
+        caption="Running now; the time left is that of finished runs of the same benchmark and trainer",
+        numbers=2,
+    )
+
+
+def failures(count: int) -> None:
+    """Why cells failed, and what runs them again."""
+    with st.expander(f"{count} failed: why, and how to try again"):
+        for _, name, reason in queries.failures(GRID):
+            look.notice(f"{name}\n{reason}", "bad")
+        look.says("The same command tries failed cells again, and only those that are not done:")
+        commands = [shlex.join(["harness", "run", name]) for name in ([GRID] if GRID else queries.failed_grids())]
+        st.code("\n".join(commands), language=None, wrap_lines=True)
+
+
+def answers() -> None:
     """What the data say, benchmark by benchmark."""
     board = numbers.board(GRID)
     for table in board.tables:
-        look.heading(table.title)
-        ordered = [column for column in table.columns if column.ranked_by is not None]
+        boards.title(table)
+        boards.answer(table)
         boards.draw(table)
-        if ordered and table.baseline is not None:
-            st.subheader("What beats MLE?", help=WORDS["interval"])
-            names = {column.name: column.metric for column in ordered}
-            chosen = st.selectbox(
-                "Score", list(names), format_func=lambda name, names=names: names[name], key=f"forest-{table.title}"
-            )
-            boards.forest(table, next(column for column in ordered if column.name == chosen))
-    for note in board.notes:
+        boards.legend(table)
+        columns = boards.ordered(table)
+        if columns and table.baseline is not None:
+            st.subheader("How far from MLE?", anchor=False, help=WORDS["interval"])
+            chosen = st.selectbox("Score", list(columns), key=f"forest {table.title}", width=360)
+            boards.forest(table, columns[chosen])
+        with st.expander("What the seeds can and cannot tell"):
+            boards.findings(table)
+            for note in table.notes:
+                look.says(note)
+    for note in board.notes if board.tables else ():
         look.says(note)
 
 
-progress()
-answer()
+while_running(GRID, progress)
+answers()

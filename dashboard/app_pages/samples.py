@@ -7,69 +7,89 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from dashboard import look, queries
-from harness.readings import Run
-from harness.samples import ORDERS
+from dashboard import choices, look, queries
+from dashboard.glossary import WORDS
+from dashboard.queries import Group
+from harness.samples import ORDERS, Sample, Written
 
-st.title("Samples")
-MOST = 4  # runs side by side
+GRID = queries.chosen_grid()
+MOST = 4  # groups side by side
 PAGE = 10  # prompts at once
+
+look.page("Samples", "What the models wrote, prompt by prompt, beside what the expert wrote.")
 
 
 def page() -> None:
-    """Choose runs and an order, then read."""
-    members = queries.finished(st.session_state.get("grid"))
-    if not members:
+    """Choose groups, a seed and an order, then read."""
+    here = queries.groups(GRID)
+    if not here:
         look.notice("There are no finished runs here yet, so nothing was written.")
         return
-    names = queries.run_names(members)
-    chosen = st.multiselect(
-        "Runs", list(names), default=first_of_each_group(members)[:2], key="runs", bind="query-params",
-        format_func=lambda run: f"{names.get(run, '?')} · {run}", max_selections=MOST,
-    )  # fmt: skip
-    left, right = st.columns([3, 1])
+    short = {title: name for name, title in queries.short_titles(here).items()}
+    here = choices.benchmark(here)
+    chosen = choices.several(here, telling(here), MOST, "Their texts stand side by side.", "samples")
+    if not chosen:
+        look.notice("Choose a group to read what it wrote.")
+        return
+    seeds = {seed: run for group in reversed(chosen) for seed, run in group.runs.items()}
+    left, middle, right = st.columns([5, 2, 2])
     order = left.segmented_control(
         "First come", list(ORDERS), default="prompts", key="order", bind="query-params", required=True,
         format_func=lambda name: name.replace("-", " "),
     )  # fmt: skip
-    if not chosen:
-        look.notice("Choose a run to read what it wrote.")
-        return
-    found = queries.samples(tuple(chosen), order or "prompts")
+    seed = choices.seed(dict(sorted(seeds.items(), key=lambda one: (len(one[0]), one[0]))), middle)
+    runs = {group.label: group.runs[seed].run_id for group in chosen if seed in group.runs}
+    found = queries.samples(tuple(runs.values()), order or "prompts")
     pages = max(1, -(-len(found) // PAGE))
     place = right.number_input("Page", 1, pages, key="page", bind="query-params", help=f"of {pages}")
-    for sample in found[(int(place) - 1) * PAGE : int(place) * PAGE]:
-        with st.container(border=True):
-            look.text([look.Span(sample.prompt or "(no prompt)", "prompt")], label="Prompt")
-            columns = st.columns(1 + len(chosen))
-            with columns[0]:
-                look.text([look.Span(sample.reference)], label="Expert")
-            for column, run in zip(columns[1:], chosen, strict=True):
-                written = sample.written[run]
-                with column:
-                    if written is None:
-                        look.text([look.Span("(was not asked)", "prompt")], label=names[run])
-                        continue
-                    look.text(
-                        [look.Span(written.text or "(empty)", "" if written.text else "prompt")], label=names[run]
-                    )
-                    told = f"{written.tokens} tokens, {written.backspaces} deleted, {written.stop}"
-                    look.says(f"{told}. Number {written.sample} on the Replay page.")
+    texts(found[(int(place) - 1) * PAGE : int(place) * PAGE], runs, short[chosen[0].benchmark], seed)
+    look.says(f"{len(found):,} prompts; page {int(place)} of {pages}.")
     look.downloads(
-        pd.DataFrame(
+        lambda: pd.DataFrame(
             {"prompt": one.prompt, "expert": one.reference}
-            | {run: None if (text := one.written[run]) is None else text.text for run in chosen}
+            | {label: None if (text := one.written[run]) is None else text.text for label, run in runs.items()}
             for one in found
         ),
-        "samples",
+        f"samples-seed-{seed}",
     )
 
 
-def first_of_each_group(members: Sequence[Run]) -> list[str]:
-    """The first run of each group of the first benchmark that deletes, and of one that does not, where both are."""
-    same = [run for run in members if run.data_hash == members[0].data_hash]
-    by_group = {run.group_id: run for run in reversed(same)}
-    return [run.run_id for run in sorted(by_group.values(), key=lambda run: bool(run.config.get("control")))]
+def texts(found: Sequence[Sample], runs: dict[str, str], benchmark: str, seed: str) -> None:
+    """One row per prompt."""
+    prompted = any(sample.prompt for sample in found)
+    rows = [
+        [
+            *([look.Cell(sample.prompt, css="texts")] if prompted else []),
+            look.Cell(sample.reference, css="texts"),
+            *(_text(sample.written[run], benchmark, label, seed) for label, run in runs.items()),
+        ]
+        for sample in found
+    ]
+    look.table(
+        [*(["prompt"] if prompted else []), "expert", *runs],
+        rows,
+        caption=f"What follows each prompt; {WORDS['token'].lower().removesuffix('.')} is a token",
+        sticky=False,
+    )
+
+
+def _text(written: Written | None, benchmark: str, label: str, seed: str) -> look.Cell:
+    if written is None:
+        return look.Cell("–", "was not asked", css="texts")
+    tokens = f"{written.tokens} token" + ("" if written.tokens == 1 else "s")
+    told = f"{tokens}, {written.backspaces} deleted, {written.stop}"
+    link = look.link(
+        "replay", grid=queries.grid_label(), benchmark=benchmark, group=label, seed=seed, sample=written.sample
+    )
+    return look.Cell(written.text or "(nothing)", told, css="texts", link=("Replay", link))
+
+
+def telling(here: Sequence[Group]) -> list[str]:
+    """The first group that deletes and the first that does not, where both are."""
+    compared = [group for group in here if not group.is_control] or list(here)
+    back = [group for group in compared if group.config.get("actions.backspace")]
+    plain = [group for group in compared if not group.config.get("actions.backspace")]
+    return [group.label for group in (*plain[:1], *back[:1])]
 
 
 page()
