@@ -63,6 +63,7 @@ for verb in (
     stored.samples,
     stored.replay,
     texts.score,
+    texts.sensitivity,
     names.ls,
     names.info,
     names.env,

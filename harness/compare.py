@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.board import plain_difference, plain_interval
+from harness.config import place
 from harness.errors import ConfigError, UnknownName, did_you_mean
 from harness.groups import Group, Record, benchmark, settings, source, tables, titles
 from harness.ranks import SEEDS_NEEDED, Difference, differences
@@ -161,9 +162,8 @@ def _line(score: ScoreName, groups: Sequence[Group], stored: Mapping[str, float 
 
 def _differing(groups: Sequence[Group]) -> dict[str, tuple[str, ...]]:
     each = [[settings(config) | {"control": config.get("control")} for config in group.configs] for group in groups]
-    keys = dict.fromkeys(key for configs in each for config in configs for key in config)
     told = {}
-    for key in keys:
+    for key in sorted({key for configs in each for config in configs for key in config}, key=place):
         values = [
             " | ".join(dict.fromkeys(written(c[key]) if c.get(key) is not None else "–" for c in configs))
             for configs in each

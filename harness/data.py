@@ -68,6 +68,23 @@ def check_whole(splits: Splits, config: RunConfig, encode: Callable[[str], Seque
         )
 
 
+def training_rows(splits: Splits, policy: Policy) -> list[Trajectory]:
+    """The training split as rows; equal data and tokens are cut once in a process, for most cells of a grid share them.
+
+    The list is shared: it is not to be changed.
+    """
+    asked = (splits.data_hash, policy.tokenizer_id, policy.start_id, policy.end_id, policy.context)
+    if asked not in _ROWS:
+        while len(_ROWS) >= ROWS_KEPT:
+            del _ROWS[next(iter(_ROWS))]
+        _ROWS[asked] = rows(splits.train, policy)
+    return _ROWS[asked]
+
+
+ROWS_KEPT = 2  # a grid that alternates between two benchmarks
+_ROWS: dict[tuple[str | int, ...], list[Trajectory]] = {}
+
+
 class Normalizer:
     """What the rows of one optimiser step are divided by, so that a loss is nats per (weighted) token.
 

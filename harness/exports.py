@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any, Literal, TypeAlias
 
 import pandas as pd
@@ -76,11 +76,11 @@ def frame_text(found: pd.DataFrame, form: Format) -> str:
 
 def csv_table(head: Sequence[str], rows: Cells) -> str:
     """Comma-separated values with a header."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    lines: list[str] = []
+    writer = csv.writer(SimpleNamespace(write=lines.append))  # quotes what holds either sign of its own line end
     writer.writerow(head)
     writer.writerows(rows)
-    return out.getvalue()
+    return "".join(line.removesuffix("\r\n") + "\n" for line in lines)
 
 
 def markdown_table(head: Sequence[str], rows: Cells) -> str:
@@ -101,7 +101,7 @@ def latex(text: str) -> str:
     >>> latex("a_b & 5 %")
     'a\\\\_b \\\\& 5 \\\\%'
     """
-    return "".join(_LATEX.get(sign, sign) if sign.isprintable() else " " for sign in text)
+    return "".join(_LATEX.get(sign, sign) for sign in _one_line(text))
 
 
 # ----------------------------------------------------------------------------------------------- leaderboards
@@ -174,9 +174,9 @@ def _board_latex(board: Leaderboard) -> str:
         columns = "l" * len(table.keys) + "r" * (len(head) - len(table.keys))
         made = _latex_environment(columns, [latex(cell) for cell in head], body, latex(_caption(table)))
         more = [*table.findings, *legend(table), *table.notes, *board.notes]
-        parts.append(made + "".join(f"% {latex(line)}\n" for line in more))
+        parts.append(made + "".join(f"% {_one_line(line)}\n" for line in more))
     if not parts:
-        return "".join(f"% {latex(note)}\n" for note in board.notes)
+        return "".join(f"% {_one_line(note)}\n" for note in board.notes)
     return "\n".join(parts)
 
 
@@ -236,7 +236,11 @@ def _markdown_lines(lines: Cells) -> str:
 
 
 def _markdown(text: str) -> str:
-    return _MARKDOWN.sub(r"\\\1", "".join(sign if sign.isprintable() else " " for sign in text))
+    return _MARKDOWN.sub(r"\\\1", _one_line(text))
+
+
+def _one_line(text: str) -> str:
+    return "".join(sign if sign.isprintable() else " " for sign in text)
 
 
 def _latex_environment(columns: str, head: Sequence[str], body: Sequence[str], caption: str) -> str:

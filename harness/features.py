@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -76,10 +77,16 @@ class Features:
         if featuriser not in self._models:
             name = self.reference if featuriser == "reference-lm" and self.reference is not None else featuriser
             try:
-                self._models[featuriser] = Policy.load(name, None).to(self.device)
+                self._models[featuriser] = _loaded(str(name), self.device)
             except EnvironmentProblem as error:
                 raise EnvironmentProblem(f"featuriser={featuriser!r}: {error}") from error
         return self._models[featuriser]
+
+
+@lru_cache(maxsize=4)
+def _loaded(name: str, device: torch.device) -> Policy:
+    """The model, which all cells of a process share.  Features they do not: a text's last bits depend on its batch."""
+    return Policy.load(name, None).to(device)
 
 
 @torch.no_grad()

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
-from harness.config import BASE_TRAINER, BASELINE, SamplingConfig, place
+from harness.config import BASE_TRAINER, BASELINE, place
 from harness.plugins import BIASED
 from harness.readings import Run, Seeds
+from harness.sampling import SamplingConfig
 from harness.selection import last_part, written
 
 Record = dict[str, Any]

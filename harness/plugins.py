@@ -150,9 +150,14 @@ class Trainer(Protocol):
 
 
 class Benchmark(Protocol):
-    """A task: options (its data seed among them) -> splits, with the metrics that make sense there."""
+    """A task: options (its data seed among them) -> splits, with the metrics that make sense there.
+
+    `selection` is (metric, measure of it): the one number by which a choice among policies or decoders is made on the
+    validation split.  It is computed from sampled texts, so that sharpening alone does not win it.
+    """
 
     metrics: ClassVar[tuple[str, ...]]
+    selection: ClassVar[tuple[str, str]]
 
     def splits(self) -> Splits:
         """The data; equal options give equal splits."""
@@ -356,6 +361,17 @@ def metric_of(name: str) -> str:
     if name in METRICS:
         return name
     return next((metric for metric in METRICS if name in METRICS[metric].measures), name)
+
+
+def as_measures(text: str) -> list[str]:
+    """What a name shows on a leaderboard: a metric that is not called as one of its measures stands for all of them.
+
+    >>> as_measures("repetition@exact"), as_measures("diversity")
+    (['rep_2@exact', 'rep_3@exact', 'rep_4@exact'], ['diversity'])
+    """
+    name, at, rest = text.partition("@")
+    measures = METRICS[name].measures if name in METRICS else (name,)
+    return [text] if name in measures else [f"{measure}{at}{rest}" for measure in measures]
 
 
 def known_metrics() -> list[str]:

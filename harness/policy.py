@@ -169,6 +169,10 @@ class Policy:
                     table.bias[row] = table.bias[:row].mean()
         self.space = self._space(row)
 
+    def claim_backspace(self) -> None:
+        """Take the vocabulary's last row as `<backspace>`: `add_backspace` appended it before the policy was saved."""
+        self.space = self._space(self.space.size - 1)
+
     def set_value(self, value: Value, reference: Policy | None = None) -> None:
         """Choose V(s): the log-sum-exp of the legal logits, a zero-initialised linear head on the hidden state, or
         the log-sum-exp minus that of a frozen reference (this policy's copy when none is given)."""
@@ -249,9 +253,8 @@ class Policy:
         """
         if not self.tokenizer.is_fast:
             raise Unscorable("this featuriser's tokenizer does not say where its tokens stand; use length=free")
-        spans = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True)[
-            "offset_mapping"
-        ]
+        options = {"add_special_tokens": False, "split_special_tokens": True, "return_offsets_mapping": True}
+        spans = self.tokenizer(text, **options)["offset_mapping"]
         # a character of several tokens is complete with the last of them, which is where the next token begins later
         following = [start for start, _ in spans[1:]] + [len(text)]
         return [min(end, after) for (_, end), after in zip(spans, following, strict=False)]
@@ -276,8 +279,7 @@ class Policy:
         """What one action writes, for a reader: a token's own text, spaces included; half a character is U+FFFD."""
         if action not in self._pieces:
             named = {self.space.backspace_id: BACKSPACE, self.end_id: END_PIECE}
-            # in the middle of a text, where no tokenizer swallows a leading space
-            own = self.continuation(self.encode("a"), (action,))
+            own = self.continuation(self.encode("a"), (action,))  # after "a" no tokenizer swallows a leading space
             self._pieces[action] = named.get(action, own)
         return self._pieces[action]
 
@@ -301,6 +303,11 @@ class Policy:
         """Last hidden states [N, A + 1, F] of the state before each action, and of the last one."""
         hidden = self.hidden(batch)
         return hidden.gather(1, batch.states[..., None].expand(-1, -1, hidden.shape[-1]))
+
+    def last_hidden(self, ids: Tensor) -> Tensor:
+        """Hidden states [N, F] after plain texts of one length, [N, T] token ids."""
+        with self.autocast():
+            return self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, -1]  # type: ignore[no-any-return]
 
     def new_cache(self) -> Any:
         """An empty append-only cache for `extend`."""

@@ -190,16 +190,14 @@ def simple(
 
 def comparison_cells(found: Comparison) -> tuple[list[str], list[list[str]]]:
     """Heads and rows of a comparison's scores: one row per score and side beyond the first."""
-    first = found.sides[0].name
+    first, names = found.sides[0].name, short_names([line.score for line in found.lines])
     head = ["score", first, "side", "its mean", f"side − {first}", "p", "n", "seeds needed"]
     rows = []
     for line in found.lines:
         base = "no value" if line.means[0] is None else rounded(line.means[0])
         for side, mean, difference in zip(found.sides[1:], line.means[1:], line.differences, strict=True):
             other = "no value" if mean is None else rounded(mean)
-            rows.append(
-                [f"{line.score.name} {ARROWS[line.score.direction]}", base, side.name, other, *_told(difference)]
-            )
+            rows.append([names[line.score.name], base, side.name, other, *_told(difference)])
     return head, rows
 
 

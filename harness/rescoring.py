@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from harness.bases import prepare_base, reference_config
+from harness.bases import prepared, reference_config
 from harness.config import RunConfig
 from harness.errors import HarnessError, StoreError
 from harness.features import Features
@@ -63,10 +63,11 @@ class Rescored:
 
 
 def rescore(store: Store, grid: str | None, wanted: Sequence[Asked], device: torch.device) -> Rescored:
-    """Compute what was asked for, for every finished run of a grid or of the store, and store it in one transaction.
+    """Compute metrics for every finished run of a grid or of the store, and store them in one transaction.
 
-    Scores of other names stay.  A run whose benchmark gives other data today, or cannot be read, is skipped.  The
-    reference LM is trained again only where the store's cache has lost it.
+    Of a metric that was asked for, all measures are stored: one computation gives them.  Other scores stay.  A run
+    whose benchmark gives other data today, or cannot be read, is skipped.  The reference LM is trained again only where
+    the store's cache has lost it.
     """
     refused: dict[str, str] = {}
     skipped: dict[str, str] = {}
@@ -86,19 +87,18 @@ def rescore(store: Store, grid: str | None, wanted: Sequence[Asked], device: tor
         except HarnessError as error:
             skipped[run_id] = str(error)
             continue
-        found[run_id] = ([], [])
+        scores: dict[str, Score] = {}  # by full name: two spellings may mean the same number
+        curves: dict[str, Profile] = {}
         for one in wanted:
             try:
-                scores = [new for new in score(evaluation, [one.plugin]) if new.metric in one.measures]
-                curves = list(profiles(evaluation, [one.plugin]))
+                scores |= {new.name: new for new in score(evaluation, [one.plugin])}
+                curves |= {new.name: new for new in profiles(evaluation, [one.plugin])}
             except NeedsPolicy as error:
                 refused[one.plugin.name] = str(error)
-                continue
-            found[run_id][0].extend(scores)
-            found[run_id][1].extend(curves)
-    found = {run_id: given for run_id, given in found.items() if given[0]}
+        if scores:
+            found[run_id] = (list(scores.values()), list(curves.values()))
     store.rescore(found)
-    names = [(run_id, one.name) for run_id, (scores, _) in found.items() for one in scores]
+    names = [(run_id, one.name) for run_id, (given, _) in found.items() for one in given]
     replaced = sum(name in known for name in names)
     return Rescored(len(found), len(names) - replaced, replaced, refused, skipped)
 
@@ -142,10 +142,4 @@ def _reference(
     """The directory of the benchmark's reference LM, where a metric wants its features."""
     if all(one.plugin.options.get("featuriser") != "reference-lm" for one in wanted):
         return None
-    steps = prepare_base(reference_config(config), splits, cache, device)
-    try:
-        while True:
-            next(steps)
-    except StopIteration as stop:
-        directory: Path = stop.value
-        return directory
+    return prepared(reference_config(config), splits, cache, device)

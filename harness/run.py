@@ -13,9 +13,11 @@ import torch
 
 from harness.bases import prepare_base, reference_config, start_policy
 from harness.config import Plugin, RunConfig
-from harness.data import ExpertStream, check_whole, rows
+from harness.controls import CONTROLS, control_policy, controls
+from harness.data import ExpertStream, check_whole, training_rows
 from harness.errors import ConfigError, HarnessError
-from harness.evaluate import check_characters, choose_prompts, evaluate
+from harness.evaluate import choose_prompts, evaluate
+from harness.exact import check_characters
 from harness.features import Features
 from harness.fit import fit
 from harness.grid import Grid
@@ -23,16 +25,20 @@ from harness.judges import choose_judge
 from harness.noise import proposals
 from harness.owners import this_owner
 from harness.plugins import Trainer, build
+from harness.policies import Origin, find, keep, policy_folder
+from harness.policy import Policy
 from harness.provenance import peak_memory_bytes, provenance
 from harness.records import Progress, Splits, Stage, Step
 from harness.registry import BENCHMARKS, TRAINERS
 from harness.scoring import profiles, score
 from harness.store import LostClaim, Store
+from harness.tuning import Tuned, best_temperature, needs_reference, selection
 
 
 def check(grid: Grid) -> list[RunConfig]:
-    """Every cell of a grid with all options written out, or the first reason why one could not run."""
+    """Every cell of a grid with all options written out, its controls last, or why one could not run."""
     cells = grid.expand()
+    cells += controls(cells) if grid.controls else []
     for config in cells:
         build(TRAINERS, config.trainer, "trainer")
         name = config.model.name
@@ -45,6 +51,8 @@ def check(grid: Grid) -> list[RunConfig]:
                 "use uniform, unigram or policy"
             )
         check_whole(splits, config)
+        if config.sampling.temperature == "best":
+            selection(config)
     return cells
 
 
@@ -95,41 +103,57 @@ def _changed(config: RunConfig, data_hash: str) -> str:
 def run(config: RunConfig, store: Store, device: torch.device) -> Iterator[tuple[Stage, float]]:
     """Train and evaluate one cell that this process has claimed; yields how far which stage is.
 
-    data -> shared base -> policy -> training -> rollouts -> scores -> store.
+    data -> shared base -> policy -> training, or the policy that it left before -> rollouts -> scores -> store.
     """
     began = time.perf_counter()
     splits = load_splits(config.benchmark)
     cache = store.path.parent / "cache"
 
     base = None
-    if config.model.from_scratch:
+    if config.model.from_scratch and config.control is None:
         base = yield from _staged(prepare_base(config, splits, cache, device))
     reference = None
-    if any(metric.options.get("featuriser") == "reference-lm" for metric in config.metrics or ()):
+    if needs_reference(config) or any(m.options.get("featuriser") == "reference-lm" for m in config.metrics or ()):
         reference = yield from _staged(prepare_base(reference_config(config), splits, cache, device))
+    features = Features(reference, device)
 
-    trainer: Trainer = build(TRAINERS, config.trainer, "trainer")
-    policy = start_policy(config, base, device)
+    kept = policy_folder(store.path.parent, config)
+    origin: Origin | None = None
+    if config.control is not None:
+        policy = control_policy(config, splits, device)
+    else:
+        found = find(kept, config, splits.data_hash, device)
+        policy, origin = found or (start_policy(config, base, device), None)
     check_whole(splits, config, policy.encode)
     prompts = choose_prompts(policy, splits.prompts, config.sampling)
     if splits.law is not None:
         check_characters(policy, splits.law, splits.test)
-    expert = rows(splits.train, policy)
-    propose = proposals(config.actions, policy, expert, splits.mistake)
-    stream = ExpertStream(
-        expert, policy.space, config.actions, propose, context=policy.context, seed=config.seeds.train
-    )
-    last: Step | None = None
-    for last in fit(policy, trainer, stream, config):
-        store.log(config.run_id, this_owner(), [last])
-        yield "train", last.progress
+
+    if origin is not None:
+        store.log(config.run_id, this_owner(), origin.steps)
+    elif config.control is None:
+        steps = []
+        for step in _fit(config, policy, splits):
+            store.log(config.run_id, this_owner(), [step])
+            steps.append(step)
+            yield "train", step.progress
+        origin = keep(policy, kept, config, steps, splits.data_hash)
 
     yield "sample", 0.0
-    judge = choose_judge(policy, splits.law, base, config.model)
-    evaluation = evaluate(policy, splits, prompts, config, Features(reference, device), judge)
+    tuned: Tuned | None = None
+    if config.sampling.temperature == "best":
+        tuned = yield from _shares("sample", best_temperature(policy, splits, config, features))
+    written = config if tuned is None else config.at_temperature(tuned.temperature)
+    if config.control is not None:
+        evaluation = CONTROLS[config.control](policy, splits, prompts, written, features)
+    else:
+        judge = choose_judge(policy, splits.law, base, config.model)
+        evaluation = evaluate(policy, splits, prompts, written, features, judge)
     yield "score", 0.0
-    scores = list(score(evaluation, config.metrics or ()))
-    curves = list(profiles(evaluation, config.metrics or ()))
+    metrics = config.metrics or ()
+    scores = [*score(evaluation, metrics), *([] if tuned is None else [tuned.as_score(evaluation.texts_hash)])]
+    curves = list(profiles(evaluation, metrics))
+    last = None if origin is None else origin.last
     facts = {
         **provenance(threads=torch.get_num_threads()),
         "device": str(device),
@@ -137,9 +161,12 @@ def run(config: RunConfig, store: Store, device: torch.device) -> Iterator[tuple
         "base": None if base is None else base.name,
         "parameters": sum(p.numel() for p in policy.parameters().values()),
         "head_untied": policy.untied,
+        "policy": None if origin is None else {"train_id": config.train_id, "sha256": origin.sha256},
+        "trained_by": None if origin is None else origin.run_id,
         "evaluated_tokens": 0 if last is None else last.tokens,
         "sampled_actions": 0 if last is None else int(last.terms.get("sampled_actions", 0)),
         "training_seconds": 0.0 if last is None else last.seconds,
+        "temperature": None if tuned is None else tuned.facts(),
         "seconds": time.perf_counter() - began,
         "peak_memory_bytes": peak_memory_bytes(),
     }
@@ -154,6 +181,16 @@ def run(config: RunConfig, store: Store, device: torch.device) -> Iterator[tuple
     )
 
 
+def _fit(config: RunConfig, policy: Policy, splits: Splits) -> Iterator[Step]:
+    trainer: Trainer = build(TRAINERS, config.trainer, "trainer")
+    expert = training_rows(splits, policy)
+    propose = proposals(config.actions, policy, expert, splits.mistake)
+    stream = ExpertStream(
+        expert, policy.space, config.actions, propose, context=policy.context, seed=config.seeds.train
+    )
+    yield from fit(policy, trainer, stream, config)
+
+
 def _staged(steps: Generator[Step, None, Path]) -> Generator[tuple[Stage, float], None, Path]:
     """The steps of a shared model's training as progress; returns what they return."""
     try:
@@ -162,6 +199,16 @@ def _staged(steps: Generator[Step, None, Path]) -> Generator[tuple[Stage, float]
     except StopIteration as stop:
         path: Path = stop.value
         return path
+
+
+def _shares(stage: Stage, shares: Generator[float, None, Tuned]) -> Generator[tuple[Stage, float], None, Tuned]:
+    """A stage's shares as progress; returns what they return."""
+    try:
+        while True:
+            yield stage, next(shares)
+    except StopIteration as stop:
+        tuned: Tuned = stop.value
+        return tuned
 
 
 def load_splits(benchmark: Plugin) -> Splits:

@@ -29,7 +29,9 @@ class Asked:
 
 
 def asked(names: Sequence[str]) -> list[Asked]:
-    """What metric names ask for: a metric's own name all that it measures, a measure's name that one alone.
+    """What names ask for: a measure's name that one alone, another metric's name all that it measures.
+
+    `diversity` is both a metric and one of its measures, and means the measure, as in `harness leaderboard`.
 
     Raises:
         UnknownName: neither a metric nor a measure.
@@ -40,9 +42,9 @@ def asked(names: Sequence[str]) -> list[Asked]:
         plugin, name = parse_metric(text), text.partition("@")[0]
         if plugin.name not in METRICS:
             raise UnknownName(f"unknown metric {name!r}; {did_you_mean(name, known_metrics())}")
-        plugin = Plugin(name=plugin.name, options=dataclasses.asdict(build(METRICS, plugin, text)))
+        plugin = Plugin(name=plugin.name, options=dataclasses.asdict(build(METRICS, plugin, name)))
         known = tuple(METRICS[plugin.name].measures)
-        wanted = known if name == plugin.name else (name,)
+        wanted = (name,) if name in known else known
         same = next((one for one in found if one.plugin == plugin), Asked(plugin, ()))
         both = Asked(plugin, tuple(measure for measure in known if measure in {*same.measures, *wanted}))
         found = [both if one is same else one for one in found] if same in found else [*found, both]

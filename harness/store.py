@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 from sqlalchemy.dialects.sqlite import insert
 
-from harness.config import RunConfig, flatten, place
+from harness.config import RunConfig, flatten, is_control, place
 from harness.database import (
     CELLS,
     CURVES,
@@ -247,6 +247,11 @@ class Store:
         return {"cells": len(found)} | {
             status: found.count(status) for status in ("done", "failed", "running", "pending")
         }
+
+    def controls(self, grid: str) -> int:
+        """How many of a grid's cells are there to read the others by."""
+        with self._database.read() as connection:
+            return sum(map(is_control, connection.execute(_of_grid(sa.select(RUNS.c.config), grid)).scalars()))
 
     def config(self, run_id: str) -> RunConfig:
         """The configuration that the run was stored with.

@@ -4,49 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from boards import MAUVE, SM, add, mauve, score
 
 from harness.config import RunConfig
 from harness.errors import ConfigError, UnknownName
-from harness.records import Score
 from harness.rendering import as_text, rounded
 from harness.report import Leaderboard, leaderboard
 from harness.stats import Interval
 from harness.store import Store
-
-ME = "elsewhere:1:1"
-MAUVE = "mauve@mauve-text[featuriser=tiny]"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store(f"sqlite:///{tmp_path}/runs.db") as opened:
-        yield opened
-
-
-def score(metric: str, value: float | None, definition: str = "exact", **more: Any) -> Score:
-    given: dict[str, Any] = {"parameters": {}, "reason": None, "n": 8, "unit": "fraction", "direction": "higher"}
-    return Score(metric, definition, value=value, texts_hash="t", **(given | more))
-
-
-def mauve(value: float | None, featuriser: str = "tiny", reason: str | None = None) -> Score:
-    return score("mauve", value, "mauve-text", parameters={"featuriser": featuriser}, reason=reason)
-
-
-def add(store: Store, config: dict[str, Any], scores: list[Score], data_hash: str = "d", seed: int = 0) -> str:
-    seeds = {"train": seed, "sample": seed, "metric": seed}
-    run = RunConfig.model_validate({"benchmark": "text", "trainer": "mle", **config, "seeds": seeds})
-    store.enqueue("g", [run])
-    assert store.claim(run.run_id, ME)
-    store.finish(run.run_id, ME, scores=scores, prompts=[], rollouts=[], provenance={"data_hash": data_hash})
-    return run.run_id
-
-
-SM = {"name": "sequence_match", "alpha": 0.01, "divergence": "js"}
 
 
 def demo(store: Store) -> None:

@@ -31,6 +31,7 @@ grid:
   trainer: [mle, {name: sequence_match, buffer_fresh: 8, buffer_size: 16}]
   actions.backspace: [false, true]
 seeds: 2
+controls: false
 """
 
 
@@ -201,6 +202,7 @@ base:
   training: {{steps: 1, rows: 2}}
   sampling: {{rollouts: 4}}
   metrics: [length]
+controls: false
 """
     )
     with Store(f"sqlite:///{tmp_path}/runs.db") as store:

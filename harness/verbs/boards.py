@@ -65,7 +65,7 @@ def leaderboard(
     found = board(
         opened,
         grid=_grid(grid, opened),
-        metrics=split_list(metric) if metric else None,
+        metrics=_measures(metric),
         group_by=split_list(group_by) if group_by else None,
         filters=filter_ or (),
         baseline=split_list(baseline) if baseline else (),
@@ -94,11 +94,10 @@ def compare(
 ) -> None:
     """Compare two or more choices: their settings, and each score's paired difference from the first."""
     from harness.compare import compare as compared
-    from harness.settings import split_list
 
     include_files(include)
     opened = open_store(store)
-    found = compared(opened, sides, grid=_grid(grid, opened), metrics=split_list(metric) if metric else None)
+    found = compared(opened, sides, grid=_grid(grid, opened), metrics=_measures(metric))
     if as_json:
         typer.echo(as_json_text([one.to_dict() for one in found]))
     else:
@@ -179,6 +178,14 @@ def print_leaderboard(store: Store, grid: str) -> None:
 
 def _grid(given: str | None, store: Store) -> str | None:
     return None if given is None else stored_grid_name(given, store.grids())
+
+
+def _measures(given: str | None) -> list[str] | None:
+    """The scores that `--metric` names; a metric's name stands for all that it measures."""
+    from harness.plugins import as_measures
+    from harness.settings import split_list
+
+    return None if not given else [one for name in split_list(given) for one in as_measures(name)]
 
 
 def _show(parts: Sequence[object]) -> None:

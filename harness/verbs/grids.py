@@ -69,7 +69,8 @@ def plan(
     time = "unknown" if found.seconds is None else str(timedelta(seconds=round(found.seconds)))
     if found.seconds is not None and found.unknown:
         time = f"at least {time} ({found.unknown} cells unlike any finished run)"
-    typer.echo(f"{found.cells} cells: {counts}\nestimated time: {time}")
+    controls = f" ({found.controls} of them controls)" if found.controls else ""
+    typer.echo(f"{found.cells} cells{controls}: {counts}\nestimated time: {time}")
 
 
 def run(
@@ -99,12 +100,12 @@ def status(
     opened = open_store(store) if store_exists(store) else None
     stored = opened.grids() if opened is not None else []
     if grid is not None and (opened is None or stored_grid_name(grid, stored) not in stored):
-        cells = len(checked_cells(the_grid(grid)))  # known, and never started: everything is still to do
+        cells = checked_cells(the_grid(grid))  # known, and never started: everything is still to do
         found = {grid: dict.fromkeys(("cells", "done", "failed", "running", "pending"), 0)}
-        found[grid] |= {"cells": cells, "pending": cells}
+        found[grid] |= {"cells": len(cells), "pending": len(cells), "controls": sum(cell.is_control for cell in cells)}
     elif opened is not None:
         names = stored if grid is None else [stored_grid_name(grid, stored)]
-        found = {name: opened.counts(name) for name in names}
+        found = {name: opened.counts(name) | {"controls": opened.controls(name)} for name in names}
     else:
         found = {}
     if as_json:

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.verbs.arguments import Device, Include, Json, Metrics, as_json_text, include_files
+from harness.errors import ConfigError
+from harness.verbs.arguments import (
+    DEFAULT_STORE,
+    Device,
+    Include,
+    Json,
+    Metrics,
+    StoreUrl,
+    as_json_text,
+    include_files,
+)
 
 if TYPE_CHECKING:
     from harness.features import Features
@@ -69,6 +79,41 @@ def score(
     else:
         _print(scores, intervals, f"{len(given.texts)} texts, {len(evaluation.references)} references ({pairing})")
     raise typer.Exit(0 if any(one.value is not None for one in scores) else 1)
+
+
+def sensitivity(
+    benchmark: Annotated[str, typer.Argument(help="A benchmark whose prompts have human continuations.")],
+    metrics: Metrics,
+    options: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="The benchmark's options: corpus=FILE.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the disturbances and the metrics' own randomness.")] = 0,
+    store: StoreUrl = DEFAULT_STORE,
+    device: Device = "auto",
+    include: Include = None,
+    as_json: Json = False,
+) -> None:
+    """Show what metrics say about human texts that were damaged on purpose, as a Markdown table."""
+    from harness.config import Plugin
+    from harness.database import path_of
+    from harness.run import choose_device
+    from harness.scoring import asked
+    from harness.sensitivity import as_markdown
+    from harness.sensitivity import sensitivity as measured
+    from harness.settings import split_list
+
+    include_files(include)
+    wanted = asked(split_list(metrics))
+    wrong = [given for given in options or () if "=" not in given]
+    if wrong:
+        raise ConfigError(f"{wrong[0]!r} is not KEY=VALUE; write the benchmark's options as corpus=FILE")
+    chosen = Plugin(name=benchmark, options=dict(given.split("=", 1) for given in options or ()))
+    found = measured(chosen, wanted, path_of(store).parent / "cache", choose_device(device), seed=seed)
+    if as_json:
+        rows = {name: [_plain(one, None) for one in scores] for name, scores in found.scores.items()}
+        typer.echo(as_json_text({"texts": found.texts, "seed": seed, "scores": rows}))
+    else:
+        typer.echo(as_markdown(found), nl=False)
 
 
 def _plain(score: Score, interval: Interval | None) -> dict[str, Any]:

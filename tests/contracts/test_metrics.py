@@ -13,7 +13,7 @@ import pytest
 
 from harness.config import Plugin, content_hash
 from harness.plugins import Metric, Unscorable, build, options
-from harness.records import Evaluation, ExactStep, Example, Likelihood, Rollout, Trajectory
+from harness.records import Evaluation, ExactStep, Example, FinishedLaw, Likelihood, Rollout, Trajectory
 from harness.registry import METRICS
 
 END, SPACE, A, B, BACKSPACE = 0, 1, 2, 3, 4
@@ -22,7 +22,7 @@ END, SPACE, A, B, BACKSPACE = 0, 1, 2, 3, 4
 class Coin:
     """The language of all texts over `a`, `b` and spaces; one of the four, the end among them, at each turn."""
 
-    start = None
+    start, alphabet = None, "ab "
 
     def next(self, state: Hashable) -> Mapping[str, float]:
         return dict.fromkeys(["a", "b", " ", ""], 0.25)
@@ -63,7 +63,8 @@ def evaluation() -> Evaluation:
     steps = []
     for _ in range(10):
         policy = rng.dirichlet(np.ones(5))
-        steps.append(ExactStep(np.log(np.full(4, 0.25)), np.log(policy[:4]), float(np.log(policy[4]))))
+        steps.append(ExactStep(np.log(np.full(4, 0.25)), np.log(policy[:4]), float(np.log(policy[4])), len(steps) % 5))
+    even, policy = np.full(6, 1 / 6), np.log(rng.dirichlet(np.ones(6)))
     return Evaluation(
         prompts=tuple(prompts),
         rollouts=tuple(rollouts),
@@ -79,6 +80,8 @@ def evaluation() -> Evaluation:
         forced=lambda epsilon: tuple(rollouts),
         forced_wrong=lambda epsilon: tuple(rollouts),
         corrupted=lambda wrong: tuple(rollouts),
+        own_steps=lambda: tuple(steps[:9]),
+        finished=lambda texts, states: FinishedLaw(even, np.log(even), policy, policy, leaks=False, states=6),
         p_back=lambda wrong: np.linspace(0.1, 0.9, 6 * wrong).reshape(6, wrong),
         paired=lambda featuriser, pairs: [(one[:20], other[:20]) for one, other in pairs],
         judge=Wheel(),
@@ -105,7 +108,8 @@ def test_the_order_of_prompts_and_states_changes_nothing(metric: Metric, evaluat
     order = np.random.default_rng(1).permutation(len(evaluation.rollouts))
     assert evaluation.forced is not None
     assert evaluation.p_back is not None
-    forced, p_back = evaluation.forced, evaluation.p_back
+    assert evaluation.own_steps is not None
+    forced, p_back, own = evaluation.forced, evaluation.p_back, evaluation.own_steps
     shuffled = dataclasses.replace(
         evaluation,
         prompts=tuple(evaluation.prompts[i] for i in order),
@@ -114,6 +118,7 @@ def test_the_order_of_prompts_and_states_changes_nothing(metric: Metric, evaluat
         forced=lambda epsilon: tuple(forced(epsilon)[i] for i in order),
         forced_wrong=lambda epsilon: tuple(forced(epsilon)[i] for i in order),
         corrupted=lambda wrong: tuple(forced(0.0)[i] for i in order),
+        own_steps=lambda: own()[::-1],
         p_back=lambda wrong: p_back(wrong)[::-1],
     )
     assert metric.measure(shuffled) == metric.measure(evaluation)
@@ -139,6 +144,8 @@ def test_it_refuses_nothing_even_where_all_else_is_there(metric: Metric, evaluat
         forced=lambda epsilon: (),
         forced_wrong=lambda epsilon: (),
         corrupted=lambda wrong: (),
+        own_steps=lambda: (),
+        finished=None,
         p_back=lambda wrong: np.zeros((0, wrong)),
     )
     with pytest.raises(Unscorable):

@@ -20,7 +20,7 @@ from harness.support import forbidden
 class Pairs:
     """Texts `ab`, `abab`, ... and the empty one: after each whole pair it ends with probability 1/2."""
 
-    start = "whole"
+    start, alphabet = "whole", "ab"
 
     def next(self, state: Hashable) -> Mapping[str, float]:
         return {"a": 0.5, "b": 0.0, "": 0.5} if state == "whole" else {"b": 1.0}
@@ -34,6 +34,7 @@ class NoRepeat:
     """A Markov chain over ab that never repeats a letter, yet knows how to go on after one was repeated."""
 
     start: str = ""
+    alphabet: str = "ab"
 
     def next(self, state: Hashable) -> Mapping[str, float]:
         return {symbol: 0.4 for symbol in "ab" if symbol != state} | {"": 0.6 if state else 0.2}
@@ -108,6 +109,21 @@ def test_rates_by_hand():
     """Flags of `abaab$` (3 of 6), `ab$` (0 of 3) and `a` cut off (0 of 1): 3 of 10 actions, 1 of 3 texts."""
     values = measure(Pairs(), ("", rollout("abaab")), ("", rollout("ab")), ("", rollout("a", "budget")))
     assert values == pytest.approx({"out_of_support": 3 / 10, "bad_texts": 1 / 3})
+
+
+def test_rates_by_position():
+    """The same texts: position 0 is right three times, 1 and 2 twice; then `a`, `b` and the first one's end are not."""
+    cases = ("", rollout("abaab")), ("", rollout("ab")), ("", rollout("a", "budget"))
+    prompts, rollouts = tuple(Example("", prompt) for prompt, _ in cases), tuple(r for _, r in cases)
+    curve = OutOfSupport().profiles(Evaluation(prompts, rollouts, None, 0, law=Pairs()))["out_of_support_at"]
+    assert curve == [(0, 0, 3), (1, 0, 2), (2, 0, 2), (3, 1, 1), (4, 1, 1), (5, 1, 1)]
+
+
+def test_the_name_says_how_many_texts_the_states_are_of():
+    """Two states at position 0: two texts."""
+    steps = [ExactStep(np.zeros(1), np.zeros(1), -math.inf, position) for position in (0, 1, 0)]
+    assert ExactKL().parameters(Evaluation((), (), None, 0, law=Pairs(), exact_steps=tuple(steps))) == {"texts": 2}
+    assert ExactKL().definition == "law-to-policy"
 
 
 @pytest.mark.parametrize("law", [Pairs(), NoRepeat()])
