@@ -1,4 +1,4 @@
-"""One table of the leaderboard as a page shows it: its answer, its rows, the forest of differences from the baseline."""
+"""One table of the leaderboard as a page shows it: its answer, its rows, and how far they are from the baseline."""
 
 from __future__ import annotations
 
@@ -122,7 +122,9 @@ def draw(table: Table) -> None:
         base=None if table.baseline is None else next((i for i, r in enumerate(rows) if r is _base(table)), None),
     )
     if len(rows) < len(table.rows):
-        look.says(f"{len(table.rows) - len(rows)} more rows: filter or group them on the Leaderboard; CSV has them all.")
+        look.says(
+            f"{len(table.rows) - len(rows)} more rows: filter or group them on the Leaderboard; CSV has them all."
+        )
 
 
 def findings(table: Table) -> None:
@@ -164,7 +166,9 @@ def _base(table: Table) -> Row:
 def _legend(table: Table) -> str:
     if table.baseline is None:
         return "↓ lower is better, ↑ higher is better"
-    return "green: better than the marked baseline row, orange: worse, as far as the seeds can tell; grey: not separated"
+    return (
+        "green: better than the marked baseline row, orange: worse, as far as the seeds can tell; grey: not separated"
+    )
 
 
 def _head(column: Column, table: Table) -> look.Cell:
@@ -273,5 +277,3 @@ def _reading(row: Row, column: Column, cell: Cell, difference: Difference) -> ch
 def ordered(table: Table) -> dict[str, Column]:
     """The columns that have a better end, by a short name."""
     return {f"{header(column, table)}": column for column in table.columns if column.ranked_by is not None}
-
-

@@ -5,8 +5,8 @@ A chart's own menu saves it as PNG and shows its numbers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import altair as alt
@@ -76,7 +76,10 @@ def show(drawn: Chart, *, sentence: str, alt_text: str = "", height: int | None 
 
 def zero() -> alt.Chart:
     """The line of no difference."""
-    return alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(strokeDash=[4, 4], color=ink().rule).encode(x="x:Q")
+    drawn: alt.Chart = (
+        alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(strokeDash=[4, 4], color=ink().rule).encode(x="x:Q")
+    )
+    return drawn
 
 
 def series(field: str, values: Sequence[str], title: str | None = None) -> tuple[alt.Color, alt.Shape, alt.StrokeDash]:
@@ -104,9 +107,10 @@ class Reading:
     more: str = ""
 
 
-def intervals(
-    readings: Sequence[Reading], *, axis: str, kinds: dict[str, Literal["good", "bad", "accent", "plain"]], sentence: str
-) -> None:
+Kind = Literal["good", "bad", "accent", "plain"]
+
+
+def intervals(readings: Sequence[Reading], *, axis: str, kinds: Mapping[str, Kind], sentence: str) -> None:
     """Means with intervals, one below the other against zero; `kinds` says what each `told` looks like."""
     pen = ink()
     frame = pd.DataFrame([vars(one) for one in readings])
@@ -118,7 +122,7 @@ def intervals(
     }
     used = [told for told in kinds if told in set(frame["told"])]
     colour = alt.Color(
-        "told:N", title=None, legend=alt.Legend(orient="top", columns=1 if len(used) > 2 else 2) if len(used) > 1 else None,
+        "told:N", title=None, legend=alt.Legend(orient="top", columns=2) if len(used) > 1 else None,
         scale=alt.Scale(domain=used, range=[looks[kinds[told]][0] for told in used]),
     )  # fmt: skip
     shape = alt.Shape(
@@ -142,6 +146,6 @@ def intervals(
     show(drawn, sentence=sentence, height=26 + 30 * frame["label"].nunique())
 
 
-def field(name: str) -> str:
-    """A column's name as a chart's field: dots, colons, brackets and quotes mean something there."""
-    return "".join(f"\\{sign}" if sign in ".:[]\\'\"" else sign for sign in name)
+def renamed(one: Reading, label: str) -> Reading:
+    """The same under another label: two of one label would share a line."""
+    return replace(one, label=label)

@@ -27,9 +27,9 @@ EXACT = ("exact_kl", "finished", "compounding", "out_of_support", "recovery", "r
 @cache
 def measures() -> dict[str, str]:
     """What each measure of every installed metric says, in a sentence; a metric that does not load is left out."""
-    found = {}
+    found: dict[str, str] = {}
     for plugin in METRICS:
-        found |= {name: summary for name, summary in _summaries(plugin)}
+        found |= dict(_summaries(plugin))
     return found
 
 

@@ -124,10 +124,12 @@ def table(
     for place, row in enumerate(rows):
         names = [*(["pinned"] if place >= len(rows) - pinned else []), *(["base"] if place == base else [])]
         css = f' class="{" ".join(names)}"' if names else ""
-        body.append(f"<tr{css}>" + "".join(_cell(one, "td", i >= numbers, keyed) for i, one in enumerate(row)) + "</tr>")
-    name = escaped(caption)
+        body.append(
+            f"<tr{css}>" + "".join(_cell(one, "td", i >= numbers, keyed) for i, one in enumerate(row)) + "</tr>"
+        )
+    name, css = escaped(caption), " ".join(["wide", *(["tall"] if tall else []), *(["keep"] if sticky else [])])
     st.html(
-        f'<div class="wide{" tall" if tall else ""}{" keep" if sticky else ""}" tabindex="0" role="region" aria-label="{name}"><table>'
+        f'<div class="{css}" tabindex="0" role="region" aria-label="{name}"><table>'
         f"<caption>{name}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
     )
 
@@ -217,7 +219,9 @@ def verdict(text: str) -> None:
 
 def track(marks: Sequence[str]) -> None:
     """A row of small marks, each a class of the style sheet."""
-    st.html(f'<div class="track" aria-hidden="true">{"".join(f"<i class={escaped(mark)!r}></i>" for mark in marks)}</div>')
+    st.html(
+        f'<div class="track" aria-hidden="true">{"".join(f"<i class={escaped(mark)!r}></i>" for mark in marks)}</div>'
+    )
 
 
 def odds(choices: Sequence[tuple[str, float, bool]], *, label: str) -> None:

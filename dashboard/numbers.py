@@ -133,10 +133,16 @@ def effects(members: Sequence[Run], numbers: Mapping[str, float | str]) -> list[
     ]
 
 
-def costs(grid: str | None, title: str, score: str, unit: Unit) -> pd.DataFrame:
-    """Each row's mean score beside what its training cost; `front`: no row has a better mean for less of `unit`."""
+def costs(grid: str | None, run_ids: set[str], score: str, unit: Unit) -> pd.DataFrame:
+    """Mean score of each row of the table with these runs, beside what training cost.
+
+    Returns:
+        Columns group, n, mean, low, high, steps, tokens, seconds, speed (tokens per second), sampled (actions), memory
+        (MiB), and front: no row has a better mean for less of `unit`.
+    """
     found = board(grid, metrics=[score], per="second")
-    table = next((one for one in found.tables if one.title == title), None)
+    here = (table for table in found.tables if any(not run_ids.isdisjoint(row.runs) for row in table.rows))
+    table = next(here, None)
     if table is None:
         return pd.DataFrame()
     facts = _facts(store_url(), stamp(), grid)
@@ -202,7 +208,7 @@ def _learning(url: str, at: Stamp, members: tuple[tuple[str, tuple[str, ...]], .
     found = []
     for name, ids in members:
         curves = [losses[run_id] for run_id in ids if run_id in losses]
-        shared = sorted(set.intersection(*(set(loss.step for loss in curve) for curve in curves)) if curves else ())
+        shared = sorted(set.intersection(*({loss.step for loss in curve} for curve in curves)) if curves else ())
         width = max(1, -(-len(shared) // POINTS))
         window = {step: i // width for i, step in enumerate(shared)}
         by_window: dict[int, list[list[tuple[float, float]]]] = {}
@@ -218,14 +224,14 @@ def _learning(url: str, at: Stamp, members: tuple[tuple[str, tuple[str, ...]], .
     return pd.DataFrame(found, columns=["group", against, "loss", "low", "high", "n"])
 
 
-def profile_names(grid: str | None) -> list[ProfileName]:
-    """The numbers by position that runs have."""
-    return _profile_names(store_url(), stamp(), grid)
+def profile_names(run_ids: Sequence[str]) -> list[ProfileName]:
+    """The numbers by position that some of the runs have."""
+    return _profile_names(store_url(), stamp(), tuple(run_ids))
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def _profile_names(url: str, at: Stamp, grid: str | None) -> list[ProfileName]:
-    return read_profile_names(open_store(), grid)
+def _profile_names(url: str, at: Stamp, run_ids: tuple[str, ...]) -> list[ProfileName]:
+    return read_profile_names(open_store(), run_ids)
 
 
 def profile(name: str, members: Mapping[str, Sequence[str]]) -> pd.DataFrame:

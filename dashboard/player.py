@@ -135,5 +135,7 @@ def odds(frame: Frame) -> None:
         shown.append((frame.piece, math.exp(frame.log_prob), True))
     look.odds(
         [(printable(name), share, taken) for name, share, taken in shown],
-        label=f"What it held likeliest at step {frame.number}" if frame.candidates else f"Its choice at step {frame.number}",
+        label=f"What it held likeliest at step {frame.number}"
+        if frame.candidates
+        else f"Its choice at step {frame.number}",
     )

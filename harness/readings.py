@@ -179,11 +179,12 @@ def read_attempts(store: Store, grid: str | None, statuses: Collection[str]) -> 
         return [Attempt(*row) for row in connection.execute(query.order_by(RUNS.c.started))]
 
 
-def read_profile_names(store: Store, grid: str | None = None) -> list[ProfileName]:
-    """The numbers by position that runs of a grid, or of the whole store, have; by full name."""
+def read_profile_names(store: Store, run_ids: Collection[str]) -> list[ProfileName]:
+    """The numbers by position that some of the runs have; by full name."""
     columns = [PROFILES.c[name] for name in ("name", "metric", "axis", "unit", "direction")]
+    query = sa.select(*columns).where(PROFILES.c.run_id.in_(list(run_ids))).distinct()
     with store.database.read() as connection:
-        rows = connection.execute(_of_grid(sa.select(*columns), grid, PROFILES).distinct()).all()
+        rows = connection.execute(query).all()
     return sorted((ProfileName(*row) for row in rows), key=lambda profile: profile.name)
 
 

@@ -22,7 +22,10 @@ def test_a_main_effect_is_the_mean_over_balanced_settings():
     runs = [run(s, loss=loss, back=back, lr=1) for s in (0, 1) for loss in "ab" for back in (False, True)]
     runs += [run(s, loss="b", back=True, lr=2) for s in (0, 1)]
     values: dict[str, float | str] = {
-        one.run_id: (one.config["loss"] == "b") + 10.0 * one.config["back"] + one.seeds.train + 99.0 * (one.config["lr"] == 2)
+        one.run_id: (one.config["loss"] == "b")
+        + 10.0 * one.config["back"]
+        + one.seeds.train
+        + 99.0 * (one.config["lr"] == 2)
         for one in runs
     }
     assert set(factors(runs)) == {"loss", "back", "lr"}

@@ -64,7 +64,7 @@ def heat(frame: pd.DataFrame, score: ScoreName, first: str, second: str) -> None
     dark = alt.datum.mean < low + 0.6 * (high - low)
     drawn = base.mark_rect(cornerRadius=2, stroke=charts.ink().ground, strokeWidth=2).encode(
         color=alt.Color(
-            "mean:Q", title=score.metric, scale=alt.Scale(scheme="cividis"), legend=alt.Legend(orient="right", columns=1)
+            "mean:Q", title=score.metric, scale=alt.Scale(scheme="cividis"), legend=alt.Legend(orient="right")
         ),
         tooltip=[
             alt.Tooltip("across:N", title="across"), alt.Tooltip("down:N", title="down"),
@@ -75,8 +75,8 @@ def heat(frame: pd.DataFrame, score: ScoreName, first: str, second: str) -> None
         color=alt.condition(dark, alt.value("#ffffff"), alt.value("#111111")),
     )  # fmt: skip
     sentence = (
-        f"Mean {score.metric} ({BETTER[score.direction]}) over all runs with both settings: from {low:.3g} to {high:.3g}. "
-        "An empty cell was not run."
+        f"Mean {score.metric} ({BETTER[score.direction]}) over all runs with both settings: from {low:.3g} to "
+        f"{high:.3g}. An empty cell was not run."
     )
     charts.show(drawn, sentence=sentence, height=60 + 44 * frame["down"].nunique())
     look.downloads(frame, f"two-settings-{score.metric}")
@@ -104,7 +104,8 @@ def effects(found: Sequence[Effect], short: dict[str, str], score: ScoreName, me
     sentence = (
         "Each level's distance from the mean over its setting's levels, over those combinations of the rest that were "
         "run at all of them, with a 95 % interval over seeds, one at a time. "
-        f"Intervals that leave out 0: {', '.join(clear_ones) or 'none'}." + (f" {score.metric}: {said}." if said else "")
+        f"Intervals that leave out 0: {', '.join(clear_ones) or 'none'}."
+        + (f" {score.metric}: {said}." if said else "")
     )
     unit = f" ({score.unit})" if score.unit else ""
     charts.intervals(
@@ -113,7 +114,9 @@ def effects(found: Sequence[Effect], short: dict[str, str], score: ScoreName, me
         kinds={told["clear"]: "accent", told["open"]: "plain"},
         sentence=sentence,
     )
-    rows = [(o.factor, written(o.level), o.effect.mean, o.effect.low, o.effect.high, o.effect.n, o.settings) for o in found]
+    rows = [
+        (o.factor, written(o.level), o.effect.mean, o.effect.low, o.effect.high, o.effect.n, o.settings) for o in found
+    ]
     columns = ["factor", "level", "effect", "low", "high", "seeds", "settings"]
     look.downloads(lambda: pd.DataFrame(rows, columns=columns), f"effects-{score.metric}")
 

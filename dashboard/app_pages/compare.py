@@ -19,6 +19,7 @@ from harness.rendering import ARROWS, BETTER, comparison_cells, rounded
 
 GRID = queries.chosen_grid()
 LEAST, MOST = 2, 6
+FIRST = "The first one is what the others are compared with."
 
 look.page("Compare", "A few groups side by side: what was configured differently, and by how much scores differ.")
 
@@ -31,12 +32,13 @@ def page() -> None:
         return
     here = choices.benchmark(here)
     chosen = choices.several(
-        here, [group.label for group in here[:LEAST]], MOST, "The first one is what the others are compared with.", "groups"
+        here, [group.label for group in here[:LEAST]], MOST, FIRST, "groups"
     )  # fmt: skip
     if len(chosen) < LEAST:
         look.notice(f"Choose at least {LEAST} groups.")
         return
-    (found,) = numbers.comparison(GRID, [group.group_id for group in chosen])[:1]
+    several = numbers.comparison(GRID, [group.group_id for group in chosen])
+    found = next((one for one in several if printable(one.title) == chosen[0].benchmark), several[0])
     configuration(found, chosen)
     scores(found, chosen)
     learning(chosen)

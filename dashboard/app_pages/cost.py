@@ -1,81 +1,85 @@
-"""What quality costs: scores against time, tokens and sampled actions, and which groups nothing beats at their price."""
+"""What quality costs: scores against time, tokens and sampled actions, and which groups are worth their price."""
 
 from __future__ import annotations
+
+from typing import get_args
 
 import altair as alt
 import streamlit as st
 
-from dashboard import look, numbers, queries
+from dashboard import charts, choices, look, numbers, queries
+from dashboard.numbers import Unit
+from harness.rendering import BETTER
 
-st.title("Cost")
 GRID = queries.chosen_grid()
-UNITS = {
+UNITS: dict[Unit, str] = {
     "seconds": "seconds of training",
-    "tokens": "tokens through the forward pass",
+    "tokens": "tokens through the model",
     "sampled": "actions sampled while training",
 }
+assert tuple(UNITS) == get_args(Unit)
+
+look.page("Cost", "What a better score costs, and which groups are worth their price.")
 
 
 def page() -> None:
     """Choose a benchmark, a score and what to pay in."""
-    tables = numbers.tables(GRID)
-    if not tables:
+    here = queries.groups(GRID)
+    if not here:
         look.notice("There are no finished runs here yet.")
         return
-    left, middle, right = st.columns(3)
-    title = left.selectbox("Benchmark", list(tables), key="benchmark", bind="query-params")
-    scores = numbers.scores_in(GRID, tables[title])
-    names = {name: score.direction for name, score in scores.items() if score.direction != "reference"}
-    if not names:
+    left, middle, right = st.columns([2, 2, 3])
+    members = [run for group in choices.benchmark(here, left) for run in group.runs.values()]
+    scores = [score for score in numbers.scores(GRID, members) if score.direction != "reference"]
+    if not scores:
         look.notice("No score of this benchmark says which way is better.")
         return
-    score = middle.selectbox(
-        "Score", list(names), key="score", bind="query-params", format_func=lambda name: name.partition("@")[0]
-    )
-    unit = right.segmented_control(
+    score = choices.score(scores, middle)
+    unit: Unit = right.segmented_control(
         "Paid in", list(UNITS), default="seconds", key="unit", bind="query-params", required=True
     ) or "seconds"  # fmt: skip
-    frame = numbers.costs(GRID, title, score, unit)
+    frame = numbers.costs(GRID, {run.run_id for run in members}, score.name, unit)
     if frame.empty:
-        look.notice("No finished run recorded this cost.")
+        look.notice("No finished run recorded what it cost.")
         return
-    metric, better = score.partition("@")[0], names[score]
-    colour, shape = look.series("group", "group", frame["group"].tolist())
     front = frame[frame["front"]].sort_values(unit)
-    points = (
-        alt.Chart(frame)
-        .mark_point(filled=True, size=120, opacity=1)
-        .encode(
-            x=alt.X(f"{unit}:Q", title=UNITS[unit], scale=alt.Scale(zero=False)),
-            y=alt.Y("mean:Q", title=f"{metric} ({better} is better)", scale=alt.Scale(zero=False)),
-            color=colour,
-            shape=shape,
-            tooltip=["group:N", alt.Tooltip("mean:Q", format=".4g"), alt.Tooltip(f"{unit}:Q", format=",.4g"), "n:Q"],
+    told = frame.assign(told=["nothing is better for less" if one else "beaten for less" for one in frame["front"]])
+    pen = charts.ink()
+    few = len(frame) <= len(pen.palette)
+    colour, shape, _ = charts.series("group" if few else "told", list(told["group" if few else "told"]))
+    across = alt.X(f"{unit}:Q", title=UNITS[unit], scale=alt.Scale(zero=False, padding=20))
+    up = alt.Y("mean:Q", title=f"{score.metric} ({BETTER[score.direction]})", scale=alt.Scale(zero=False, padding=12))
+    drawn = (
+        alt.Chart(front).mark_line(strokeDash=[4, 4], color=pen.rule).encode(x=across, y=up)
+        + alt.Chart(told.dropna(subset=["low"])).mark_rule(strokeWidth=1.5).encode(
+            x=across, y=alt.Y("low:Q", title=""), y2="high:Q", color=colour
         )
-    )
-    bars = (
-        alt.Chart(frame.dropna(subset=["low"]))
-        .mark_rule()
-        .encode(x=f"{unit}:Q", y=alt.Y("low:Q", title=""), y2="high:Q", color=colour)
-    )
-    line = alt.Chart(front).mark_line(strokeDash=[4, 4], color="#7F7F7F").encode(x=f"{unit}:Q", y="mean:Q")
+        + alt.Chart(told).mark_point(filled=True, size=130, opacity=1).encode(
+            x=across, y=up, color=colour, shape=shape,
+            tooltip=[
+                alt.Tooltip("group:N"), alt.Tooltip("mean:Q", format=".4g"), alt.Tooltip(f"{unit}:Q", format=",.4g"),
+                alt.Tooltip("n:Q", title="seeds"),
+            ],
+        )
+    )  # fmt: skip
     sentence = (
-        f"Mean {metric} with its interval over seeds against {UNITS[unit]}; along the dashed line no group has a better "
-        f"mean for less: {', '.join(front['group'])}. Means that intervals do not tell apart may change places."
+        f"Mean {score.metric} with its interval over seeds against {UNITS[unit]}; along the dashed line no group has a "
+        f"better mean for less: {', '.join(front['group'])}. Means that intervals do not tell apart may change places."
     )
-    look.chart((line + bars + points).properties(height=380), alt_text=sentence, sentence=sentence)
+    charts.show(drawn, sentence=sentence, height=400)
     look.table(
         ["group", "n", "steps", "seconds", "tokens", "tokens per second", "sampled actions", "peak memory (MiB)"],
         [
             [
-                row["group"],
+                look.Cell(row["group"], css="best" if row["front"] else ""),
                 str(row["n"]),
-                *(queries.number(row[key]) for key in ("steps", "seconds", "tokens", "speed", "sampled", "memory")),
+                *(look.number(row[key]) for key in ("steps", "seconds", "tokens", "speed", "sampled", "memory")),
             ]
             for row in frame.to_dict("records")
         ],
-        caption="Means over a group's runs; seconds and memory depend on the machine and on what else it did",
+        caption="Means over a group's runs, bold along the dashed line; seconds and memory depend on the machine",
         numbers=1,
+        tall=len(frame) > 15,
     )
     look.downloads(frame, "cost")
 

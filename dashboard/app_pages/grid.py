@@ -2,37 +2,53 @@
 
 from __future__ import annotations
 
-import streamlit as st
-
 from dashboard import look, queries
 from dashboard.live import while_running
+from dashboard.queries import Group
+from harness.readings import Run
 
-st.title("Grid")
 GRID = queries.chosen_grid()
-MOST = 400  # rows of the matrix; a page with more is read by nobody
+MOST = 200  # rows of the matrix; a page with more is read by nobody
+STATUSES = ("done", "running", "pending", "failed")
+
+look.page("Grid", "Every cell of the grid: what is done, what runs, what is left and what failed.")
 
 
-@while_running
-def matrix() -> None:
+def matrix(count: dict[str, int]) -> None:
     """Cells by status, with the seconds that training took."""
-    groups, keys, seeds = queries.matrix(GRID)
+    look.tiles([(status.capitalize(), look.number(count[status]), f"status-{status}") for status in STATUSES])
+    groups = queries.groups(GRID, unfinished=True)
     if not groups:
         look.notice("There are no cells here yet. `harness run demo` starts some.")
         return
-    count = queries.counts(GRID)
-    look.says(", ".join(f"{count[status]} {status}" for status in ("done", "running", "pending", "failed")) + ".")
-    rows = [[*label, *(_cell(cells.get(seed)) for seed in seeds)] for label, cells in groups[:MOST]]
-    look.table([*keys, *(f"seed {seed}" for seed in seeds)], rows, caption="Cells by status; seconds of training below")
+    shown = groups[:MOST]
+    for name, title in queries.short_titles(groups).items():
+        here = [group for group in shown if group.benchmark == title]
+        if here:
+            benchmark(name, here)
     if len(groups) > MOST:
-        look.notice(f"{len(groups) - MOST} more groups are not shown; choose a grid at the left.")
-    look.downloads(queries.run_frame(GRID), f"runs-{GRID or 'all'}")
+        look.notice(
+            f"{len(groups) - MOST} more groups are not shown; choose a grid at the left. The download has them."
+        )
+    look.downloads(lambda: queries.run_frame(GRID), f"runs-{GRID or 'all'}")
 
 
-def _cell(found: tuple[str, float | None] | None) -> look.Cell:
-    if found is None:
+def benchmark(name: str, groups: list[Group]) -> None:
+    """The cells of one benchmark."""
+    look.heading(name)
+    seeds = sorted({seed for group in groups for seed in group.runs}, key=lambda seed: (len(seed), seed))
+    look.table(
+        ["group", *(f"seed {seed}" for seed in seeds)],
+        [[group.label, *(_cell(group.runs.get(seed)) for seed in seeds)] for group in groups],
+        caption="Status of each cell, and how long it was trained",
+    )
+
+
+def _cell(run: Run | None) -> look.Cell:
+    if run is None:
         return look.Cell("–")
-    status, seconds = found
-    return look.Cell(status, "" if seconds is None else f"{seconds:.0f} s", f"status-{status}")
+    spent = "" if run.seconds is None else look.duration(run.seconds)
+    return look.Cell(run.status, spent, f"status-{run.status}")
 
 
-matrix()
+while_running(GRID, matrix)

@@ -8,7 +8,6 @@ import streamlit as st
 from dashboard import charts, choices, look, player, queries
 from dashboard.glossary import WORDS
 from dashboard.queries import Rollouts
-from harness.replaying import CANDIDATES_KEPT
 
 GRID = queries.chosen_grid()
 FEW = 10  # actions at a position below which its share says nothing
@@ -55,7 +54,7 @@ def page() -> None:
 def telling(rollouts: Rollouts) -> int:
     """The first text that deletes a little and has candidates; else one that deletes; else the first."""
     few = [i for i in range(len(rollouts.rows)) if 1 <= rollouts.deletions(i) <= 3]
-    kept = [i for i in few if i < CANDIDATES_KEPT]
+    kept = [i for i in few if rollouts.rows[i]["candidates"]]
     return max(range(len(rollouts.rows)), key=rollouts.deletions) if not few else (kept or few)[0]
 
 
@@ -98,8 +97,8 @@ def positions(rollouts: Rollouts) -> None:
     charts.show(
         drawn,
         height=220,
-        sentence=f"Over {len(rollouts.rows):,} texts, {share:.2%} of the model's own actions delete a token; steps that "
-        f"fewer than {FEW} texts reach are left out.",
+        sentence=f"Over {len(rollouts.rows):,} texts, {share:.2%} of the model's own actions delete a token; "
+        f"steps that fewer than {FEW} texts reach are left out.",
     )
     look.downloads(by, "backspace-by-position")
 

@@ -2,53 +2,57 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import altair as alt
 import pandas as pd
 import streamlit as st
 
-from dashboard import look, queries
+from dashboard import charts, choices, look, queries
+from dashboard.glossary import measure
+from harness.printable import printable
 from harness.readings import Run
+from harness.rendering import ARROWS, BETTER
 from harness.selection import written
 
-st.title("Run")
+GRID = queries.chosen_grid()
+
+look.page("Run", "One configuration with one seed: how it learned, what it scored, and where it came from.")
 
 
 def page() -> None:
     """Everything about the run that the URL names."""
-    members = {run.run_id: run for run in queries.runs(st.session_state.get("grid"))}
-    if not members:
+    here = queries.groups(GRID, unfinished=True)
+    if not here:
         look.notice("There are no runs here yet. `harness run demo` starts some.")
         return
-    names = queries.run_names(list(members.values()))
-    asked = st.selectbox(
-        "Run", list(names), key="run", bind="query-params", format_func=lambda run: f"{names[run]} · {run}"
-    )
-    run = members[asked]
-    facts = queries.provenance(asked)
-    state(run, facts)
-    curves(asked)
-    scores(asked)
+    several = len(queries.short_titles(here)) > 1
+    places = st.columns([2, 4, 1] if several else [5, 1])
+    group = choices.group(choices.benchmark(here, places[0]), places[-2])
+    run = group.runs[choices.seed(group.runs, places[-1])]
+    state(run)
+    curves(run.run_id)
+    scores(run.run_id)
+    st.header("Where it came from", anchor=False)
     with st.expander("Configuration"):
         pairs = {key: written(value) for key, value in run.config.items()}
         pairs |= {f"seeds.{name}": str(value) for name, value in run.seeds._asdict().items()}
-        look.table(["key", "value"], [list(pair) for pair in pairs.items()], caption="Configuration")
-        look.downloads(pd.DataFrame(pairs.items(), columns=["key", "value"]), f"config-{asked}")
+        look.table(["key", "value"], [list(pair) for pair in pairs.items()], caption="Every setting of this run")
+        look.downloads(lambda: pd.DataFrame(pairs.items(), columns=["key", "value"]), f"config-{run.run_id}")
     with st.expander("Provenance"):
-        st.code(queries.as_lines(facts) or "nothing is recorded before a run is done", language=None, wrap_lines=True)
+        facts = queries.as_lines(queries.provenance(run.run_id)) or "nothing is recorded before a run is done"
+        st.code("\n".join(map(printable, facts.split("\n"))), language=None, wrap_lines=True)
 
 
-def state(run: Run, facts: dict[str, Any]) -> None:
+def state(run: Run) -> None:
     """Status, time and cost."""
-    shown = {
-        "Status": run.status,
-        "Steps": queries.number(run.steps),
-        "Tokens": queries.number(run.tokens),
-        "Seconds of training": queries.number(run.seconds),
-    }
-    for column, (label, value) in zip(st.columns(len(shown)), shown.items(), strict=True):
-        column.metric(label, value, border=True)
+    look.tiles(
+        [
+            ("Status", run.status, f"status-{run.status}"),
+            ("Steps", look.number(run.steps), ""),
+            ("Tokens", look.number(run.tokens), ""),
+            ("Training", "–" if run.seconds is None else look.duration(run.seconds), ""),
+        ]
+    )
+    look.says(f"Run {run.run_id}.")
     if run.status == "failed":
         look.notice(queries.error_of(run.run_id), "bad")
         look.says("The same `harness run` command tries failed cells again.")
@@ -56,48 +60,61 @@ def state(run: Run, facts: dict[str, Any]) -> None:
 
 def curves(run_id: str) -> None:
     """Loss and its terms over training."""
-    st.subheader("Learning curve")
+    st.header("How it learned", anchor=False)
     frame = queries.curves(run_id)
     if frame.empty:
-        look.notice("Nothing was logged yet.")
+        look.notice("Nothing was logged for this run.")
         return
-    against = st.segmented_control(
-        "Against", ["step", "tokens", "seconds"], default="step", key="against", bind="query-params", required=True
+    left, right = st.columns(2)
+    terms = {printable(name.removeprefix("terms.")): name for name in frame.columns if name.startswith("terms.")}
+    terms = {"loss": "loss", **{name: column for name, column in terms.items() if frame[column].notna().any()}}
+    term = left.selectbox("Curve", list(terms), key="term", bind="query-params")
+    against = (
+        right.segmented_control(
+            "Against", ["step", "tokens", "seconds"], default="step", key="against", bind="query-params", required=True
+        )
+        or "step"
     )
-    terms = [name for name in frame.columns if name == "loss" or name.startswith("terms.")]
-    term = st.selectbox(
-        "Term", terms, key="term", bind="query-params", format_func=lambda name: name.removeprefix("terms.")
-    )
+    shown = frame[[against, terms[term]]].set_axis(["x", "y"], axis=1).dropna().astype(float)
     drawn = (
-        alt.Chart(frame[[against, term]].dropna())
-        .mark_line()
+        alt.Chart(shown)
+        .mark_line(strokeWidth=1.5, color=charts.ink().accent)
         .encode(
-            x=alt.X(f"{against}:Q", title=against),
-            y=alt.Y(f"{queries.quoted(term)}:Q", title=term, scale=alt.Scale(zero=False)),
+            x=alt.X("x:Q", title=against),
+            y=alt.Y("y:Q", title=term, scale=alt.Scale(zero=False)),
+            tooltip=[alt.Tooltip("x:Q", title=against), alt.Tooltip("y:Q", title="value", format=".4g")],
         )
     )
-    first, last = frame[term].iloc[0], frame[term].iloc[-1]
-    look.chart(
-        drawn,
-        alt_text=f"{term} against {against}, from {first:.4g} to {last:.4g}",
-        sentence=f"{term} against {against}: {first:.4g} at the start, {last:.4g} at the end of {len(frame)} logged steps.",
-    )
+    ends = f"{shown['y'].iloc[0]:.4g} at the start, {shown['y'].iloc[-1]:.4g} at the end" if len(shown) else "no number"
+    charts.show(drawn, height=320, sentence=f"{term} against {against}: {ends} of {len(frame):,} logged steps.")
     look.downloads(frame, f"curve-{run_id}")
 
 
 def scores(run_id: str) -> None:
     """Every score under its full name."""
-    st.subheader("Scores")
+    st.header("What it scored", anchor=False)
     frame = queries.scores_of(run_id)
     if frame.empty:
         look.notice("There are no scores before a run is done.")
         return
     rows = [
-        [row["metric"], look.Cell(row["name"], row["unit"]), row["direction"], str(row["n"]),
-         queries.number(row["value"]) if row["kind"] is not None else look.Cell("no value", str(row["reason"]))]
+        [
+            look.Cell(f"{row['metric']} {ARROWS[row['direction']]}", hint=measure(row["metric"])),
+            look.Cell(look.number(row["value"]))
+            if row["kind"] is not None
+            else look.Cell("no value", str(row["reason"])),
+            row["unit"],
+            f"{row['n']:,}",
+            look.Cell(row["name"], BETTER[row["direction"]], css="texts"),
+        ]
         for row in frame.to_dict("records")
-    ]  # fmt: skip
-    look.table(["score", "definition", "better", "n", "value"], rows, caption="Scores of this run", numbers=3)
+    ]
+    look.table(
+        ["score", "value", "unit", "n", "definition"],
+        rows,
+        caption="Each with how many texts or states it is from",
+        tall=True,
+    )
     look.downloads(frame, f"scores-{run_id}")
 
 

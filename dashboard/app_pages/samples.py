@@ -47,7 +47,7 @@ def page() -> None:
     look.downloads(
         lambda: pd.DataFrame(
             {"prompt": one.prompt, "expert": one.reference}
-            | {label: None if (text := one.written[run]) is None else text.text for label, run in runs.items()}
+            | {label: text.text for label, run in runs.items() if (text := one.written[run]) is not None}
             for one in found
         ),
         f"samples-seed-{seed}",
