@@ -65,6 +65,8 @@ def choose_grid() -> None:
         st.session_state["grid"] = options[0]
     with st.sidebar:
         shown = st.selectbox("Grid", options, index=None, key="grid", bind="query-params", help=WORDS["grid"])
+        with st.expander("What the words mean"):
+            look.words(WORDS)
         st.html(f'<p class="label">Store</p><p class="says">{look.escaped(queries.store_url())}</p>')
     st.session_state["chosen_grid"] = names.get(shown or options[0])
 

@@ -10,7 +10,7 @@ import streamlit as st
 
 from dashboard import charts, look
 from dashboard.glossary import WORDS, measure
-from harness.board import Cell, Column, Row, Table
+from harness.board import Cell, Column, Leaderboard, Row, Table
 from harness.exports import emphasis
 from harness.printable import printable
 from harness.ranks import Difference
@@ -24,10 +24,11 @@ SHOWN_CLAUSES = 3  # of an answer
 BETTER_ROW, WORSE_ROW, OPEN_ROW = "better than the baseline", "worse than the baseline", "not separated from it"
 
 
-def title(table: Table) -> None:
-    """The benchmark's name as a heading, with what tells it from others below."""
+def title(table: Table, board: Leaderboard) -> None:
+    """The benchmark's name as a heading, with what tells it from others of that name below."""
     name, _, more = table.title.partition(" (")
-    look.heading(name, more.removesuffix(")"))
+    alike = [one for one in board.tables if one.title.partition(" (")[0] == name]
+    look.heading(name, more.removesuffix(")") if len(alike) > 1 else "")
 
 
 # -------------------------------------------------------------------------------------------------- the answer
@@ -41,7 +42,7 @@ def answer(table: Table) -> None:
     base = table.rows[table.baseline].label
     wins, losses = _separated(table, better=True), _separated(table, better=False)
     if not wins:
-        why = f" {_sentence(table.findings[0])}" if table.findings else ""
+        why = f" {look.sentence(table.findings[0].partition('; ')[0])}" if table.findings else ""
         worse = f" Worse than it: {_clauses(losses)}." if losses else ""
         look.notice(f"Nothing beats {base} here.{worse}{'' if losses else why}", "answer")
         return
@@ -75,10 +76,6 @@ def _clauses(alike: dict[tuple[str, ...], list[str]]) -> str:
 
 def _list(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _side(column: Column, cell: Cell | None) -> str | None:
@@ -116,7 +113,7 @@ def draw(table: Table) -> None:
     look.table(
         heads,
         body,
-        caption=f"{table.title}: mean ± 95 % interval over n seeds; {_legend(table)}",
+        caption=f"Mean ± 95 % interval over n seeds; {_legend(table)}",
         numbers=len(table.keys),
         pinned=sum(row.control is not None for row in rows),
         base=None if table.baseline is None else next((i for i, r in enumerate(rows) if r is _base(table)), None),
@@ -125,12 +122,6 @@ def draw(table: Table) -> None:
         look.says(
             f"{len(table.rows) - len(rows)} more rows: filter or group them on the Leaderboard; CSV has them all."
         )
-
-
-def findings(table: Table) -> None:
-    """What the data say about the rows, and what they cannot say."""
-    for finding in table.findings:
-        look.says(_sentence(finding))
 
 
 def legend(table: Table) -> None:

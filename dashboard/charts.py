@@ -66,12 +66,19 @@ def show(drawn: Chart, *, sentence: str, alt_text: str = "", height: int | None 
         )
         .configure_legend(
             labelFontSize=12, titleFontSize=12, labelLimit=420, labelColor=pen.text, titleColor=pen.text,
-            orient="top", columns=2, symbolSize=90, titleFontWeight="normal",
+            orient="top", columns=3, symbolSize=90, symbolOpacity=1, titleFontWeight="normal",
         )
         .configure_header(labelColor=pen.text, titleColor=pen.text, labelFontSize=12)
     )  # fmt: skip
     st.altair_chart(drawn, alt=alt_text or sentence, width="stretch", theme=None)
     look.says(sentence)
+
+
+def domain(values: pd.Series) -> alt.Scale:  # type: ignore[type-arg]
+    """A scale around these numbers; what is drawn beyond it has to be clipped."""
+    low, high = float(values.min()), float(values.max())
+    room = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
+    return alt.Scale(domain=[low - room, high + room], nice=True)
 
 
 def zero() -> alt.Chart:
@@ -122,7 +129,7 @@ def intervals(readings: Sequence[Reading], *, axis: str, kinds: Mapping[str, Kin
     }
     used = [told for told in kinds if told in set(frame["told"])]
     colour = alt.Color(
-        "told:N", title=None, legend=alt.Legend(orient="top", columns=2) if len(used) > 1 else None,
+        "told:N", title=None, legend=alt.Legend(orient="top") if len(used) > 1 else None,
         scale=alt.Scale(domain=used, range=[looks[kinds[told]][0] for told in used]),
     )  # fmt: skip
     shape = alt.Shape(
@@ -130,12 +137,12 @@ def intervals(readings: Sequence[Reading], *, axis: str, kinds: Mapping[str, Kin
     )
     place = alt.Y("label:N", title=None, sort=list(frame["label"]), axis=alt.Axis(labelOverlap=False, grid=False))
     base = alt.Chart(frame)
-    across = alt.X("low:Q", title=axis, scale=alt.Scale(nice=True))
+    across = alt.X("low:Q", title=axis, axis=alt.Axis(tickCount=7))
     drawn = (
         zero()
         + base.mark_rule(strokeWidth=2).encode(x=across, x2="high:Q", y=place, color=colour)
         + base.mark_point(filled=True, size=110, opacity=1).encode(
-            x=alt.X("mean:Q", title=axis), y=place, color=colour, shape=shape,
+            x=alt.X("mean:Q", title=axis, axis=alt.Axis(tickCount=7)), y=place, color=colour, shape=shape,
             tooltip=[
                 alt.Tooltip("label:N", title="row"), alt.Tooltip("mean:Q", title="mean", format=".4g"),
                 alt.Tooltip("low:Q", title="from", format=".4g"), alt.Tooltip("high:Q", title="to", format=".4g"),
@@ -143,7 +150,7 @@ def intervals(readings: Sequence[Reading], *, axis: str, kinds: Mapping[str, Kin
             ],
         )
     )  # fmt: skip
-    show(drawn, sentence=sentence, height=26 + 30 * frame["label"].nunique())
+    show(drawn, sentence=sentence, height=84 + 28 * frame["label"].nunique() + (24 if len(used) > 1 else 0))
 
 
 def renamed(one: Reading, label: str) -> Reading:

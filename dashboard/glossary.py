@@ -7,6 +7,11 @@ from functools import cache
 from harness.registry import METRICS
 
 WORDS = {
+    "mle": "Maximum likelihood: the model learns to predict the expert's next token. What everybody does.",
+    "bc": "Behavioural cloning: the same, where later tokens count a little less; the base of SequenceMatch.",
+    "sequence_match": "Makes what the model writes by itself like what the expert writes, by a divergence.",
+    "divergence": "A way to measure how far two distributions are apart; sequence_match makes one small.",
+    "control": "A row for comparison: expert texts, or single words drawn at random, scored like a model.",
     "backspace": "<backspace> is an action that deletes the last token, so that the model can take back its mistakes.",
     "effect": "How far a setting moves the score, averaged over all other settings that were run with it.",
     "grid": "A grid is one question: a file of configurations that were run together.",

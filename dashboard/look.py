@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -58,6 +58,23 @@ def notice(text: str, kind: Kind = "note") -> None:
 def says(text: str) -> None:
     """The sentence under a chart or table that says what it shows."""
     st.html(f'<p class="says">{escaped(text)}</p>')
+
+
+def notes(lines: Sequence[str]) -> None:
+    """Sentences that a reader must know, one below the other."""
+    if lines:
+        st.html(f'<ul class="notes">{"".join(f"<li>{escaped(sentence(line))}</li>" for line in lines)}</ul>')
+
+
+def sentence(text: str) -> str:
+    """The text with a capital letter and a full stop."""
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"
+
+
+def words(meanings: Mapping[str, str]) -> None:
+    """Words with what they mean."""
+    inner = "".join(f"<dt>{escaped(word)}</dt><dd>{escaped(meaning)}</dd>" for word, meaning in meanings.items())
+    st.html(f'<dl class="words">{inner}</dl>')
 
 
 def tiles(shown: Sequence[tuple[str, str, str]]) -> None:
@@ -129,8 +146,8 @@ def table(
         )
     name, css = escaped(caption), " ".join(["wide", *(["tall"] if tall else []), *(["keep"] if sticky else [])])
     st.html(
-        f'<div class="{css}" tabindex="0" role="region" aria-label="{name}"><table>'
-        f"<caption>{name}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+        f'<p class="caption">{name}</p><div class="{css}" tabindex="0" role="region" aria-label="{name}"><table>'
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
     )
 
 

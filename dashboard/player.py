@@ -82,7 +82,9 @@ def written(prompt: str, frames: Sequence[Frame]) -> list[look.Span]:
             gone = frame.partner is not None and frame.partner <= last
             given = " given" if frame.injected else ""
             piece = frame.piece.replace("\n", "↵\n") if gone or now else frame.piece
-            spans.append(look.Span(piece, f"token{' deleted' if gone else ''}{given}{now}"))
+            space = piece[: len(piece) - len(piece.lstrip(" "))] if piece.strip() else ""
+            spans += [look.Span(space)] if space else []  # a mark on the space before a word would hide the word
+            spans.append(look.Span(piece[len(space) :], f"token{' deleted' if gone else ''}{given}{now}"))
         else:
             css = "mark" if frame.kind == "backspace" else "ending"
             spans.append(look.Span(MARKS[frame.kind], f"{css}{now}"))
@@ -116,7 +118,7 @@ def verdict(frames: Sequence[Frame], step: int) -> str:
 
 def quoted(piece: str) -> str:
     """A piece of text as it stands in a sentence."""
-    return f"“{printable(piece)}”"
+    return f"“{printable(piece.strip(' ') or piece)}”"
 
 
 def track(frames: Sequence[Frame], step: int) -> None:

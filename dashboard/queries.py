@@ -7,12 +7,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from statistics import median
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from harness.groups import control, mean, rows, tables, titles
+from harness.groups import control, rows, tables, titles
 from harness.printable import printable
 from harness.readings import Run, read_attempts, read_grids, read_runs
 from harness.replaying import Frame, Row, backspace_of, frames
@@ -238,7 +239,7 @@ def working(grid: str | None) -> list[Working]:
     found = []
     for run_id, run in running.items():
         spent, alike = started.get(run_id, 0.0), took.get(_kind(run))
-        left = None if alike is None else max(0.0, mean(alike) - spent)
+        left = None if alike is None else max(0.0, median(alike) - spent)
         found.append(Working(names[run_id], _share(run), run.steps, spent, left))
     return found
 

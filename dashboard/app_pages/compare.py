@@ -70,8 +70,7 @@ def scores(found: Comparison, chosen: Sequence[Group]) -> None:
         numbers=1,
         tall=len(lines) > 12,
     )
-    for note in found.notes:
-        look.says(note)
+    look.notes(found.notes)
     look.exports("compare", CSV=(lambda: csv_table(*comparison_cells(found)), "compare.csv"))
 
 
@@ -118,12 +117,11 @@ def learning(chosen: Sequence[Group]) -> None:
         return
     colour, _, dash = charts.series("group", [group.label for group in chosen])
     base = alt.Chart(frame).encode(x=alt.X(f"{against}:Q", title=against))
-    drawn = base.mark_area(opacity=0.15).encode(
-        y=alt.Y("low:Q", title="loss (nats per token)", scale=alt.Scale(zero=False)),
-        y2="high:Q",
-        color=colour,
-    ) + base.mark_line(strokeWidth=2).encode(
-        y=alt.Y("loss:Q", title="loss (nats per token)", scale=alt.Scale(zero=False)), color=colour, strokeDash=dash,
+    up, name = charts.domain(frame["loss"]), "loss (nats per token)"
+    drawn = base.mark_area(opacity=0.15, clip=True).encode(
+        y=alt.Y("low:Q", title=name, scale=up), y2="high:Q", color=colour
+    ) + base.mark_line(strokeWidth=2, clip=True).encode(
+        y=alt.Y("loss:Q", title=name, scale=up), color=colour, strokeDash=dash,
         tooltip=[alt.Tooltip("group:N"), alt.Tooltip("loss:Q", format=".4g"), alt.Tooltip("n:Q", title="runs")],
     )  # fmt: skip
     charts.show(

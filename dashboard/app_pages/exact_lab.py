@@ -86,16 +86,16 @@ def curves(profile: ProfileName, chosen: Sequence[Group]) -> None:
     colour, shape, dash = charts.series("group", [group.label for group in chosen])
     name = f"{profile.metric} ({profile.unit})" if profile.unit else profile.metric
     across = alt.X("x:Q", title=profile.axis)
-    up = alt.Scale(zero=False)
+    up = charts.domain(frame["mean"])
     drawn = (
-        alt.Chart(frame.dropna(subset=["low"])).mark_area(opacity=0.14).encode(
+        alt.Chart(frame.dropna(subset=["low"])).mark_area(opacity=0.14, clip=True).encode(
             x=across, y=alt.Y("low:Q", title=name, scale=up), y2="high:Q", color=colour
         )
         + alt.Chart(frame).mark_line(strokeWidth=2).encode(
             x=across, y=alt.Y("mean:Q", title=name, scale=up), color=colour, strokeDash=dash
         )
         + alt.Chart(frame).mark_point(filled=True, size=45, opacity=1).encode(
-            x=across, y="mean:Q", color=colour, shape=shape,
+            x=across, y=alt.Y("mean:Q", title=name, scale=up), color=colour, shape=shape,
             tooltip=[
                 alt.Tooltip("group:N"), alt.Tooltip("x:Q"), alt.Tooltip("mean:Q", format=".4g"),
                 alt.Tooltip("n:Q", title="runs"),
@@ -162,8 +162,7 @@ def agreement(found: Validity) -> None:
     )
     heads, rows = validity_cells(found)
     look.table(heads, rows, caption=f"Rank correlation with {found.target.name}", numbers=1, tall=len(rows) > 12)
-    for note in found.notes:
-        look.says(note)
+    look.notes(found.notes)
     look.exports(
         f"tracks-{target}",
         CSV=(lambda: csv_table(heads, rows), f"tracks-{target}.csv"),

@@ -7,7 +7,6 @@ import shlex
 import streamlit as st
 
 from dashboard import boards, look, numbers, queries
-from dashboard.glossary import WORDS
 
 GRID = queries.chosen_grid()
 UNITS = {"anything": None, "step": "step", "token": "token", "second": "second"}
@@ -48,17 +47,15 @@ def page() -> None:
     }
     board = numbers.board(GRID, **asked)
     for table in board.tables:
-        boards.title(table)
+        boards.title(table, board)
         boards.draw(table)
         boards.legend(table)
-        boards.findings(table)
-        for note in table.notes:
-            look.says(note)
-    for note in board.notes:
-        look.says(note)
+        look.notes([*table.findings, *table.notes])
+    if board.tables:
+        st.header("How to read it", anchor=False)
+    look.notes(board.notes)
     if not board.tables:
         return
-    look.says(f"Ranks: {WORDS['rank']}")
     name = f"leaderboard-{GRID or 'all'}"
     look.exports(
         name,

@@ -59,22 +59,19 @@ def failures(count: int) -> None:
 def answers() -> None:
     """What the data say, benchmark by benchmark."""
     board = numbers.board(GRID)
-    for table in board.tables:
-        boards.title(table)
+    for place, table in enumerate(board.tables, start=1):
+        boards.title(table, board)
         boards.answer(table)
         boards.draw(table)
         boards.legend(table)
         columns = boards.ordered(table)
         if columns and table.baseline is not None:
             st.subheader("How far from MLE?", anchor=False, help=WORDS["interval"])
-            chosen = st.selectbox("Score", list(columns), key=f"forest {table.title}", width=360)
+            chosen = st.selectbox("Score", list(columns), key=f"far{place}", bind="query-params", width=360)
             boards.forest(table, columns[chosen])
         with st.expander("What the seeds can and cannot tell"):
-            boards.findings(table)
-            for note in table.notes:
-                look.says(note)
-    for note in board.notes if board.tables else ():
-        look.says(note)
+            look.notes([*table.findings, *table.notes])
+    look.notes(board.notes if board.tables else ())
 
 
 while_running(GRID, progress)

@@ -8,13 +8,13 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import choices, look, queries
-from dashboard.glossary import WORDS
 from dashboard.queries import Group
 from harness.samples import ORDERS, Sample, Written
 
 GRID = queries.chosen_grid()
 MOST = 4  # groups side by side
 PAGE = 10  # prompts at once
+STOPS = {"ended": "ended by itself", "depth": "cut at the longest length", "budget": "cut at the most actions"}
 
 look.page("Samples", "What the models wrote, prompt by prompt, beside what the expert wrote.")
 
@@ -32,12 +32,12 @@ def page() -> None:
         look.notice("Choose a group to read what it wrote.")
         return
     seeds = {seed: run for group in reversed(chosen) for seed, run in group.runs.items()}
-    left, middle, right = st.columns([5, 2, 2])
-    order = left.segmented_control(
+    order = st.segmented_control(
         "First come", list(ORDERS), default="prompts", key="order", bind="query-params", required=True,
         format_func=lambda name: name.replace("-", " "),
     )  # fmt: skip
-    seed = choices.seed(dict(sorted(seeds.items(), key=lambda one: (len(one[0]), one[0]))), middle)
+    left, right, _ = st.columns([1, 1, 2])
+    seed = choices.seed(dict(sorted(seeds.items(), key=lambda one: (len(one[0]), one[0]))), left)
     runs = {group.label: group.runs[seed].run_id for group in chosen if seed in group.runs}
     found = queries.samples(tuple(runs.values()), order or "prompts")
     pages = max(1, -(-len(found) // PAGE))
@@ -68,7 +68,9 @@ def texts(found: Sequence[Sample], runs: dict[str, str], benchmark: str, seed: s
     look.table(
         [*(["prompt"] if prompted else []), "expert", *runs],
         rows,
-        caption=f"What follows each prompt; {WORDS['token'].lower().removesuffix('.')} is a token",
+        caption="What each of them wrote after the same prompt"
+        if prompted
+        else "What each of them wrote, from nothing",
         sticky=False,
     )
 
@@ -77,7 +79,8 @@ def _text(written: Written | None, benchmark: str, label: str, seed: str) -> loo
     if written is None:
         return look.Cell("–", "was not asked", css="texts")
     tokens = f"{written.tokens} token" + ("" if written.tokens == 1 else "s")
-    told = f"{tokens}, {written.backspaces} deleted, {written.stop}"
+    deleted = f"{written.backspaces} deleted, " if written.backspaces else ""
+    told = f"{tokens}, {deleted}{STOPS.get(written.stop, written.stop)}"
     link = look.link(
         "replay", grid=queries.grid_label(), benchmark=benchmark, group=label, seed=seed, sample=written.sample
     )
