@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from harness.records import Saved
 from harness.rollout_files import write_durably
 
 _FACTS = "facts.json"  # JSON as a tensor of bytes: one file, one hash
@@ -45,19 +46,6 @@ class State:
         return hashlib.sha256(State(self.tensors, facts).to_bytes()).hexdigest()
 
 
-@dataclass(frozen=True)
-class Saved:
-    """A checkpoint file: the optimiser step it holds, its path relative to the store's folder, and its SHA-256.
-
-    It counts only once the store has these three under the claim that wrote it: a file that no row names was
-    written by somebody who had lost the claim, or died before saying so.
-    """
-
-    step: int
-    path: str
-    sha256: str
-
-
 def write(state: State, folder: Path, path: str) -> Saved:
     """Write a state to `folder / path`, durably: the file appears whole or not at all.
 
@@ -72,7 +60,7 @@ def write(state: State, folder: Path, path: str) -> Saved:
         write_durably(content, partial, final)
     finally:
         partial.unlink(missing_ok=True)
-    return Saved(state.facts["step"], path, hashlib.sha256(content).hexdigest())
+    return Saved(state.facts["step"], path, hashlib.sha256(content).hexdigest(), torch.get_num_threads())
 
 
 def read(saved: Saved, folder: Path) -> State | None:

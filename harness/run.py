@@ -96,7 +96,7 @@ def run(config: RunConfig, store: Store, device: torch.device) -> Iterator[tuple
     """
     began = time.perf_counter()
     splits = load_splits(config.benchmark)
-    cache = store.path.parent / "cache"
+    cache = store.folder / "cache"
 
     base = None
     if config.model.from_scratch:
