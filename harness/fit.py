@@ -83,6 +83,8 @@ class Training:
         step: optimiser steps so far.
         seconds: time in training so far, sampling of the replay buffer included.
         progress: share of the budget used, in [0, 1].
+        threads: how many CPU threads computed it; where there are several numbers, it was resumed with another one,
+            which moves the last bits.
     """
 
     def __init__(self, policy: Policy, trainer: Trainer, stream: ExpertStream, config: RunConfig) -> None:
@@ -112,6 +114,7 @@ class Training:
             fused=True,
         )
         self.step, self.seconds, self.progress = 0, 0.0, self.budget.used(0, 0, 0.0)
+        self.threads = {torch.get_num_threads()}
 
     def _buffer(self, replay: Replay) -> ReplayBuffer:
         noise = self.stream.noise
@@ -222,7 +225,7 @@ class Training:
         for name, parameter in self.parameters.items():
             moments = self.optimizer.state.get(parameter, {})
             tensors |= {f"optimizer.{name}.{moment}": value for moment, value in moments.items()}
-        counts = {"step": self.step, "seconds": self.seconds, "tokens": self.tokens}
+        counts = {"step": self.step, "seconds": self.seconds, "tokens": self.tokens, "threads": sorted(self.threads)}
         replay = None if self.buffer is None else self.buffer.state()
         return State(
             {name: tensor.to("cpu", copy=True) for name, tensor in tensors.items()}, {**counts, "replay": replay}
@@ -238,6 +241,7 @@ class Training:
                 self.optimizer.state[parameter] = {key: t.to(parameter.device) for key, t in moments.items()}
         self.step, self.seconds = state.facts["step"], state.facts["seconds"]
         self.meter.tokens = state.facts["tokens"]
+        self.threads |= set(state.facts["threads"])
         if self.buffer is not None:
             self.buffer.restore(state.facts["replay"])
         self.progress = self.budget.used(self.step, self.tokens, self.seconds)

@@ -67,6 +67,11 @@ class Queue:
         self.folder = self._database.place.folder
 
     @property
+    def is_file(self) -> bool:
+        """Whether the database is a SQLite file, which serves one host only."""
+        return self._database.place.path is not None
+
+    @property
     def path(self) -> Path:
         """The SQLite file.
 

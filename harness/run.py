@@ -1,31 +1,34 @@
-"""Read this file first: one run from configuration to scores, and a grid of them."""
+"""Read this file first: one run from configuration to scores, and a grid of them.
+
+`harness/supervisor.py` has the runs computed, each in a process that may be killed at any moment.
+"""
 
 from __future__ import annotations
 
 import time
-import traceback
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import torch
 
+from harness.attempt import Attempt, train
 from harness.bases import prepare_base, reference_config, start_policy
 from harness.config import Plugin, RunConfig
 from harness.data import ExpertStream, rows
-from harness.errors import ConfigError, HarnessError
+from harness.errors import ConfigError
 from harness.evaluate import check_characters, choose_prompts, evaluate, profiles, score
+from harness.events import At, Event, Results
 from harness.features import Features
-from harness.fit import fit
+from harness.fit import Training
 from harness.grid import Grid
 from harness.noise import proposals
-from harness.owners import this_owner
 from harness.plugins import Trainer, build
 from harness.provenance import peak_memory_bytes, provenance
-from harness.records import Progress, Splits, Stage, Step
+from harness.records import Progress, Splits, Step
 from harness.registry import BENCHMARKS, TRAINERS
-from harness.store import LostClaim, Store
+from harness.store import Store
+from harness.supervisor import DEFAULT, Rules, supervise
 
 
 def check(grid: Grid) -> list[RunConfig]:
@@ -46,40 +49,26 @@ def check(grid: Grid) -> list[RunConfig]:
 
 
 def run_grid(
-    cells: Sequence[RunConfig], store: Store, *, grid_name: str, device: str = "auto", keep_going: bool = True
+    cells: Sequence[RunConfig],
+    store: Store,
+    *,
+    grid_name: str,
+    rules: Rules = DEFAULT,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Generator[Progress, None, None]:
-    """Run every cell that is not done, in order; the same call again continues.
+    """Run every cell that is not done, failed ones included; the same call again continues.
 
-    A failed cell is recorded with its reason, and with `keep_going` the others still run.  A cell that another
-    process holds is left to it.  Stop reading, and the cell at hand is given back unfinished.
+    Cells that another process holds are waited for, and taken over if it falls silent.  Stop reading, or let
+    `stopping` say True, and the cells at hand are saved and given back.
     """
-    where = choose_device(device)
     store.enqueue(grid_name, cells)
+    store.retry([config.run_id for config in cells])
     done = store.runs(grid_name, "done").set_index("run_id")["data_hash"].to_dict()
     for position, config in enumerate(cells, start=1):
-        at = Progress(config.run_id, position, len(cells), "skipped", 1.0, "", config.label)
         if config.run_id in done:
-            yield replace(at, message=_changed(config, done[config.run_id]))
-            continue
-        if not store.claim(config.run_id, this_owner()):
-            yield replace(at, message="another process holds this cell")
-            continue
-        try:
-            for stage, fraction in run(config, store, where):
-                yield replace(at, stage=stage, fraction=fraction)
-        except LostClaim as error:
-            yield replace(at, message=str(error))
-        except Exception as error:
-            told = isinstance(error, HarnessError)
-            store.fail(config.run_id, this_owner(), str(error) if told else traceback.format_exc())
-            yield replace(at, stage="failed", message=str(error) if told else f"{type(error).__name__}: {error}")
-            if not keep_going:
-                return
-        except BaseException:
-            store.release(config.run_id, this_owner())
-            raise
-        else:
-            yield replace(at, stage="done")
+            message = _changed(config, done[config.run_id])
+            yield Progress(config.run_id, position, len(cells), "skipped", 1.0, message, config.label)
+    yield from supervise(store, rules, cells, stopping)
 
 
 def _changed(config: RunConfig, data_hash: str) -> str:
@@ -89,14 +78,14 @@ def _changed(config: RunConfig, data_hash: str) -> str:
     return "" if same else f"done before, on other data ({data_hash}, now {now}); use another --store to run it again"
 
 
-def run(config: RunConfig, store: Store, device: torch.device) -> Iterator[tuple[Stage, float]]:
-    """Train and evaluate one cell that this process has claimed; yields how far which stage is.
+def run(config: RunConfig, device: torch.device, attempt: Attempt) -> Iterator[Event]:
+    """Train and evaluate one cell; says how far which stage is, what is to be stored, and last its results.
 
-    data -> shared base -> policy -> training -> rollouts -> scores -> store.
+    data -> shared base -> policy -> training -> rollouts -> scores.
     """
     began = time.perf_counter()
     splits = load_splits(config.benchmark)
-    cache = store.folder / "cache"
+    cache = attempt.folder / "cache"
 
     base = None
     if config.model.from_scratch:
@@ -115,16 +104,14 @@ def run(config: RunConfig, store: Store, device: torch.device) -> Iterator[tuple
     stream = ExpertStream(
         expert, policy.space, config.actions, propose, context=policy.context, seed=config.seeds.train
     )
-    last: Step | None = None
-    for last in fit(policy, trainer, stream, config):
-        store.log(config.run_id, this_owner(), [last])
-        yield "train", last.progress
+    training = Training(policy, trainer, stream, config)
+    yield from train(training, attempt)
 
-    yield "sample", 0.0
+    yield At("sample", 0.0)
     evaluation = evaluate(policy, splits, prompts, config, Features(reference, device))
-    yield "score", 0.0
-    scores = list(score(evaluation, config))
-    curves = list(profiles(evaluation, config))
+    yield At("score", 0.0)
+    scores = tuple(score(evaluation, config))
+    curves = tuple(profiles(evaluation, config))
     facts = {
         **provenance(threads=torch.get_num_threads()),
         "device": str(device),
@@ -132,28 +119,21 @@ def run(config: RunConfig, store: Store, device: torch.device) -> Iterator[tuple
         "base": None if base is None else base.name,
         "parameters": sum(p.numel() for p in policy.parameters().values()),
         "head_untied": policy.untied,
-        "evaluated_tokens": 0 if last is None else last.tokens,
-        "sampled_actions": 0 if last is None else int(last.terms.get("sampled_actions", 0)),
-        "training_seconds": 0.0 if last is None else last.seconds,
+        "training_threads": sorted(training.threads),
+        "evaluated_tokens": training.tokens,
+        "sampled_actions": training.sampled_actions,
+        "training_seconds": training.seconds,
         "seconds": time.perf_counter() - began,
         "peak_memory_bytes": peak_memory_bytes(),
     }
-    store.finish(
-        config.run_id,
-        this_owner(),
-        scores=scores,
-        profiles=curves,
-        prompts=evaluation.prompts,
-        rollouts=evaluation.rollouts,
-        provenance=facts,
-    )
+    yield Results(scores, curves, tuple(evaluation.prompts), tuple(evaluation.rollouts), facts)
 
 
-def _staged(steps: Generator[Step, None, Path]) -> Generator[tuple[Stage, float], None, Path]:
+def _staged(steps: Generator[Step, None, Path]) -> Generator[At, None, Path]:
     """The steps of a shared model's training as progress; returns what they return."""
     try:
         while True:
-            yield "base", next(steps).progress
+            yield At("base", next(steps).progress)
     except StopIteration as stop:
         path: Path = stop.value
         return path

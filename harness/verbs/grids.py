@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import typer
 
 from harness.verbs.arguments import (
     DEFAULT_STORE,
+    CheckpointEvery,
     Device,
     GridName,
     Include,
@@ -21,8 +21,11 @@ from harness.verbs.arguments import (
     Overrides,
     SeedCount,
     SomeGrid,
+    StallAfter,
     StoreUrl,
     Threads,
+    Timeout,
+    Workers,
     as_json_text,
     checked_cells,
     include_files,
@@ -32,16 +35,20 @@ from harness.verbs.arguments import (
     the_grid,
 )
 from harness.verbs.boards import print_leaderboard
+from harness.verbs.stopping import stop_on_signals
 
 if TYPE_CHECKING:
     from harness.config import RunConfig
     from harness.progress import Tally
+    from harness.rules import Rules
 
 
 def demo(store: StoreUrl = DEFAULT_STORE, seeds: SeedCount = None, device: Device = "auto") -> None:
     """Run the small real ablation that ships with the harness, and print its leaderboard."""
+    from harness.rules import Rules
+
     # its models are too small to share between threads, which only wait for each other on a busy machine
-    tally = _run_cells("demo", checked_cells(the_grid("demo", seeds=seeds)), store, device, threads=1)
+    tally = _run_cells("demo", checked_cells(the_grid("demo", seeds=seeds)), store, Rules(device=device, threads=1))
     print_leaderboard(open_store(store), grid="demo", metrics=None, group_by=None, filters=[], as_json=False)
     typer.echo("\nNext: harness ls grids  |  harness info sequence_match  |  harness run GRID.yaml")
     raise typer.Exit(1 if tally.failed else 0)
@@ -79,15 +86,30 @@ def run(
     seeds: SeedCount = None,
     limit: Limit = None,
     device: Device = "auto",
+    workers: Workers = 1,
     threads: Threads = None,
-    keep_going: KeepGoing = True,
+    keep_going: KeepGoing = None,
+    checkpoint_every: CheckpointEvery = 60.0,
+    timeout: Timeout = None,
+    stall_after: StallAfter = 1800.0,
     include: Include = None,
 ) -> None:
     """Run a grid's unfinished cells; the same command again continues where it stopped."""
+    from harness.rules import Rules
+
     include_files(include)
     asked = the_grid(grid, overrides, seeds)
-    cells = checked_cells(asked)
-    tally = _run_cells(asked.name, cells, store, device, limit=limit, threads=threads, keep_going=keep_going)
+    rules = Rules(
+        workers=workers,
+        device=device,
+        threads=threads,
+        include=tuple(str(path.absolute()) for path in include or ()),
+        keep_going=keep_going,
+        checkpoint_every=checkpoint_every,
+        timeout=timeout,
+        stall_after=stall_after,
+    )
+    tally = _run_cells(asked.name, checked_cells(asked), store, rules, limit=limit)
     raise typer.Exit(1 if tally.failed else 0)
 
 
@@ -114,17 +136,7 @@ def status(
         typer.echo("\n".join(lines) or "no grids yet; `harness run GRID` starts one")
 
 
-def _run_cells(
-    name: str,
-    cells: Sequence[RunConfig],
-    url: str,
-    device: str,
-    *,
-    threads: int | None,
-    limit: str | None = None,
-    keep_going: bool = True,
-) -> Tally:
-    import torch
+def _run_cells(name: str, cells: Sequence[RunConfig], url: str, rules: Rules, limit: str | None = None) -> Tally:
     from rich.console import Console
 
     from harness.grid import first
@@ -132,19 +144,13 @@ def _run_cells(
     from harness.run import run_grid
     from harness.store import Store
 
-    if threads is not None:
-        torch.set_num_threads(threads)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as Ctrl-C does: the cell at hand is given back
-    with Store(url) as store:
+    with Store(url) as store, stop_on_signals() as stopping:
         store.enqueue(name, cells)  # what --limit leaves out is pending, not unknown
         cells = cells if limit is None else first(cells, limit)
-        events = run_grid(cells, store, grid_name=name, device=device, keep_going=keep_going)
-        try:
-            tally = follow(events, Console(stderr=True))
-        finally:
-            events.close()  # after Ctrl-C this gives the cell at hand back
-    skipped = f"{tally.skipped} done before or held by another process"
-    typer.echo(f"{tally.cells} cells: {tally.done} done now, {skipped}, {tally.failed} failed")
+        tally = follow(run_grid(cells, store, grid_name=name, rules=rules, stopping=stopping), Console(stderr=True))
+    typer.echo(f"{tally.cells} cells: {tally.done} done now, {tally.skipped} done before, {tally.failed} failed")
+    if stopping():
+        raise KeyboardInterrupt
     for run_id, message in tally.failures:
         typer.echo(f"failed: {run_id}: {message}", err=True)
     if tally.failed:
