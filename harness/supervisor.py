@@ -7,7 +7,6 @@ checkpoint counts from the transaction on that has every point of the curve up t
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import wait
@@ -20,7 +19,7 @@ from harness.records import Progress
 from harness.rules import DEFAULT, Rules, alike
 from harness.seat import Ended, Seat
 from harness.store import Store
-from harness.worker import PRELOAD
+from harness.worker import server
 
 __all__ = ["DEFAULT", "Rules", "supervise"]
 
@@ -64,8 +63,7 @@ class _Office:
     """The seats at which cells are computed, and what has become of the cells so far."""
 
     def __init__(self, store: Store, rules: Rules, cells: Sequence[RunConfig] | None) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(list(PRELOAD))
+        context = server()
         self.store, self.rules = store, rules
         self.among = None if cells is None else [config.run_id for config in cells]
         self.known = {} if cells is None else {config.run_id: config for config in cells}

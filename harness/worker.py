@@ -6,20 +6,30 @@ It is forked from a server that has torch loaded, works on one job after another
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from queue import SimpleQueue
 
 from harness.events import At, Failed, Job, Said, Stop, Stopped
 
-PRELOAD = ("harness.run", "trainers", "benchmarks")  # what the fork server imports once for all workers
 SIGN_OF_LIFE = 0.2  # seconds between two
+
+
+def server() -> ForkServerContext:
+    """The server that workers are forked from, which has imported all that they need; started without waiting."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["harness.preload"])
+    forkserver.ensure_running()
+    return context
 
 
 def work(connection: Connection, output: str, threads: int, include: Sequence[str]) -> None:

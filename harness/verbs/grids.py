@@ -46,7 +46,9 @@ if TYPE_CHECKING:
 def demo(store: StoreUrl = DEFAULT_STORE, seeds: SeedCount = None, device: Device = "auto") -> None:
     """Run the small real ablation that ships with the harness, and print its leaderboard."""
     from harness.rules import Rules
+    from harness.worker import server
 
+    server()
     # its models are too small to share between threads, which only wait for each other on a busy machine
     tally = _run_cells("demo", checked_cells(the_grid("demo", seeds=seeds)), store, Rules(device=device, threads=1))
     print_leaderboard(open_store(store), grid="demo", metrics=None, group_by=None, filters=[], as_json=False)
@@ -96,7 +98,9 @@ def run(
 ) -> None:
     """Run a grid's unfinished cells; the same command again continues where it stopped."""
     from harness.rules import Rules
+    from harness.worker import server
 
+    server()  # it gets ready while the grid is read and checked
     include_files(include)
     asked = the_grid(grid, overrides, seeds)
     rules = Rules(
