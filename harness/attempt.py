@@ -11,6 +11,7 @@ from harness import checkpoint
 from harness.checkpoint import State
 from harness.errors import EnvironmentProblem
 from harness.events import At, Event, Resumed
+from harness.failpoints import failpoint
 from harness.fit import Training
 from harness.records import Saved
 
@@ -93,7 +94,9 @@ def train(training: Training, attempt: Attempt) -> Iterator[Event]:
         stopping, since = attempt.stopping(), time.monotonic() - saved_at
         if stopping or since > pause or (training.finished and since > pause / 4):
             began = time.monotonic()
-            yield attempt.save(training.state())
+            saved = attempt.save(training.state())
+            failpoint("checkpoint.written")
+            yield saved
             saved_at = time.monotonic()
             pause = max(attempt.every, SHARE * (saved_at - began))
         if stopping:

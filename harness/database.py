@@ -282,9 +282,12 @@ class Database:
             tables = sa.inspect(connection).get_table_names()
         if not tables and self._mode == "rwc":
             self._create()
+        elif not tables:
+            raise StoreError(
+                f"{self.url}: nothing is stored there yet; `harness run GRID --store {self.url}` starts it"
+            )
         elif META.name not in tables:
-            what = "an empty database" if not tables else "a database of something else"
-            raise StoreError(f"{self.url} is {what}; give another --store")
+            raise StoreError(f"{self.url} is a database of something else; give another --store")
         with self._engine.connect() as connection:
             found = connection.execute(sa.select(META.c.value).where(META.c.key == "schema")).scalar()
         if found in UPGRADABLE and self._mode != "ro":

@@ -19,6 +19,7 @@ from harness.data import ExpertStream, rows
 from harness.errors import ConfigError
 from harness.evaluate import check_characters, choose_prompts, evaluate, profiles, score
 from harness.events import At, Event, Results
+from harness.failpoints import failpoint
 from harness.features import Features
 from harness.fit import Training
 from harness.grid import Grid
@@ -126,6 +127,7 @@ def run(config: RunConfig, device: torch.device, attempt: Attempt) -> Iterator[E
         "seconds": time.perf_counter() - began,
         "peak_memory_bytes": peak_memory_bytes(),
     }
+    failpoint("results.computed")
     yield Results(scores, curves, tuple(evaluation.prompts), tuple(evaluation.rollouts), facts)
 
 

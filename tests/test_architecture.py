@@ -24,7 +24,7 @@ MAY_IMPORT = {
 # The files that know a library; everybody else asks them.
 ONLY_IN = {
     "transformers": {"harness/policy.py"},
-    "sqlalchemy": {"harness/store.py", "harness/database.py"},
+    "sqlalchemy": {"harness/store.py", "harness/queue.py", "harness/database.py", "harness/engines.py"},
     "mauve": {"harness/metrics/mauve.py"},
     "ruamel": {"harness/yaml_file.py"},
     "typer": {"harness/cli.py", "harness/verbs"},
@@ -47,7 +47,9 @@ TORCH_FREE = (
     "harness.report",
     "harness.settings",
     "harness.stats",
+    "harness.fingerprint",
     "harness.store",
+    "harness.supervisor",
     "harness.yaml_file",
     "benchmarks.grids",
     "benchmarks.language",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,8 @@ seeds: 2
 """
 
 INTERRUPTING = """
+import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,14 +40,14 @@ from harness.registry import TRAINERS
 @TRAINERS.register("interrupted")
 @dataclass(frozen=True)
 class Interrupted:
-    \"\"\"Maximum likelihood, during which somebody presses Ctrl-C while the flag exists.\"\"\"
+    \"\"\"Maximum likelihood, during which somebody presses Ctrl-C; the flag says in which process.\"\"\"
 
     flag: str
     needs = Needs()
 
     def loss(self, evaluate, expert, rollouts, moment):
         if moment.progress > 0 and Path(self.flag).exists():
-            raise KeyboardInterrupt
+            os.kill(int(Path(self.flag).read_text()), signal.SIGINT)
         return Loss(-(evaluate(expert).log_prob * expert.weight).sum(-1).mean(), {})
 """
 
@@ -178,9 +181,10 @@ def test_ctrl_c_gives_the_cell_back_and_the_same_command_goes_on(shell: Shell) -
     """Interrupted in its second of 2 cells and continued, a grid ends in the same scores as one left alone."""
     plugin, flag, grid = shell.folder / "plugin.py", shell.folder / "flag", shell.folder / "tiny.yaml"
     plugin.write_text(INTERRUPTING)
-    flag.touch()
+    flag.write_text(str(os.getpid()))
     trainers = f"  trainer: [mle, {{name: interrupted, flag: {flag}}}]"
-    grid.write_text(TINY.replace("  trainer: [mle, bc]", trainers).replace("seeds: 2", "seeds: 1"))
+    long = TINY.replace("steps: 2,", "steps: 400,").replace("seeds: 2", "seeds: 1")
+    grid.write_text(long.replace("  trainer: [mle, bc]", trainers))
     command = ("run", str(grid), "--include", str(plugin))
 
     stopped = shell(*command, code=130)
@@ -198,7 +202,7 @@ def test_a_store_that_is_none_is_an_environment_problem(shell: Shell) -> None:
     for url, hint in (
         (f"sqlite:///{shell.folder}/notes.db", "not a SQLite file"),
         (f"sqlite:///{shell.folder}", "folder"),
-        ("postgres://somewhere", "sqlite:///"),
+        ("mysql://somewhere", "sqlite:///"),
     ):
         assert hint in shell("status", code=3, store=url).stderr
         assert hint in shell("leaderboard", "--store", url, code=3).stderr
