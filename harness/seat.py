@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import tempfile
@@ -25,6 +26,7 @@ from harness.worker import work
 
 LINES = 50  # of a failed attempt's output are kept
 BEATS = 4  # signs of life per lease
+FRESH = 1.0  # seconds after which a point of a curve is in the store, for whoever watches
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,7 @@ class Seat:
             yield self._end("stalled", f"its process said nothing for {rules.stall_after:.0f} s (--stall-after)", again)
         elif rules.timeout is not None and now - self._began > rules.timeout:
             yield self._end("failed", f"it took longer than {rules.timeout:.0f} s (--timeout)", False)
-        elif now - self._written > self._store.lease / BEATS:
+        elif now - self._written > min(self._store.lease / BEATS, FRESH if self._steps else math.inf):
             self._log(None)
 
     def _log(self, saved: Saved | None) -> None:

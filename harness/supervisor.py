@@ -162,8 +162,7 @@ class _Office:
                 for seat in busy:
                     for _ in seat.hear(again=True):
                         pass
+        finally:  # also where a second Ctrl-C ends the wait
             for seat in self.seats:
                 seat.release()
-        finally:
-            for seat in self.seats:
                 seat.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -118,26 +118,38 @@ def run(
 
 
 def status(
-    grid: SomeGrid = None, store: StoreUrl = DEFAULT_STORE, include: Include = None, as_json: Json = False
+    grid: SomeGrid = None,
+    store: StoreUrl = DEFAULT_STORE,
+    include: Include = None,
+    as_json: Json = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again every two seconds, until all is done.")] = False,
 ) -> None:
-    """Count cells by status."""
+    """Count cells by status; with --watch, show the running ones as they advance."""
     include_files(include)
-    opened = open_store(store) if store_exists(store) else None
-    stored = opened.grids() if opened is not None else []
-    if grid is not None and (opened is None or stored_grid_name(grid, stored) not in stored):
-        cells = len(checked_cells(the_grid(grid)))  # known, and never started: everything is still to do
-        found = {grid: dict.fromkeys(("cells", "done", "failed", "running", "pending"), 0)}
-        found[grid] |= {"cells": cells, "pending": cells}
-    elif opened is not None:
-        names = stored if grid is None else [stored_grid_name(grid, stored)]
-        found = {name: opened.counts(name) for name in names}
-    else:
-        found = {}
+    if watch:
+        from harness.watching import watch as show
+
+        show(lambda: _counts(grid, store), lambda: open_store(store) if store_exists(store) else None)
+        return
+    found = _counts(grid, store)
     if as_json:
         typer.echo(as_json_text(found if grid is None else next(iter(found.values()))))
     else:
         lines = [f"{name}: " + ", ".join(f"{n} {key}" for key, n in counts.items()) for name, counts in found.items()]
         typer.echo("\n".join(lines) or "no grids yet; `harness run GRID` starts one")
+
+
+def _counts(grid: str | None, store: str) -> dict[str, dict[str, int]]:
+    """Cells by status, for one grid or for each that is stored."""
+    opened = open_store(store) if store_exists(store) else None
+    stored = opened.grids() if opened is not None else []
+    if grid is not None and (opened is None or stored_grid_name(grid, stored) not in stored):
+        cells = len(checked_cells(the_grid(grid)))  # known, and never started: everything is still to do
+        return {grid: {"cells": cells, "done": 0, "failed": 0, "running": 0, "pending": cells}}
+    if opened is None:
+        return {}
+    names = stored if grid is None else [stored_grid_name(grid, stored)]
+    return {name: opened.counts(name) for name in names}
 
 
 def _run_cells(name: str, cells: Sequence[RunConfig], url: str, rules: Rules, limit: str | None = None) -> Tally:
