@@ -43,9 +43,13 @@ class Text:
         "distinct",
         "ngram_entropy",
         "repetition",
+        "seq_rep",
+        "self_bleu",
+        "memorisation",
         "length",
         "actions",
     )
+    selection: ClassVar[tuple[str, str]] = ("mauve", "mauve")
 
     corpus: Annotated[str, Field(min_length=1, description="python-docs, or a .txt, .jsonl or .parquet file")] = (
         "python-docs"
@@ -111,6 +115,7 @@ class Text:
             validation=tuple(Example(text) for text in validation),
             test=tuple(Example(text) for text in test),
             prompts=prompts,
+            validation_prompts=self._prompts(validation),
         )
 
     def _prompts(self, documents: Sequence[str]) -> tuple[Example, ...]:

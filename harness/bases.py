@@ -57,13 +57,7 @@ def prepare_base(config: RunConfig, splits: Splits, cache: Path, device: torch.d
     if directory.is_dir():
         return directory
     base = resolve(config.base())
-    texts = [text for example in splits.train for text in (example.prompt, example.text) if text]
-    tokenizer = (
-        tokenizers.characters(texts)
-        if config.model.tokenizer == "characters"
-        else tokenizers.byte_level_bpe(texts, config.model.vocab_size or 2048)
-    )
-    policy = Policy.build(config.model, tokenizer).to(device)
+    policy = untrained(config.model, splits, device)
     stream = ExpertStream(
         rows(splits.train, policy), policy.space, base.actions, None, context=policy.context, seed=base.seeds.train
     )
@@ -77,6 +71,28 @@ def prepare_base(config: RunConfig, splits: Splits, cache: Path, device: torch.d
     except OSError:  # another process finished the same base first; the two are equal
         shutil.rmtree(temporary)
     return directory
+
+
+def prepared(config: RunConfig, splits: Splits, cache: Path, device: torch.device) -> Path:
+    """As `prepare_base`, for who does not watch the progress."""
+    steps = prepare_base(config, splits, cache, device)
+    try:
+        while True:
+            next(steps)
+    except StopIteration as stop:
+        directory: Path = stop.value
+        return directory
+
+
+def untrained(model: ModelConfig, splits: Splits, device: torch.device) -> Policy:
+    """A policy before its first step: a tokenizer of the training split, and weights drawn from `base_seed`."""
+    texts = [text for example in splits.train for text in (example.prompt, example.text) if text]
+    tokenizer = (
+        tokenizers.characters(texts)
+        if model.tokenizer == "characters"
+        else tokenizers.byte_level_bpe(texts, model.vocab_size or 2048)
+    )
+    return Policy.build(model, tokenizer).to(device)
 
 
 def start_policy(config: RunConfig, directory: Path | None, device: torch.device) -> Policy:

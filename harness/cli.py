@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from harness.errors import HarnessError
-from harness.verbs import boards, grids, names, workers
+from harness.verbs import boards, grids, names, stored, texts, workers
 
 
 class Verbs(TyperGroup):
@@ -67,6 +67,14 @@ for verb in (
     workers.worker,
     workers.retry,
     boards.leaderboard,
+    boards.compare,
+    boards.validity,
+    boards.export,
+    stored.rescore,
+    stored.samples,
+    stored.replay,
+    texts.score,
+    texts.sensitivity,
     names.ls,
     names.info,
     names.env,

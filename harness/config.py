@@ -11,17 +11,15 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_serializer, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_serializer, model_validator
 
-Scalar: TypeAlias = bool | int | float | str | None
+from harness.sampling import LATER_FIELDS, Part, SamplingConfig, Scalar
+
 ARCHITECTURES = ("gpt2", "llama")
+Control: TypeAlias = Literal["expert", "unigram"]
+BASE_TRAINER = "mle"  # trains the shared base
+BASELINE: Mapping[str, Scalar] = {"trainer.name": BASE_TRAINER, "actions.backspace": False}  # what others must beat
 HASH_VERSION = 1  # raise it when the meaning of a configuration changes; old results then stay what they were
-
-
-class Part(BaseModel):
-    """A frozen section of a configuration; unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
 class Plugin(Part):
@@ -186,17 +184,6 @@ class TrainingConfig(Part):
         return self
 
 
-class SamplingConfig(Part):
-    """How the trained policy writes the rollouts that metrics see.  The default is ancestral: nothing truncated."""
-
-    rollouts: int = Field(256, ge=2, description="texts sampled for the metrics, at most one per prompt")
-    temperature: float = Field(1.0, gt=0)
-    top_k: int = Field(0, ge=0, description="keep the k likeliest actions; 0 keeps all")
-    top_p: float = Field(1.0, gt=0, le=1, description="keep the smallest set of actions with this mass")
-    length: int | None = Field(None, ge=1, description="longest reduced text after the prompt, in tokens; "
-                               "default: what the context holds")  # fmt: skip
-
-
 class Seeds(Part):
     """Three sources of variance: data order and noise, sampled rollouts, and the metrics' own randomness."""
 
@@ -216,6 +203,9 @@ class RunConfig(Part):
     sampling: SamplingConfig = Field(default_factory=SamplingConfig)
     metrics: tuple[Plugin, ...] | None = Field(None, description="default: the benchmark's own list")
     seeds: Seeds = Field(default_factory=Seeds)
+    control: Control | None = Field(
+        None, description="no training: a second sample of expert texts, or tokens at random; see `as_control`"
+    )
 
     @property
     def run_id(self) -> str:
@@ -228,15 +218,35 @@ class RunConfig(Part):
         return content_hash({"version": HASH_VERSION, **self._hashed(), "seeds": None})
 
     @property
+    def train_id(self) -> str:
+        """As `run_id` over what training depends on: runs that differ in sampling or metrics share one policy."""
+        hashed = self._hashed()
+        parts = {key: hashed[key] for key in ("benchmark", "trainer", "actions", "model", "training")}
+        return content_hash({"version": HASH_VERSION, **parts, "seed": self.seeds.train})
+
+    @property
     def label(self) -> str:
-        """Which run this is, in a few words: benchmark, trainer, divergence, action space, seed."""
+        """Which run this is, in a few words: benchmark, trainer, divergence, action space, decoder, seed."""
+        if self.control is not None:
+            return f"{self.benchmark.name} control {self.control} seed {self.seeds.train}"
         words = [self.benchmark.name, self.trainer.name, self.trainer.options.get("divergence")]
-        words += ["<backspace>" if self.actions.backspace else None, f"seed {self.seeds.train}"]
-        return " ".join(word for word in words if word)
+        words += ["<backspace>" if self.actions.backspace else None]
+        words += [f"{key}={value}" for key, value in self.sampling.decoding.items()]
+        return " ".join(word for word in (*words, f"seed {self.seeds.train}") if word)
+
+    @property
+    def is_control(self) -> bool:
+        """Whether the run is there to read others by."""
+        return is_control(self.model_dump(include={"control", "sampling", "trainer"}))
 
     def _hashed(self) -> dict[str, Any]:
+        """What tells runs apart; fields that came later are left out at their neutral values, so that ids stay."""
         dump = self.model_dump(mode="json")
         del dump["training"]["accumulation"]
+        for key in LATER_FIELDS.difference(self.sampling.decoding):
+            del dump["sampling"][key]
+        if dump["control"] is None:
+            del dump["control"]
         return dump
 
     def flat(self) -> dict[str, Scalar]:
@@ -254,7 +264,7 @@ class RunConfig(Part):
         assert self.model.from_scratch, "a loaded model has no base to train"
         return RunConfig(
             benchmark=self.benchmark,
-            trainer=Plugin(name="mle"),
+            trainer=Plugin(name=BASE_TRAINER),
             model=self.model.model_copy(update={"base_steps": 0}),
             training=TrainingConfig(
                 steps=self.model.base_steps, rows=self.model.base_rows or 32, lr=self.model.base_lr or 3e-3
@@ -264,16 +274,60 @@ class RunConfig(Part):
             seeds=Seeds(train=self.model.base_seed or 0),
         )
 
+    def as_control(self, kind: Control) -> RunConfig:
+        """The control run beside this run: same benchmark, tokenizer, context, rollouts, metrics and seeds.
+
+        A control trains nothing, so all else is set to fixed values and one control serves a whole grid at each seed.
+        """
+        model = self.model
+        if model.from_scratch:
+            tokens = {"tokenizer": model.tokenizer, "vocab_size": model.vocab_size, "context": model.context}
+            model = ModelConfig.model_validate({"name": ARCHITECTURES[0], "base_steps": 0, **tokens})
+        return RunConfig(
+            benchmark=self.benchmark,
+            trainer=Plugin(name=BASE_TRAINER),
+            model=model.model_copy(update={"dtype": "float32"}),
+            training=TrainingConfig(steps=0),
+            sampling=SamplingConfig(rollouts=self.sampling.rollouts, length=self.sampling.length),
+            metrics=self.metrics,
+            seeds=self.seeds,
+            control=kind,
+        )
+
+    def at_best_temperature(self) -> RunConfig:
+        """This run's policy, written at the temperature that the validation split chooses."""
+        sampling = SamplingConfig(rollouts=self.sampling.rollouts, length=self.sampling.length, temperature="best")
+        return self.model_copy(update={"sampling": sampling})
+
+    def at_temperature(self, temperature: float) -> RunConfig:
+        """This run at a temperature that was chosen for it."""
+        return self.model_copy(update={"sampling": self.sampling.model_copy(update={"temperature": temperature})})
+
+
+def is_control(config: Mapping[str, Any]) -> bool:
+    """Whether a configuration, as it is stored, is a control, or maximum likelihood at its best temperature."""
+    if config.get("control") is not None:
+        return True
+    best: bool = config["sampling"]["temperature"] == "best"
+    return best and config["trainer"]["name"] == BASE_TRAINER
+
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
     """`{"a": {"b": 1}}` to `{"a.b": 1}`."""
     flat: dict[str, Scalar] = {}
     for key, value in nested.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             flat.update(flatten(value, f"{prefix}{key}."))
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def place(key: str) -> tuple[int, bool, str]:
+    """Where a dotted key stands among others: sections in their order, a plug-in's name before its options."""
+    section, _, rest = key.partition(".")
+    order = list(RunConfig.model_fields)
+    return (order.index(section) if section in order else len(order), rest != "name", rest)
 
 
 def content_hash(value: Any) -> str:

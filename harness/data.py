@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from harness.actions import ActionSpace, sizes
-from harness.config import ActionConfig
+from harness.config import ActionConfig, RunConfig
 from harness.errors import ConfigError
 from harness.noise import Propose, inject
 from harness.plugins import Weighting
 from harness.policy import Policy
-from harness.records import Example, Trajectory
+from harness.records import Example, Splits, Trajectory
 from harness.streams import generator
 
 
@@ -36,6 +36,53 @@ def rows(examples: Sequence[Example], policy: Policy) -> list[Trajectory]:
             window = tokens[begin : begin + policy.context]
             found.append(Trajectory((window[0],), tuple(window[1:])))
     return found
+
+
+def check_whole(splits: Splits, config: RunConfig, encode: Callable[[str], Sequence[int]] | None = None) -> None:
+    """Where texts count only as a whole: characters are tokens, and nothing of them has to be cut or left out.
+
+    A loaded model's tokenizer is checked once there is one, as `encode`.
+
+    Raises:
+        ConfigError: the tokenizer, the context or the length of rollouts is not what that needs.
+    """
+    if not splits.whole:
+        return
+    examples = (*splits.train, *splits.validation, *splits.test)
+    pieces = config.model.from_scratch and config.model.tokenizer != "characters"
+    if pieces or (encode and any(len(encode(e.prompt + e.text)) != len(e.prompt + e.text) for e in examples)):
+        raise ConfigError("model.tokenizer: this benchmark is about characters; use tokenizer: characters")
+    context, length = config.model.context, config.sampling.length
+    most = max(len(example.prompt) + len(example.text) for example in examples) + 2
+    wanted = max(most, 2 * (1 + max(len(example.prompt) for example in splits.prompts)))
+    if context < wanted:
+        raise ConfigError(
+            f"model.context={context}: the longest text has {most} tokens with start and end, and prompts may fill "
+            f"half of the context; raise it to {wanted}"
+        )
+    longest = max(len(example.text) for example in splits.prompts) + 1
+    if length is not None and length < longest:
+        raise ConfigError(
+            f"sampling.length={length}: the longest test text has {longest} tokens with its end; raise it to that, "
+            "or remove it"
+        )
+
+
+def training_rows(splits: Splits, policy: Policy) -> list[Trajectory]:
+    """The training split as rows; equal data and tokens are cut once in a process, for most cells of a grid share them.
+
+    The list is shared: it is not to be changed.
+    """
+    asked = (splits.data_hash, policy.tokenizer_id, policy.start_id, policy.end_id, policy.context)
+    if asked not in _ROWS:
+        while len(_ROWS) >= ROWS_KEPT:
+            del _ROWS[next(iter(_ROWS))]
+        _ROWS[asked] = rows(splits.train, policy)
+    return _ROWS[asked]
+
+
+ROWS_KEPT = 2  # a grid that alternates between two benchmarks
+_ROWS: dict[tuple[str | int, ...], list[Trajectory]] = {}
 
 
 class Normalizer:

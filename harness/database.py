@@ -53,6 +53,17 @@ def _exact(value: dict[str, Any]) -> Any:
     return float(value["$float"]) if value.keys() == {"$float"} else value
 
 
+_DECODER = json.JSONDecoder(object_hook=_exact)  # made once: a leaderboard reads thousands of values
+
+
+def from_json(text: str) -> Any:
+    """What a stored JSON text holds; a damaged one is a `StoreError`, not a guess."""
+    try:
+        return _DECODER.decode(text)
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"the store is damaged: {text!r:.60} is not JSON; restore it from a copy") from error
+
+
 class _Text(sa.TypeDecorator[str]):
     """Text of any content, escaped on its way in."""
 
@@ -67,7 +78,7 @@ class _Text(sa.TypeDecorator[str]):
 
 
 class _Json(sa.TypeDecorator[Any]):
-    """Canonical JSON; a damaged value is a `StoreError`, not a guess."""
+    """Canonical JSON."""
 
     impl = sa.Text
     cache_ok = True
@@ -76,10 +87,7 @@ class _Json(sa.TypeDecorator[Any]):
         return None if value is None else json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), default=str)
 
     def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
-        try:
-            return None if value is None else json.loads(value, object_hook=_exact)
-        except (TypeError, ValueError) as error:
-            raise StoreError(f"the store is damaged: {value!r:.60} is not JSON; restore it from a copy") from error
+        return None if value is None else from_json(value)
 
 
 # ------------------------------------------------------------------------------------------------------ tables

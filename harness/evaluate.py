@@ -1,38 +1,40 @@
-"""From a trained policy to scores: likelihood of test texts, rollouts from prompts, then every metric."""
+"""From a trained policy to what metrics look at: likelihood of test texts, rollouts from prompts, exact laws."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from harness.actions import Batch, pack
-from harness.config import RunConfig, SamplingConfig
+from harness.actions import ActionSpace, Batch, pack
+from harness.config import RunConfig
+from harness.decoders import Decoder, decoder_of
+from harness.disturb import corrupted_starts, forced_mistakes
 from harness.errors import ConfigError
+from harness.exact import expert_steps, own_steps, writer
 from harness.features import Features
+from harness.finished import enumerated, sampled
 from harness.noise import Slot, ground_truth
-from harness.plugins import Metric, Profiled, Unscorable, Weighting, build
+from harness.plugins import Unscorable, Weighting
 from harness.policy import CHUNK_LOGITS, Policy
 from harness.records import (
     Evaluation,
     ExactStep,
     Example,
-    Law,
+    FinishedLaw,
+    Judge,
     Likelihood,
     Mistake,
-    Point,
-    Profile,
     Rollout,
-    Score,
     Splits,
     Trajectory,
 )
-from harness.registry import METRICS
-from harness.rollouts import Decoder, Start, sample
+from harness.rollouts import Replace, Start, sample
+from harness.sampling import SamplingConfig
 from harness.streams import generator, key
 
 EXACT_TEXTS = 500  # expert texts on whose states the exact law is compared
@@ -41,31 +43,84 @@ SAMPLE_ROWS = 256  # rows sampled at once
 
 
 def evaluate(
-    policy: Policy, splits: Splits, prompts: tuple[Example, ...], config: RunConfig, features: Features
+    policy: Policy,
+    splits: Splits,
+    prompts: tuple[Example, ...],
+    config: RunConfig,
+    features: Features,
+    judge: Judge | None = None,
 ) -> Evaluation:
     """Everything that the metrics of `config` may look at; the policy is not changed."""
-    mistake = splits.mistake
+    mistake, sampling, seed = splits.mistake, config.sampling, config.seeds.sample
+    propose = None if mistake is None else ground_truth(mistake, policy.decode, policy.encode)
 
     def forced(epsilon: float) -> tuple[Rollout, ...]:
-        return tuple(sample_prompts(policy, prompts, config.sampling, config.seeds.sample, epsilon))
+        return tuple(sample_prompts(policy, prompts, sampling, seed, epsilon))
+
+    def forced_wrong(epsilon: float) -> tuple[Rollout, ...]:
+        assert propose is not None
+        force = forced_mistakes(propose, len(prompts), seed)
+        return tuple(sample_prompts(policy, prompts, sampling, seed, epsilon, force))
+
+    def corrupted(wrong: int) -> tuple[Rollout, ...]:
+        assert propose is not None
+        starts = corrupted_starts(policy, prompts, propose, wrong, length=sampling.length, seed=config.seeds.metric)
+        return tuple(sample_starts(policy, starts, sampling, seed))
 
     def p_back(wrong: int) -> np.ndarray:
         assert mistake is not None
         return backspace_after(policy, splits.test[:MISTAKE_TEXTS], mistake, wrong, config.seeds.metric)
 
+    law, rollouts = splits.law, tuple(sample_prompts(policy, prompts, sampling, seed))
+    decoder = decoder_of(sampling)
+
+    def own() -> tuple[ExactStep, ...]:
+        assert law is not None
+        return tuple(own_steps(policy, law, rollouts))
+
+    def finish(texts: int | None, states: int) -> FinishedLaw:
+        assert law is not None
+        if not isinstance(decoder, Decoder):
+            raise Unscorable(f"{sampling.decoder} decoding depends on what was deleted before: its texts have no law")
+        writes = writer(policy, law, decoder, sampling.length)
+        if texts is None:
+            return enumerated(writes, law, states)
+        return sampled(writes, law, [example.text for example in splits.test[:texts]], states)
+
+    return replace(
+        of_texts(prompts, rollouts, policy.space, splits, config, features),
+        likelihood=likelihood(policy, splits.test),
+        exact_steps=() if law is None else tuple(expert_steps(policy, law, splits.test[:EXACT_TEXTS])),
+        forced=cache(forced),
+        forced_wrong=None if mistake is None else cache(forced_wrong),
+        corrupted=None if mistake is None else cache(corrupted),
+        p_back=None if mistake is None or policy.space.backspace_id is None else cache(p_back),
+        mistake_texts=len(splits.test[:MISTAKE_TEXTS]),
+        own_steps=None if law is None else cache(own),
+        finished=None if law is None else cache(finish),
+        judge=judge,
+    )
+
+
+def of_texts(
+    prompts: tuple[Example, ...],
+    rollouts: tuple[Rollout, ...],
+    space: ActionSpace,
+    splits: Splits,
+    config: RunConfig,
+    features: Features,
+) -> Evaluation:
+    """What metrics may look at where texts are all there is: nothing that asks the policy that wrote them."""
     return Evaluation(
         prompts=prompts,
-        rollouts=tuple(sample_prompts(policy, prompts, config.sampling, config.seeds.sample)),
-        backspace_id=policy.space.backspace_id,
+        rollouts=rollouts,
+        backspace_id=space.backspace_id,
         metric_seed=config.seeds.metric,
         train=tuple(example.text for example in splits.train),
-        likelihood=likelihood(policy, splits.test),
         law=splits.law,
-        exact_steps=() if splits.law is None else tuple(exact_steps(policy, splits.law, splits.test[:EXACT_TEXTS])),
         features=features,
         featuriser_id=features.identify,
-        forced=cache(forced),
-        p_back=None if mistake is None or policy.space.backspace_id is None else cache(p_back),
+        paired=features.paired,
     )
 
 
@@ -102,25 +157,42 @@ def prompt_tokens(policy: Policy, prompt: str) -> tuple[int, ...]:
 
 
 def sample_prompts(
-    policy: Policy, prompts: Sequence[Example], sampling: SamplingConfig, seed: int, epsilon: float = 0.0
+    policy: Policy,
+    prompts: Sequence[Example],
+    sampling: SamplingConfig,
+    seed: int,
+    epsilon: float = 0.0,
+    force: Replace | None = None,
 ) -> Iterator[Rollout]:
-    """One rollout for each prompt, in order; prompt i draws from stream i of `seed` in whatever batch it stands.
-
-    `epsilon` is the chance that an action is replaced by a uniformly random legal one; what is not replaced is drawn
-    from the same stream as without, so that a policy is compared with itself.
-    """
-    decoder = Decoder(sampling.temperature, sampling.top_k, sampling.top_p)
+    """One rollout for each prompt, in order, as `sample_starts`."""
     starts = [Start(prompt_tokens(policy, example.prompt)) for example in prompts]
+    return sample_starts(policy, starts, sampling, seed, epsilon, force)
+
+
+def sample_starts(
+    policy: Policy,
+    starts: Sequence[Start],
+    sampling: SamplingConfig,
+    seed: int,
+    epsilon: float = 0.0,
+    force: Replace | None = None,
+) -> Iterator[Rollout]:
+    """One rollout from each start, in order; start i draws from stream i of `seed` in whatever batch it stands.
+
+    `epsilon` is the chance that an action is replaced by what `force` says, or by a uniformly random legal one; what is
+    not replaced is drawn from the same stream as without, so that a policy is compared with itself.
+    """
+    decoder = decoder_of(sampling)
     for begin in range(0, len(starts), SAMPLE_ROWS):
         chunk = starts[begin : begin + SAMPLE_ROWS]
-        rows = range(begin, begin + len(chunk))
         yield from sample(
             policy,
             chunk,
             seed=key(seed, "evaluation"),
-            rows=rows,
+            rows=range(begin, begin + len(chunk)),
             decoder=decoder,
             epsilon=epsilon,
+            force=force,
             max_length=sampling.length,
         )
 
@@ -188,12 +260,13 @@ def token_nll(
     count = 0
     for chunk in _chunks(windows, policy.space.size):
         batch = _texts_as_batch(policy, [tokens for _, tokens in chunk])
-        log_probs, without = _step_log_probs(policy, batch)
+        scored = torch.zeros(batch.action.shape, dtype=torch.bool, device=policy.device)
         for row, (first, tokens) in enumerate(chunk):
-            scored = slice(first - 1, len(tokens) - 1)  # action t writes token t + 1
-            raw -= float(log_probs[row, scored].double().sum())
-            masked -= float(without[row, scored].double().sum())
-            count += len(tokens) - first
+            scored[row, first - 1 : len(tokens) - 1] = True  # action t writes token t + 1
+        log_probs, without = _step_log_probs(policy, batch, scored)
+        raw -= float(log_probs.double().sum())
+        masked -= float(without.double().sum())
+        count += len(log_probs)
     return raw, masked, count
 
 
@@ -217,59 +290,18 @@ def _texts_as_batch(policy: Policy, texts: Sequence[Sequence[int]]) -> Batch:
 
 
 @torch.no_grad()
-def _step_log_probs(policy: Policy, batch: Batch) -> tuple[Tensor, Tensor]:
-    """[N, A] log pi(a|s), raw and renormalised without `<backspace>`."""
-    logits = policy.logits(policy.state_hidden(batch)[:, :-1], batch.backspace_legal)
-    chosen = logits.gather(-1, batch.action[..., None])[..., 0]
-    raw = chosen - logits.logsumexp(-1)
-    if policy.space.backspace_id is None:
+def _step_log_probs(policy: Policy, batch: Batch, scored: Tensor) -> tuple[Tensor, Tensor]:
+    """log pi(a|s) of the S `scored` ([N, A] bool) actions, [S]: raw, and renormalised without `<backspace>`."""
+    logits = policy.logits(policy.state_hidden(batch)[:, :-1][scored], batch.backspace_legal[scored])
+    chosen = logits.gather(-1, batch.action[scored][:, None])[:, 0]
+    backspace = policy.space.backspace_id
+    if backspace is None:
+        raw = chosen - logits.logsumexp(-1)
         return raw, raw
-    logits[..., policy.space.backspace_id] = -torch.inf
-    return raw, chosen - logits.logsumexp(-1)
-
-
-# ------------------------------------------------------------------------------------------------ exact languages
-
-
-def check_characters(policy: Policy, law: Law, examples: Sequence[Example]) -> None:
-    """An exact law is over characters: each must be one token, and whole texts must fit into the context.
-
-    Raises:
-        ConfigError: they are not, or do not.
-    """
-    if any(len(policy.encode(symbol)) != 1 for symbol in law.alphabet) or any(
-        len(policy.encode(example.text)) != len(example.text) for example in examples[:EXACT_TEXTS]
-    ):
-        raise ConfigError("model.tokenizer: this benchmark's law is over characters; use tokenizer: characters")
-    longest = max(len(example.text) for example in examples) + 2
-    if longest > policy.context:
-        raise ConfigError(f"model.context={policy.context}: texts need {longest} with start and end; raise it to that")
-
-
-@torch.no_grad()
-def exact_steps(policy: Policy, law: Law, examples: Sequence[Example]) -> Iterator[ExactStep]:
-    """The policy's law beside the true one in every state of expert texts, prompts left out, ends included."""
-    texts = [[policy.start_id, *policy.encode(example.text), policy.end_id] for example in examples]
-    outcomes = (*law.alphabet, "")
-    where = torch.tensor([*(policy.encode(symbol)[0] for symbol in law.alphabet), policy.end_id], device=policy.device)
-    for begin in range(0, len(texts), SAMPLE_ROWS):
-        chunk = texts[begin : begin + SAMPLE_ROWS]
-        batch = _texts_as_batch(policy, chunk)
-        log_probs = policy.logits(policy.state_hidden(batch)[:, :-1], batch.backspace_legal).log_softmax(-1)
-        known = log_probs[..., where].double().cpu().numpy()
-        backspace = policy.space.backspace_id
-        deletes = None if backspace is None else log_probs[..., backspace].double().cpu().numpy()
-        for row, example in enumerate(examples[begin : begin + SAMPLE_ROWS]):
-            state = law.start
-            for t, symbol in enumerate((*example.text, "")):
-                true = law.next(state)
-                with np.errstate(divide="ignore"):
-                    expected = np.log([true.get(outcome, 0.0) for outcome in outcomes])
-                yield ExactStep(expected, known[row, t], -np.inf if deletes is None else float(deletes[row, t]))
-                if symbol:
-                    following = law.advance(state, symbol)
-                    assert following is not None, f"{example.text!r} is not a text of its own language"
-                    state = following
+    deletes = logits[:, backspace].clone()
+    logits[:, backspace] = -torch.inf
+    others = logits.logsumexp(-1)
+    return chosen - torch.logaddexp(others, deletes), chosen - others
 
 
 # ------------------------------------------------------------------------------------------------------- mistakes
@@ -310,51 +342,3 @@ def backspace_after(policy: Policy, examples: Sequence[Example], mistake: Mistak
             chances = log_probs[:, policy.space.backspace_id].double().exp().cpu().numpy()
             found.append(chances.reshape(-1, wrong))
     return np.concatenate(found)
-
-
-# ------------------------------------------------------------------------------------------------------- scores
-
-
-def score(evaluation: Evaluation, config: RunConfig) -> Iterator[Score]:
-    """Every number of every metric that the configuration names; one that has no value says why."""
-    for index, given in enumerate(config.metrics or ()):
-        metric: Metric = build(METRICS, given, f"metrics[{index}]")
-        reason = None
-        values: dict[str, float] = {}
-        try:
-            values = dict(metric.measure(evaluation))
-        except Unscorable as unscorable:
-            reason = str(unscorable)
-        for name, measure in metric.measures.items():
-            yield Score(
-                metric=name,
-                definition=metric.definition,
-                parameters=metric.parameters(evaluation),
-                value=values.get(name),
-                reason=reason,
-                n=metric.count(evaluation),
-                unit=measure.unit,
-                direction=measure.direction,
-                texts_hash=evaluation.texts_hash,
-            )
-
-
-def profiles(evaluation: Evaluation, config: RunConfig) -> Iterator[Profile]:
-    """Every curve by position of every metric that the configuration names and that has one here."""
-    for index, given in enumerate(config.metrics or ()):
-        metric = build(METRICS, given, f"metrics[{index}]")
-        if not isinstance(metric, Profiled):
-            continue
-        found: Mapping[str, Sequence[Point]] = {}
-        with suppress(Unscorable):  # the metric's scores carry the reason
-            found = metric.profiles(evaluation)
-        for name, points in found.items():
-            yield Profile(
-                metric=name,
-                definition=metric.definition,
-                parameters=metric.parameters(evaluation),
-                axis=metric.profile_measures[name].axis,
-                unit=metric.profile_measures[name].unit,
-                direction=metric.profile_measures[name].direction,
-                points=tuple(points),
-            )

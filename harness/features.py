@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from harness.actions import pack
-from harness.plugins import Weighting
+from harness.errors import EnvironmentProblem
+from harness.plugins import Unscorable, Weighting
 from harness.policy import Policy
 from harness.records import Trajectory
 
@@ -30,7 +31,7 @@ class Features:
         self.reference = reference
         self.device = device
         self._models: dict[str, Policy] = {}
-        self._known: dict[str, np.ndarray] = {}
+        self._known: dict[tuple[str, str], dict[str, np.ndarray]] = {}
 
     def identify(self, featuriser: str) -> str:
         """The name stored with a score: the reference LM carries the hash of what it was trained on."""
@@ -39,20 +40,53 @@ class Features:
         return featuriser
 
     def __call__(self, featuriser: str, pooling: str, texts: Sequence[str]) -> np.ndarray:
-        """Features of every text; equal texts asked for again cost nothing."""
-        digest = hashlib.sha256(f"{self.identify(featuriser)}\0{pooling}".encode())
-        for text in texts:
-            digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
-        key = digest.hexdigest()
-        if key not in self._known:
-            self._known[key] = pooled(self._model(featuriser), texts, pooling)
-        return self._known[key]
+        """Features of every text; a text that was asked for before costs nothing.
+
+        Raises:
+            Unscorable: `reference-lm` where there is none.
+            EnvironmentProblem: the featuriser cannot be loaded.
+        """
+        known = self._known.setdefault((featuriser, pooling), {})
+        missing = list(dict.fromkeys(text for text in texts if text not in known))
+        if missing or not texts:
+            found = pooled(self._model(featuriser), missing, pooling)
+            if not texts:
+                return found
+            known.update(zip(missing, found, strict=True))
+        return np.stack([known[text] for text in texts])
+
+    def paired(self, featuriser: str, pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Both sides of each pair cut to the shorter one's number of the featuriser's tokens.
+
+        A pair with an empty side stays as it is: cutting the other to nothing as well would make them equal.
+        """
+        policy = self._model(featuriser)
+        found = []
+        for one, other in pairs:
+            ends, other_ends = policy.token_ends(one), policy.token_ends(other)
+            n = min(len(ends), len(other_ends))
+            found.append((one[: ends[n - 1]], other[: other_ends[n - 1]]) if n else (one, other))
+        return found
 
     def _model(self, featuriser: str) -> Policy:
+        if featuriser == "reference-lm" and self.reference is None:
+            raise Unscorable(
+                "there is no reference LM here: it is trained on a benchmark's training split; write "
+                "[featuriser=DIRECTORY] after the metric's definition, a model directory or a Hub id"
+            )
         if featuriser not in self._models:
             name = self.reference if featuriser == "reference-lm" and self.reference is not None else featuriser
-            self._models[featuriser] = Policy.load(name, None).to(self.device)
+            try:
+                self._models[featuriser] = _loaded(str(name), self.device)
+            except EnvironmentProblem as error:
+                raise EnvironmentProblem(f"featuriser={featuriser!r}: {error}") from error
         return self._models[featuriser]
+
+
+@lru_cache(maxsize=4)
+def _loaded(name: str, device: torch.device) -> Policy:
+    """The model, which all cells of a process share.  Features they do not: a text's last bits depend on its batch."""
+    return Policy.load(name, None).to(device)
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Iterator
@@ -83,6 +84,7 @@ class Training:
         step: optimiser steps so far.
         seconds: time in training so far, sampling of the replay buffer included.
         progress: share of the budget used, in [0, 1].
+        points: the curve so far.
         threads: how many CPU threads computed it; where there are several numbers, it was resumed with another one,
             which moves the last bits.
     """
@@ -114,6 +116,7 @@ class Training:
             fused=True,
         )
         self.step, self.seconds, self.progress = 0, 0.0, self.budget.used(0, 0, 0.0)
+        self.points: list[Step] = []
         self.threads = {torch.get_num_threads()}
 
     def _buffer(self, replay: Replay) -> ReplayBuffer:
@@ -213,7 +216,8 @@ class Training:
         named = {name: float(term) / shares[name] for name, term in terms.items()}
         if self.buffer is not None:
             named |= {"rollout_age": age, "sampled_actions": float(self.sampled_actions)}
-        return Step(self.step, self.tokens, self.seconds, value, lr, named, self.progress)
+        self.points.append(Step(self.step, self.tokens, self.seconds, value, lr, named, self.progress))
+        return self.points[-1]
 
     def state(self) -> State:
         """All that the next step depends on beside the configuration: weights, moments, counts, rollouts.
@@ -227,9 +231,8 @@ class Training:
             tensors |= {f"optimizer.{name}.{moment}": value for moment, value in moments.items()}
         counts = {"step": self.step, "seconds": self.seconds, "tokens": self.tokens, "threads": sorted(self.threads)}
         replay = None if self.buffer is None else self.buffer.state()
-        return State(
-            {name: tensor.to("cpu", copy=True) for name, tensor in tensors.items()}, {**counts, "replay": replay}
-        )
+        facts = {**counts, "replay": replay, "points": [dataclasses.asdict(point) for point in self.points]}
+        return State({name: tensor.to("cpu", copy=True) for name, tensor in tensors.items()}, facts)
 
     def restore(self, state: State) -> None:
         """Go on from a state of the same configuration."""
@@ -241,6 +244,7 @@ class Training:
                 self.optimizer.state[parameter] = {key: t.to(parameter.device) for key, t in moments.items()}
         self.step, self.seconds = state.facts["step"], state.facts["seconds"]
         self.meter.tokens = state.facts["tokens"]
+        self.points = [Step(**point) for point in state.facts["points"]]
         self.threads |= set(state.facts["threads"])
         if self.buffer is not None:
             self.buffer.restore(state.facts["replay"])

@@ -9,6 +9,7 @@
     exclude: [{trainer: mle, actions.backspace: true}]      # cells of the product that match every key
     include: [{trainer: mle, training.steps: 3000}]         # more cells, each on top of base
     seeds: 3                                # 0, 1, 2; or a list
+    controls: true                          # the rows that others are read by (harness/controls.py); false: without
 
 Keys are dotted or nested, and the same on the command line (`training.lr=1e-3,3e-3`), where the last part is enough
 when only one key ends in it (`lr=1e-3,3e-3`).  A command-line key takes its value away from the whole file; one value
@@ -48,7 +49,7 @@ from harness.yaml_file import LARGEST_INTEGER, Document, parse_scalar, read_docu
 
 GROUP = "sequencematch_harness.grids"
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-TOP_LEVEL = ("name", "question", "base", "grid", "zip", "include", "exclude", "seeds")
+TOP_LEVEL = ("name", "question", "base", "grid", "zip", "include", "exclude", "seeds", "controls")
 MAX_CELLS = 100_000
 
 
@@ -62,6 +63,7 @@ class Grid:
         include: points that give one more cell each, on top of `base`.
         exclude: points; a cell of the product that agrees with all keys of one is dropped.
         sweeps: axes from the command line; they multiply included cells too.
+        controls: whether control cells are added to what `expand` gives.
         source: the file, for messages.
     """
 
@@ -73,6 +75,7 @@ class Grid:
     exclude: tuple[Point, ...]
     seeds: tuple[int, ...]
     source: str
+    controls: bool = True
     sweeps: tuple[tuple[Point, ...], ...] = ()
 
     @classmethod
@@ -96,6 +99,9 @@ class Grid:
             raise ConfigError(
                 f"{document.at(('question',))}: {question!r} is not a sentence; write the question as text"
             )
+        controls = document.values.get("controls", True)
+        if not isinstance(controls, bool):
+            raise ConfigError(f"{document.at(('controls',))}: {controls!r:.80} is no truth value; write true or false")
         zipped = document.values.get("zip", {})
         axes = list(settings.axes(document, ("grid",), settings.mapping(document, ("grid",)), together=False))
         if isinstance(zipped, Mapping):
@@ -113,6 +119,7 @@ class Grid:
             exclude=settings.points(document, "exclude"),
             seeds=settings.seeds(document.values.get("seeds", 1), document.at(("seeds",))),
             source=document.source,
+            controls=controls,
         )
 
     @property

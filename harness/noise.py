@@ -15,11 +15,11 @@ import torch
 
 from harness.actions import ActionSpace, pack
 from harness.config import ActionConfig
+from harness.decoders import Decoder
 from harness.errors import ConfigError
 from harness.plugins import Weighting
 from harness.policy import Policy
 from harness.records import Mistake, Trajectory
-from harness.rollouts import Decoder
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ class Plan:
             else agree in benchmark, model, trainer name, action space, budget, sampling and metrics; None when no
             unfinished cell has such a run.  Cells run one after the other; training of the base is not in it.
         unknown: unfinished cells without such a run, which `seconds` leaves out.
+        controls: cells that are there to read the others by.
     """
 
     cells: int
@@ -40,6 +41,7 @@ class Plan:
     pending: int
     seconds: float | None
     unknown: int
+    controls: int = 0
 
 
 def plan(cells: Sequence[RunConfig], runs: Sequence[Mapping[Any, Any]]) -> Plan:
@@ -72,6 +74,7 @@ def plan(cells: Sequence[RunConfig], runs: Sequence[Mapping[Any, Any]]) -> Plan:
         pending=count["pending"],
         seconds=sum(known) if known or not unknown else None,
         unknown=unknown,
+        controls=sum(cell.is_control for cell in cells),
     )
 
 

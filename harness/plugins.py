@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from types import NoneType, UnionType
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -18,6 +19,7 @@ from typing import (
     Literal,
     Protocol,
     TypeVar,
+    Union,
     get_args,
     get_origin,
     get_type_hints,
@@ -148,9 +150,14 @@ class Trainer(Protocol):
 
 
 class Benchmark(Protocol):
-    """A task: options (its data seed among them) -> splits, with the metrics that make sense there."""
+    """A task: options (its data seed among them) -> splits, with the metrics that make sense there.
+
+    `selection` is (metric, measure of it): the one number by which a choice among policies or decoders is made on the
+    validation split.  It is computed from sampled texts, so that sharpening alone does not win it.
+    """
 
     metrics: ClassVar[tuple[str, ...]]
+    selection: ClassVar[tuple[str, str]]
 
     def splits(self) -> Splits:
         """The data; equal options give equal splits."""
@@ -176,12 +183,32 @@ class ProfileMeasure(Measure):
     axis: str
 
 
+def measured(parts: Mapping[str, Callable[[], float]]) -> dict[str, float | Unscorable]:
+    """Each number, or why that one has none: 16-grams may be missing from texts that hold 8-grams.
+
+    Raises:
+        Unscorable: none has a value; the first one's reason.
+    """
+    found: dict[str, float | Unscorable] = {}
+    for name, compute in parts.items():
+        try:
+            found[name] = compute()
+        except Unscorable as reason:
+            found[name] = reason
+    first = next(iter(found.values()))
+    if isinstance(first, Unscorable) and all(isinstance(value, Unscorable) for value in found.values()):
+        raise first
+    return found
+
+
 class Metric(Protocol):
     """A definition that turns an evaluation into one or more named numbers that one computation yields.
 
     `definition` names how it is computed (a dataclass field where a metric has several), `parameters` what the
     number depends on; both stand in the stored name.  `measure` raises `Unscorable` with a reason where there is
-    nothing to measure.
+    nothing to measure, and gives one in place of a number that alone has no value.  What looks at texts reads
+    `evaluation.texts` and `.references`, which also hold texts that came without a policy; only what looks at actions
+    reads `evaluation.rollouts`.
     """
 
     measures: ClassVar[Mapping[str, Measure]]
@@ -196,8 +223,8 @@ class Metric(Protocol):
     def count(self, evaluation: Evaluation) -> int:
         """How many texts, documents or states the number is computed from."""
 
-    def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
-        """The numbers, one for each key of `measures`."""
+    def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
+        """One number for each key of `measures`, or the reason why that one alone has no value."""
 
 
 @runtime_checkable
@@ -248,6 +275,10 @@ def options(plugin: Callable[..., Any]) -> tuple[Option, ...]:
 def _type_name(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return " | ".join(str(choice) for choice in get_args(hint))
+    if get_origin(hint) in (Union, UnionType):
+        return " | ".join(_type_name(choice) for choice in get_args(hint))
+    if hint is NoneType:
+        return "None"
     return getattr(hint, "__name__", str(hint)) if not get_args(hint) else str(hint)
 
 
@@ -258,7 +289,8 @@ def build(registry: Registry[Any], given: Plugin, where: str) -> Any:
         ConfigError: unknown plug-in, unknown option (with the closest known one), or a value out of its domain.
     """
     if given.name not in registry:
-        raise ConfigError(f"{where}.name: unknown {registry.kind} {given.name!r}; {did_you_mean(given.name, registry)}")
+        known = known_metrics() if registry is METRICS else registry
+        raise ConfigError(f"{where}.name: unknown {registry.kind} {given.name!r}; {did_you_mean(given.name, known)}")
     cls = registry[given.name]
     declared = {option.name: option for option in options(cls)}
     for key in given.options:
@@ -310,6 +342,8 @@ def _resolved(registry: Registry[Any], given: Plugin, where: str) -> Plugin:
 def parse_metric(text: str) -> Plugin:
     """`name`, `name@definition` or `name@definition[key=value,...]` as a plug-in with options.
 
+    The name is a metric's or one of its measures': `mauve_star` stands for the metric that measures it.
+
     >>> parse_metric("diversity@simctg").options
     {'definition': 'simctg'}
     """
@@ -319,4 +353,27 @@ def parse_metric(text: str) -> Plugin:
     for pair in filter(None, inside.rstrip("]").split(",")):
         key, _, value = pair.partition("=")
         chosen[key] = value
-    return Plugin(name=name, options=chosen)
+    return Plugin(name=metric_of(name), options=chosen)
+
+
+def metric_of(name: str) -> str:
+    """The metric that is called so or measures what is called so; an unknown name comes back as it is."""
+    if name in METRICS:
+        return name
+    return next((metric for metric in METRICS if name in METRICS[metric].measures), name)
+
+
+def as_measures(text: str) -> list[str]:
+    """What a name shows on a leaderboard: a metric that is not called as one of its measures stands for all of them.
+
+    >>> as_measures("repetition@exact"), as_measures("diversity")
+    (['rep_2@exact', 'rep_3@exact', 'rep_4@exact'], ['diversity'])
+    """
+    name, at, rest = text.partition("@")
+    measures = METRICS[name].measures if name in METRICS else (name,)
+    return [text] if name in measures else [f"{measure}{at}{rest}" for measure in measures]
+
+
+def known_metrics() -> list[str]:
+    """Every name that `metric_of` knows: the metrics and what they measure."""
+    return sorted({*METRICS, *(measure for metric in METRICS.values() for measure in metric.measures)})

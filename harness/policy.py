@@ -20,9 +20,10 @@ from torch.utils.checkpoint import checkpoint
 from harness.actions import ActionSpace, ActionValues, Batch
 from harness.config import ModelConfig, content_hash
 from harness.errors import ConfigError, EnvironmentProblem
-from harness.plugins import Value
+from harness.plugins import Unscorable, Value
 from harness.tokenizers import END, UNKNOWN
 
+BACKSPACE, END_PIECE = "<backspace>", "<end>"  # how a reader sees the two actions that write nothing
 CHUNK_LOGITS = 2**25  # logits held at once in the loss: 128 MiB in float32
 
 transformers.logging.set_verbosity_error()
@@ -59,6 +60,7 @@ class Policy:
         self.value_head: nn.Linear | None = None
         self.reference: Policy | None = None
         self.untied = False
+        self._pieces: dict[int, str] = {}
         self._check_head()
 
     def _space(self, backspace_id: int | None) -> ActionSpace:
@@ -167,6 +169,10 @@ class Policy:
                     table.bias[row] = table.bias[:row].mean()
         self.space = self._space(row)
 
+    def claim_backspace(self) -> None:
+        """Take the vocabulary's last row as `<backspace>`: `add_backspace` appended it before the policy was saved."""
+        self.space = self._space(self.space.size - 1)
+
     def set_value(self, value: Value, reference: Policy | None = None) -> None:
         """Choose V(s): the log-sum-exp of the legal logits, a zero-initialised linear head on the hidden state, or
         the log-sum-exp minus that of a frozen reference (this policy's copy when none is given)."""
@@ -239,6 +245,20 @@ class Policy:
         """Token ids of a text, without start or end."""
         return list(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
 
+    def token_ends(self, text: str) -> list[int]:
+        """For each token of `encode(text)`, how many characters are complete after it.
+
+        Raises:
+            Unscorable: the tokenizer is one of those in plain Python, which do not say where their tokens stand.
+        """
+        if not self.tokenizer.is_fast:
+            raise Unscorable("this featuriser's tokenizer does not say where its tokens stand; use length=free")
+        options = {"add_special_tokens": False, "split_special_tokens": True, "return_offsets_mapping": True}
+        spans = self.tokenizer(text, **options)["offset_mapping"]
+        # a character of several tokens is complete with the last of them, which is where the next token begins later
+        following = [start for start, _ in spans[1:]] + [len(text)]
+        return [min(end, after) for (_, end), after in zip(spans, following, strict=False)]
+
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of token ids; start, end and `<backspace>` are left out, what stands for no text is U+FFFD."""
         silent = (self.start_id, self.end_id, self.space.backspace_id)
@@ -254,6 +274,14 @@ class Policy:
         """What `tokens` add to the prompt's text: some tokenizers decode a leading space only in context."""
         before, whole = self.decode(prompt), self.decode((*prompt, *tokens))
         return whole[len(before) :] if whole.startswith(before) else self.decode(tokens)
+
+    def piece(self, action: int) -> str:
+        """What one action writes, for a reader: a token's own text, spaces included; half a character is U+FFFD."""
+        if action not in self._pieces:
+            named = {self.space.backspace_id: BACKSPACE, self.end_id: END_PIECE}
+            own = self.continuation(self.encode("a"), (action,))  # after "a" no tokenizer swallows a leading space
+            self._pieces[action] = named.get(action, own)
+        return self._pieces[action]
 
     # -------------------------------------------------------------------------------------------- evaluation
 
@@ -275,6 +303,11 @@ class Policy:
         """Last hidden states [N, A + 1, F] of the state before each action, and of the last one."""
         hidden = self.hidden(batch)
         return hidden.gather(1, batch.states[..., None].expand(-1, -1, hidden.shape[-1]))
+
+    def last_hidden(self, ids: Tensor) -> Tensor:
+        """Hidden states [N, F] after plain texts of one length, [N, T] token ids."""
+        with self.autocast():
+            return self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, -1]  # type: ignore[no-any-return]
 
     def new_cache(self) -> Any:
         """An empty append-only cache for `extend`."""

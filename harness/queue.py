@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -327,3 +328,11 @@ def _chunks(among: Sequence[str] | None) -> Sequence[Sequence[str] | None]:
 def of_grid(query: sa.Select[Any], grid: str | None) -> sa.Select[Any]:
     """A query over runs, narrowed to the cells of a grid."""
     return query if grid is None else query.join(CELLS, CELLS.c.run_id == RUNS.c.run_id).where(CELLS.c.grid == grid)
+
+
+def status_now(status: str, owner: str | None, lease_until: float | None) -> str:
+    """As stored, but `pending` where the next worker may take the run from a silent or dead one."""
+    if status != "running":
+        return status
+    over = lease_until is not None and lease_until < time.time()
+    return "pending" if over or (owner is not None and is_dead(owner)) else status

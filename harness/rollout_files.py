@@ -20,6 +20,7 @@ COLUMNS = pa.schema(
         *((name, pa.list_(pa.int32())) for name in ("prompt_tokens", "tokens", "actions")),
         ("injected", pa.list_(pa.bool_())),
         ("log_probs", pa.list_(pa.float64())),
+        ("pieces", pa.list_(pa.string())),
     ]
 )
 
@@ -57,6 +58,7 @@ def to_parquet(prompts: Sequence[Example], rollouts: Sequence[Rollout]) -> bytes
             "actions": rollout.trajectory.actions,
             "injected": rollout.trajectory.injected,
             "log_probs": rollout.log_probs,
+            "pieces": [escape(piece) for piece in rollout.pieces],
         }
         for example, rollout in zip(prompts, rollouts, strict=True)
     ]
@@ -66,10 +68,11 @@ def to_parquet(prompts: Sequence[Example], rollouts: Sequence[Rollout]) -> bytes
 
 
 def from_parquet(content: bytes) -> pd.DataFrame:
-    """One row per rollout, with the columns of `COLUMNS`; lists are Python lists."""
+    """One row per rollout, with the columns of `COLUMNS`; lists are Python lists, `pieces` empty in older files."""
     rows = pq.read_table(pa.BufferReader(content)).to_pylist()
     for row in rows:
         row.update({name: unescape(row[name]) for name in ("prompt", "text", "reference")})
+        row["pieces"] = [unescape(piece) for piece in row.get("pieces") or ()]
     return pd.DataFrame(rows, columns=COLUMNS.names, dtype=object)  # pandas' own strings refuse lone surrogates
 
 

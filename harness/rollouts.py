@@ -7,49 +7,26 @@ own stream of uniform numbers, so a rollout does not depend on the batch it was 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from harness.actions import ActionSpace
-from harness.errors import ConfigError, HarnessError
+from harness.decoders import AnyDecoder, Decoder
+from harness.errors import ConfigError
 from harness.policy import Policy
 from harness.records import Rollout, Trajectory
 
 Stop = Literal["ended", "depth", "budget"]
 
-
-@dataclass(frozen=True)
-class Decoder:
-    """How an action is drawn from the policy.  The default is ancestral: the distribution itself, nothing cut."""
-
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-
-    def draw(self, logits: Tensor, uniform: Tensor) -> Tensor:
-        """Actions [N] by inverse CDF from logits [N, V] (illegal ones -inf) and uniform numbers [N] in [0, 1)."""
-        logits = logits / self.temperature
-        if 0 < self.top_k < logits.shape[-1]:
-            kept = logits.topk(self.top_k, dim=-1)
-            logits = torch.full_like(logits, -torch.inf).scatter(-1, kept.indices, kept.values)
-        probs = logits.softmax(-1)
-        if torch.isnan(probs).any():
-            raise HarnessError("the policy's probabilities are not numbers: its training diverged; lower training.lr")
-        if self.top_p < 1:
-            ordered, index = probs.sort(dim=-1, descending=True, stable=True)
-            before = ordered.cumsum(-1) - ordered  # mass of what is likelier: the first action is always kept
-            probs = torch.zeros_like(probs).scatter(-1, index, ordered.masked_fill(before >= self.top_p, 0.0))
-        total = probs.cumsum(-1)
-        point = uniform.to(total.dtype)[:, None] * total[:, -1:]
-        drawn = torch.searchsorted(total, point, right=True)[:, 0]
-        # rounding can push the point onto the total itself: then the last action with any mass
-        last = probs.shape[-1] - 1 - (probs > 0).flip(-1).int().argmax(-1)
-        return torch.minimum(drawn, last)
+Replace = Callable[[int, tuple[int, ...]], int]
+"""(row, reduced text so far with its prompt) -> the action that replaces the policy's own."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +52,8 @@ class _Writing:
     boundary: Tensor  # [M] length of the prompt
     limit: Tensor  # [M] longest reduced text, prompt included
     node_at: Tensor  # [M, D] node of each depth of the reduced text
+    token: Tensor  # [M, S] token of each node
+    parent: Tensor  # [M, S] node of the state that each node was written in; -1 for the first, and for padding
     visible: Tensor  # [M, S] which nodes survive
     hidden: Tensor  # [M, S, F] hidden state of each node
     cache: Any
@@ -82,7 +61,7 @@ class _Writing:
 
     def keep(self, index: Tensor) -> None:
         """Drop the rows that have finished."""
-        for name in ("row", "taken", "depth", "boundary", "limit", "node_at", "visible", "hidden"):
+        for name in ("row", "taken", "depth", "boundary", "limit", "node_at", "token", "parent", "visible", "hidden"):
             setattr(self, name, getattr(self, name)[index])
         self.cache.batch_select_indices(index)
 
@@ -94,8 +73,9 @@ def sample(
     *,
     seed: int,
     rows: Sequence[int] | None = None,
-    decoder: Decoder | None = None,
+    decoder: AnyDecoder | None = None,
     epsilon: float = 0.0,
+    force: Replace | None = None,
     max_length: int | None = None,
     max_actions: int | None = None,
 ) -> list[Rollout]:
@@ -106,8 +86,9 @@ def sample(
         starts: N starts.
         seed: of the uniform numbers, together with `rows` (default 0..N-1), the identity of each row.
         decoder: default ancestral.
-        epsilon: chance that an action is replaced by a uniformly random legal one before it is executed: a token
-            that can stand in a text, the end, or `<backspace>` where there is something to delete.
+        epsilon: chance that an action is replaced before it is executed.
+        force: what it is replaced by; default a uniformly random legal action: a token that can stand in a text, the
+            end, or `<backspace>` where there is something to delete.
         max_length: tokens that the reduced text may hold after the prompt, at most (default) what the context holds.
         max_actions: budget of actions of each row, default twice the context.
 
@@ -117,8 +98,9 @@ def sample(
     budget = max_actions or 2 * policy.context
     decoder = decoder or Decoder()
     count, device, space = len(starts), policy.device, policy.space
+    identity = rows or range(count)
     stream = np.stack(
-        [uniforms(seed, row, 3 * budget).reshape(3, budget) for row in (rows or range(count))]
+        [uniforms(seed, row, 3 * budget).reshape(3, budget) for row in identity]
     ) if count else np.zeros((0, 3, budget))  # fmt: skip
     draws = torch.from_numpy(stream).to(device)
     actions = torch.zeros(count, budget, dtype=torch.long)
@@ -136,10 +118,17 @@ def sample(
             legal = writing.depth[todo] > writing.boundary[todo]
             logits = policy.logits(writing.hidden[todo, at], legal)
             uniform = draws[writing.row[todo], :, writing.taken[todo]]
-            drawn = decoder.draw(logits, uniform[:, 0])
+            offered = _untried(writing, todo, at, logits) if decoder.deterministic else logits
+            drawn = decoder.draw(offered, uniform[:, 0], partial(_likeness, policy, writing, todo, at))
             if epsilon > 0:
                 forced = uniform[:, 1] < epsilon
-                drawn = torch.where(forced, _random_legal(logits, space, uniform[:, 2]), drawn)
+                if force is None:
+                    drawn = torch.where(forced, _random_legal(logits, space, uniform[:, 2]), drawn)
+                else:
+                    for i in forced.nonzero()[:, 0].tolist():
+                        n = int(writing.row[todo[i]])
+                        own = (*starts[n].given, *actions[n, : taken[n]].tolist())
+                        drawn[i] = force(identity[n], (*starts[n].prompt, *space.reduce(own)))
             # a start may fill the context: there is room for a deletion only, anything else cuts the row
             cut = writing.depth[todo] >= writing.limit[todo]
             if space.backspace_id is not None:
@@ -188,6 +177,42 @@ def _random_legal(logits: Tensor, space: ActionSpace, uniform: Tensor) -> Tensor
     return Decoder().draw(even, uniform)
 
 
+def _untried(writing: _Writing, todo: Tensor, at: Tensor, logits: Tensor) -> Tensor:
+    """The logits [M', V] without the tokens that were written in this very state and have been deleted."""
+    row, node = (writing.parent[todo] == at[:, None]).nonzero(as_tuple=True)  # a last state has deleted children only
+    logits = logits.clone()
+    logits[row, writing.token[todo[row], node]] = -torch.inf
+    return logits
+
+
+def _likeness(policy: Policy, writing: _Writing, todo: Tensor, at: Tensor, candidates: Tensor) -> Tensor:
+    """[M', K] cosine of the state after each candidate to the visible state most like it; see `decoders.Contrastive`.
+
+    One forward pass over K further nodes, each of which sees the text and itself; the cache is then as it was.
+    """
+    width = candidates.shape[1]
+    tokens = candidates.new_zeros(len(writing.row), width)  # the cache holds every row, so all take part
+    tokens[todo] = candidates
+    itself = torch.eye(width, dtype=torch.bool, device=tokens.device)
+    visible = torch.cat([writing.visible[:, None].expand(-1, width, -1), itself.expand(len(tokens), -1, -1)], -1)
+    position = writing.depth.clamp(max=policy.context - 1)  # a full context has room for a deletion only
+    after = policy.extend(writing.cache, tokens, position[:, None].expand(-1, width), visible)[todo]
+    writing.cache.crop(-width)
+
+    seen, rows = writing.visible[todo], torch.arange(len(todo), device=tokens.device)
+    unit = normalize(writing.hidden[todo].double(), dim=-1)
+    alike = normalize(after.double(), dim=-1) @ unit.mT
+    alike = alike.masked_fill(~seen[:, None], -torch.inf).amax(-1)
+    if policy.space.backspace_id is not None:
+        back = writing.node_at[todo, (writing.depth[todo] - 2).clamp(min=0)]
+        earlier = seen.clone()
+        earlier[rows, at] = earlier[rows, back] = False
+        own = (unit @ unit[rows, back][..., None])[..., 0].masked_fill(~earlier, -torch.inf).amax(-1)
+        own = torch.where(earlier.any(-1), own, 0.0)
+        alike = torch.where(candidates == policy.space.backspace_id, own[:, None], alike)
+    return alike
+
+
 def _prefill(policy: Policy, starts: Sequence[Start], max_length: int) -> _Writing:
     """One forward pass over prompts and given tokens, padded at the right; padding is never visible."""
     device, count = policy.device, len(starts)
@@ -216,6 +241,8 @@ def _prefill(policy: Policy, starts: Sequence[Start], max_length: int) -> _Writi
         boundary=boundary,
         limit=(boundary + max_length).clamp(max=policy.context),
         node_at=node_at,
+        token=ids,
+        parent=torch.where(real, index - 1, -1),
         visible=real,
         hidden=hidden,
         cache=cache,
@@ -226,6 +253,9 @@ def _prefill(policy: Policy, starts: Sequence[Start], max_length: int) -> _Writi
 def _append(policy: Policy, writing: _Writing, token: Tensor) -> None:
     """Add one node, [M] tokens, to every row."""
     rows = torch.arange(len(token), device=token.device)
+    state = writing.node_at[rows, writing.depth - 1]
+    writing.token = torch.cat([writing.token, token[:, None]], 1)
+    writing.parent = torch.cat([writing.parent, state[:, None]], 1)
     visible = torch.cat([writing.visible, torch.ones_like(writing.visible[:, :1])], 1)
     hidden = policy.extend(writing.cache, token[:, None], writing.depth[:, None], visible[:, None])
     writing.node_at[rows, writing.depth] = writing.nodes
@@ -249,4 +279,5 @@ def _rollout(policy: Policy, start: Start, actions: list[int], log_probs: list[f
         stop=stop,
         text=policy.continuation(start.prompt, tokens),
         tokens=tokens,
+        pieces=tuple(policy.piece(action) for action in trajectory.actions),
     )

@@ -15,26 +15,34 @@ import torch
 from harness.attempt import Attempt, train
 from harness.bases import prepare_base, reference_config, start_policy
 from harness.config import Plugin, RunConfig
-from harness.data import ExpertStream, rows
+from harness.controls import CONTROLS, control_policy, controls
+from harness.data import ExpertStream, check_whole, training_rows
 from harness.errors import ConfigError
-from harness.evaluate import check_characters, choose_prompts, evaluate, profiles, score
-from harness.events import At, Event, Results
+from harness.evaluate import choose_prompts, evaluate
+from harness.events import At, Event, Results, Resumed
+from harness.exact import check_characters
 from harness.failpoints import failpoint
 from harness.features import Features
 from harness.fit import Training
 from harness.grid import Grid
+from harness.judges import choose_judge
 from harness.noise import proposals
 from harness.plugins import Trainer, build
+from harness.policies import Origin, find, keep, policy_folder
+from harness.policy import Policy
 from harness.provenance import peak_memory_bytes, provenance
-from harness.records import Progress, Splits, Step
+from harness.records import Progress, Splits, Stage, Step
 from harness.registry import BENCHMARKS, TRAINERS
+from harness.scoring import profiles, score
 from harness.store import Store
 from harness.supervisor import DEFAULT, Rules, supervise
+from harness.tuning import Tuned, best_temperature, needs_reference, selection
 
 
 def check(grid: Grid) -> list[RunConfig]:
-    """Every cell of a grid with all options written out, or the first reason why one could not run."""
+    """Every cell of a grid with all options written out, its controls last, or why one could not run."""
     cells = grid.expand()
+    cells += controls(cells) if grid.controls else []
     for config in cells:
         build(TRAINERS, config.trainer, "trainer")
         name = config.model.name
@@ -46,6 +54,9 @@ def check(grid: Grid) -> list[RunConfig]:
                 f"actions.noise_kind=ground_truth: benchmark {config.benchmark.name!r} knows no ground truth; "
                 "use uniform, unigram or policy"
             )
+        check_whole(splits, config)
+        if config.sampling.temperature == "best":
+            selection(config)
     return cells
 
 
@@ -82,53 +93,86 @@ def _changed(config: RunConfig, data_hash: str) -> str:
 def run(config: RunConfig, device: torch.device, attempt: Attempt) -> Iterator[Event]:
     """Train and evaluate one cell; says how far which stage is, what is to be stored, and last its results.
 
-    data -> shared base -> policy -> training -> rollouts -> scores.
+    data -> shared base -> policy -> training, or the policy that it left before -> rollouts -> scores.
     """
     began = time.perf_counter()
     splits = load_splits(config.benchmark)
     cache = attempt.folder / "cache"
 
     base = None
-    if config.model.from_scratch:
+    if config.model.from_scratch and config.control is None:
         base = yield from _staged(prepare_base(config, splits, cache, device))
     reference = None
-    if any(metric.options.get("featuriser") == "reference-lm" for metric in config.metrics or ()):
+    if needs_reference(config) or any(m.options.get("featuriser") == "reference-lm" for m in config.metrics or ()):
         reference = yield from _staged(prepare_base(reference_config(config), splits, cache, device))
+    features = Features(reference, device)
 
-    trainer: Trainer = build(TRAINERS, config.trainer, "trainer")
-    policy = start_policy(config, base, device)
+    kept = policy_folder(attempt.folder, config)
+    origin: Origin | None = None
+    if config.control is not None:
+        policy = control_policy(config, splits, device)
+    else:
+        found = find(kept, config, splits.data_hash, device)
+        policy, origin = found or (start_policy(config, base, device), None)
+    check_whole(splits, config, policy.encode)
     prompts = choose_prompts(policy, splits.prompts, config.sampling)
     if splits.law is not None:
         check_characters(policy, splits.law, splits.test)
-    expert = rows(splits.train, policy)
-    propose = proposals(config.actions, policy, expert, splits.mistake)
-    stream = ExpertStream(
-        expert, policy.space, config.actions, propose, context=policy.context, seed=config.seeds.train
-    )
-    training = Training(policy, trainer, stream, config)
-    yield from train(training, attempt)
+
+    threads: list[int] | None = None
+    if origin is not None:
+        yield Resumed(0)  # nothing of the attempts before counts
+        yield from origin.steps
+    elif config.control is None:
+        training = _training(config, policy, splits)
+        yield from train(training, attempt)
+        threads = sorted(training.threads)
+        origin = keep(policy, kept, config, training.points, splits.data_hash)
 
     yield At("sample", 0.0)
-    evaluation = evaluate(policy, splits, prompts, config, Features(reference, device))
+    tuned: Tuned | None = None
+    if config.sampling.temperature == "best":
+        tuned = yield from _shares("sample", best_temperature(policy, splits, config, features))
+    written = config if tuned is None else config.at_temperature(tuned.temperature)
+    if config.control is not None:
+        evaluation = CONTROLS[config.control](policy, splits, prompts, written, features)
+    else:
+        judge = choose_judge(policy, splits.law, base, config.model)
+        evaluation = evaluate(policy, splits, prompts, written, features, judge)
     yield At("score", 0.0)
-    scores = tuple(score(evaluation, config))
-    curves = tuple(profiles(evaluation, config))
+    metrics = config.metrics or ()
+    scores = (*score(evaluation, metrics), *(() if tuned is None else (tuned.as_score(evaluation.texts_hash),)))
+    curves = tuple(profiles(evaluation, metrics))
+    last = None if origin is None else origin.last
     facts = {
         **provenance(threads=torch.get_num_threads()),
         "device": str(device),
         "data_hash": splits.data_hash,
         "base": None if base is None else base.name,
-        "parameters": sum(p.numel() for p in policy.parameters().values()),
+        "parameters": None if origin is None else sum(p.numel() for p in policy.parameters().values()),
         "head_untied": policy.untied,
-        "training_threads": sorted(training.threads),
-        "evaluated_tokens": training.tokens,
-        "sampled_actions": training.sampled_actions,
-        "training_seconds": training.seconds,
+        "policy": None if origin is None else {"train_id": config.train_id, "sha256": origin.sha256},
+        "trained_by": None if origin is None else origin.run_id,
+        "training_threads": threads,
+        "evaluated_tokens": 0 if last is None else last.tokens,
+        "sampled_actions": 0 if last is None else int(last.terms.get("sampled_actions", 0)),
+        "training_seconds": 0.0 if last is None else last.seconds,
+        "temperature": None if tuned is None else tuned.facts(),
         "seconds": time.perf_counter() - began,
         "peak_memory_bytes": peak_memory_bytes(),
     }
     failpoint("results.computed")
     yield Results(scores, curves, tuple(evaluation.prompts), tuple(evaluation.rollouts), facts)
+
+
+def _training(config: RunConfig, policy: Policy, splits: Splits) -> Training:
+    trainer: Trainer = build(TRAINERS, config.trainer, "trainer")
+    expert = training_rows(splits, policy)
+    propose = proposals(config.actions, policy, expert, splits.mistake)
+    stream = ExpertStream(
+        expert, policy.space, config.actions, propose, context=policy.context, seed=config.seeds.train
+    )
+    return Training(policy, trainer, stream, config)
 
 
 def _staged(steps: Generator[Step, None, Path]) -> Generator[At, None, Path]:
@@ -139,6 +183,16 @@ def _staged(steps: Generator[Step, None, Path]) -> Generator[At, None, Path]:
     except StopIteration as stop:
         path: Path = stop.value
         return path
+
+
+def _shares(stage: Stage, shares: Generator[float, None, Tuned]) -> Generator[At, None, Tuned]:
+    """A stage's shares as progress; returns what they return."""
+    try:
+        while True:
+            yield At(stage, next(shares))
+    except StopIteration as stop:
+        tuned: Tuned = stop.value
+        return tuned
 
 
 def load_splits(benchmark: Plugin) -> Splits:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from harness.config import Plugin, RunConfig
 from harness.errors import ConfigError, did_you_mean
-from harness.plugins import options, parse_metric
+from harness.plugins import known_metrics, metric_of, options, parse_metric
 from harness.registry import BENCHMARKS, METRICS, TRAINERS, Registry
 from harness.yaml_file import Document, Place
 
@@ -236,18 +236,26 @@ def items(value: Any, where: str) -> list[Any]:
 def _metrics(value: Any, at: At) -> Iterator[Plugin]:
     if not isinstance(value, list):
         raise ConfigError(f"{at(())}: {value!r:.80} is not a list of metrics; write [mauve, diversity@simctg]")
+    measured: list[Plugin] = []  # metrics that were named by what they measure: once is enough
     for index, given in enumerate(value):
         if isinstance(given, str):
             plugin = parse_metric(given)
         elif isinstance(given, Mapping) and isinstance(given.get("name"), str):
-            plugin = Plugin(name=given["name"], options={key: item for key, item in given.items() if key != "name"})
+            chosen = {key: item for key, item in given.items() if key != "name"}
+            plugin = Plugin(name=metric_of(given["name"]), options=chosen)
         else:
             raise ConfigError(
                 f"{at((index,))}: {given!r:.80} is no metric; write a name, or {{name: NAME, option: value}}"
             )
         if plugin.name not in METRICS:
-            raise ConfigError(f"{at((index,))}: unknown metric {plugin.name!r}; {did_you_mean(plugin.name, METRICS)}")
-        yield plugin
+            hint = did_you_mean(plugin.name, known_metrics())
+            raise ConfigError(f"{at((index,))}: unknown metric {plugin.name!r}; {hint}")
+        name = given.partition("@")[0] if isinstance(given, str) else given["name"]
+        if name == plugin.name:
+            yield plugin
+        elif plugin not in measured:
+            measured.append(plugin)
+            yield plugin
 
 
 def _below(at: At, part: str) -> At:

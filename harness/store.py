@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +15,7 @@ import pandas as pd
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from harness.config import RunConfig, flatten
+from harness.config import RunConfig, flatten, is_control, place
 from harness.database import (
     CELLS,
     CHECKPOINTS,
@@ -26,15 +25,15 @@ from harness.database import (
     RUNS,
     SCORES,
     STATUSES,
-    kind_of,
+    Database,
     number,
 )
 from harness.engines import Mode, insert, place_of
 from harness.errors import StoreError
-from harness.owners import is_dead
-from harness.queue import LEASE, LostClaim, Queue, now, of_grid
+from harness.queue import LEASE, LostClaim, Queue, now, of_grid, status_now
 from harness.records import Example, Point, Profile, Rollout, Saved, Score, Step
 from harness.rollout_files import from_parquet, to_parquet, write_durably
+from harness.rows import profile_row, score_row, step_row
 
 __all__ = ["LostClaim", "Store"]
 
@@ -64,6 +63,11 @@ class Store(Queue):
         if path is not None and not path.exists():
             raise StoreError(f"{url}: nothing is stored there yet; `harness run GRID --store {url}` starts it")
         return cls(url, mode="ro" if read_only else "rw")
+
+    @property
+    def database(self) -> Database:
+        """The open file, for `harness.report.readings`, which reads more than one run's worth of numbers at a time."""
+        return self._database
 
     def close(self) -> None:
         """Give the connections back; the store can still be used afterwards."""
@@ -110,12 +114,7 @@ class Store(Queue):
         """
         if not steps and saved is None:
             return
-        rows = []
-        for step in steps:
-            kind = kind_of(step.loss)
-            row = {"run_id": run_id, "step": step.step, "tokens": step.tokens, "seconds": float(step.seconds)}
-            row |= {"loss": float(step.loss) if kind == "finite" else None, "kind": kind, "lr": float(step.lr)}
-            rows.append(row | {"terms": dict(step.terms)})
+        rows = [step_row(run_id, step) for step in steps]
         last = {key: rows[-1][key] for key in ("step", "tokens", "seconds")} if rows else {}
         with self._database.write() as connection:
             self._fence(connection, run_id, owner, last)
@@ -163,9 +162,9 @@ class Store(Queue):
                 for table in (SCORES, PROFILES, ROLLOUTS, CHECKPOINTS):
                     connection.execute(sa.delete(table).where(table.c.run_id == run_id))
                 if scores:
-                    connection.execute(sa.insert(SCORES), [_score_row(run_id, score) for score in scores])
+                    connection.execute(sa.insert(SCORES), [score_row(run_id, score) for score in scores])
                 if profiles:
-                    connection.execute(sa.insert(PROFILES), [_profile_row(run_id, profile) for profile in profiles])
+                    connection.execute(sa.insert(PROFILES), [profile_row(run_id, profile) for profile in profiles])
                 connection.execute(sa.insert(ROLLOUTS), [where])
                 # Inside the transaction: whoever lost the claim has been stopped above and cannot replace the file.
                 write_durably(content, partial, final)
@@ -173,6 +172,27 @@ class Store(Queue):
         finally:
             partial.unlink(missing_ok=True)
         shutil.rmtree(self._checkpoint_folder(run_id), ignore_errors=True)
+
+    def rescore(self, found: Mapping[str, tuple[Sequence[Score], Sequence[Profile]]]) -> None:
+        """Give finished runs further scores and profiles, in place of those of the same names; all runs or none.
+
+        Raises:
+            StoreError: a run is not finished, or its stored scores are about other texts; nothing is changed.
+        """
+        with self._database.write() as connection:
+            for run_id, (scores, profiles) in found.items():
+                if self._row(connection, run_id).status != "done":
+                    raise StoreError(f"run {run_id} is not finished; `harness run` its grid, then rescore it")
+                of_run = sa.select(SCORES.c.texts_hash).where(SCORES.c.run_id == run_id)
+                stored = set(connection.execute(of_run).scalars())
+                if stored and not stored.issuperset(score.texts_hash for score in scores):
+                    raise StoreError(f"run {run_id} has other texts by now: another process ran it again; try again")
+                given = (SCORES, [score_row(run_id, one) for one in scores])
+                for table, rows in (given, (PROFILES, [profile_row(run_id, one) for one in profiles])):
+                    same = sa.and_(table.c.run_id == run_id, table.c.name.in_([row["name"] for row in rows]))
+                    connection.execute(sa.delete(table).where(same))
+                    if rows:
+                        connection.execute(sa.insert(table), rows)
 
     # -------------------------------------------------------------------------------------------------- reading
 
@@ -188,10 +208,15 @@ class Store(Queue):
         """
         with self._database.read() as connection:
             query = of_grid(sa.select(RUNS.c.status, RUNS.c.owner, RUNS.c.lease_until), grid)
-            found = [_status(row.status, row.owner, row.lease_until) for row in connection.execute(query)]
+            found = [status_now(row.status, row.owner, row.lease_until) for row in connection.execute(query)]
         return {"cells": len(found)} | {
             status: found.count(status) for status in ("done", "failed", "running", "pending")
         }
+
+    def controls(self, grid: str) -> int:
+        """How many of a grid's cells are there to read the others by."""
+        with self._database.read() as connection:
+            return sum(map(is_control, connection.execute(of_grid(sa.select(RUNS.c.config), grid)).scalars()))
 
     def config(self, run_id: str) -> RunConfig:
         """The configuration that the run was stored with.
@@ -231,17 +256,18 @@ class Store(Queue):
             raise ValueError(f"status={status!r}; use one of {', '.join(STATUSES)}")
         with self._database.read() as connection:
             order = [RUNS.c.created, RUNS.c.run_id] if grid is None else [CELLS.c.position]
-            found = connection.execute(of_grid(sa.select(RUNS), grid).order_by(*order)).mappings().all()
-        fixed = [column.name for column in RUNS.c if column.name not in ("config", "provenance", "lease_until")]
+            columns = [column for column in RUNS.c if column.name != "provenance"]  # large, and for another question
+            found = connection.execute(of_grid(sa.select(*columns), grid).order_by(*order)).mappings().all()
+        fixed = [column.name for column in columns if column.name not in ("config", "lease_until")]
         rows = []
         for row in found:
             config = row["config"]
             names = ",".join(plugin["name"] for plugin in config["metrics"] or ())
             record = {name: row[name] for name in fixed} | flatten({**config, "metrics": names})
-            rows.append(record | {"status": _status(row["status"], row["owner"], row["lease_until"])})
+            rows.append(record | {"status": status_now(row["status"], row["owner"], row["lease_until"])})
         # dtype=object keeps an integer option an integer in a column where some runs have no such option.
         keys = {key for row in rows for key in row}.difference(fixed)
-        frame = pd.DataFrame(rows, columns=[*fixed, *sorted(keys, key=_place)], dtype=object)
+        frame = pd.DataFrame(rows, columns=[*fixed, *sorted(keys, key=place)], dtype=object)
         for moment in ("created", "started", "finished"):
             frame[moment] = pd.to_datetime(frame[moment], utc=True, format="ISO8601")
         return frame if status is None else frame[frame["status"] == status].reset_index(drop=True)
@@ -291,7 +317,7 @@ class Store(Queue):
     def rollouts(self, run_id: str) -> pd.DataFrame:
         """One row per rollout, as `records.Rollout` has it; `reference` is the human continuation.
 
-        Columns: prompt, text, reference, stop, and as lists prompt_tokens, tokens, actions, injected, log_probs.
+        Columns: prompt, text, reference, stop; as lists prompt_tokens, tokens, actions, injected, log_probs, pieces.
 
         Raises:
             StoreError: the run has none, or the file is missing or not the one that was stored.
@@ -312,33 +338,3 @@ class Store(Queue):
                 "restore it from a copy"
             )
         return from_parquet(content)
-
-
-def _place(key: str) -> tuple[int, bool, str]:
-    """Where a configuration key stands: sections in their order, a plug-in's name before its options."""
-    section, _, rest = key.partition(".")
-    order = list(RunConfig.model_fields)
-    return (order.index(section) if section in order else len(order), rest != "name", rest)
-
-
-def _status(status: str, owner: str | None, lease_until: float | None) -> str:
-    """As stored, but `pending` where the next worker may take the run from a silent or dead one."""
-    if status != "running":
-        return status
-    over = lease_until is not None and lease_until < time.time()
-    return "pending" if over or (owner is not None and is_dead(owner)) else status
-
-
-def _score_row(run_id: str, score: Score) -> dict[str, Any]:
-    value = None if score.value is None else float(score.value)
-    kind = None if value is None else kind_of(value)
-    row: dict[str, Any] = {"run_id": run_id, "name": score.name, "metric": score.metric, "definition": score.definition}
-    row |= {"parameters": dict(score.parameters), "value": value if kind == "finite" else None, "kind": kind}
-    row |= {"reason": score.reason, "n": score.n, "unit": score.unit, "direction": score.direction}
-    return row | {"texts_hash": score.texts_hash}
-
-
-def _profile_row(run_id: str, profile: Profile) -> dict[str, Any]:
-    row: dict[str, Any] = {"run_id": run_id, "name": profile.name, "metric": profile.metric}
-    row |= {"definition": profile.definition, "parameters": dict(profile.parameters), "axis": profile.axis}
-    return row | {"unit": profile.unit, "direction": profile.direction, "points": profile.points}

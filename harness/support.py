@@ -1,13 +1,70 @@
-"""Which characters and ends of a finished text a known law gives probability 0."""
+"""What a known law says about texts: their probability, and which of their characters and ends it excludes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+
+import numpy as np
 
 from harness.plugins import Unscorable
-from harness.records import Example, Law, Rollout
+from harness.records import Evaluation, ExactStep, Example, Law, Rollout
 
 NO_LAW = "this benchmark has no exact law; score it on one that has, such as `language`"
+
+
+def known_law(evaluation: Evaluation) -> Law:
+    """The evaluation's law.
+
+    Raises:
+        Unscorable: there is none.
+    """
+    if evaluation.law is None:
+        raise Unscorable(NO_LAW)
+    return evaluation.law
+
+
+def steps(law: Law, text: str) -> Iterator[tuple[str, Mapping[str, float]]]:
+    """Each character of a text, then its end (`""`), beside the law there, which is empty where none goes on."""
+    state: Hashable | None = law.start
+    for symbol in (*text, ""):
+        yield symbol, {} if state is None else law.next(state)
+        state = law.advance(state, symbol) if symbol and state is not None else None
+
+
+def log_probability(law: Law, text: str) -> float:
+    """Exact log-probability of a whole text, its end included, in nats; -inf outside the language."""
+    total = 0.0
+    for symbol, chances in steps(law, text):
+        chance = chances.get(symbol, 0.0)
+        if chance <= 0:
+            return -math.inf
+        total += math.log(chance)
+    return total
+
+
+def regrets(steps: Sequence[ExactStep], renormalise: bool) -> np.ndarray:
+    """[S] KL(law(.|s) || policy(.|s)) in nats at each state; infinite where the policy forbids what the law allows.
+
+    The policy's mass on outcomes that the law does not know stays lost.  Its `<backspace>` mass is lost too, unless
+    `renormalise`: then the policy is divided by 1 - pi(<backspace>|s) first.  0 where the law is lost.
+
+    Raises:
+        Unscorable: a probability is NaN, or `<backspace>` has probability 1 and nothing is left to renormalise.
+    """
+    true = np.array([step.true for step in steps], np.float64)
+    policy = np.array([step.policy for step in steps], np.float64)
+    deletes = np.array([step.policy_backspace for step in steps], np.float64)
+    if np.isnan(true).any() or np.isnan(policy).any() or np.isnan(deletes).any():
+        raise Unscorable("a probability in a state of the language is NaN; the training diverged")
+    possible = np.isfinite(true)
+    gap = np.subtract(true, policy, out=np.zeros_like(true), where=possible)
+    kl: np.ndarray = np.sum(np.exp(true) * gap, 1)
+    if not renormalise:
+        return kl
+    if (deletes >= 0).any():
+        raise Unscorable("in some state <backspace> has probability 1; nothing is left to renormalise")
+    return np.where(possible.any(1), kl + np.log(-np.expm1(deletes)), 0.0)
 
 
 def forbidden(law: Law, prompt: str, rollout: Rollout) -> list[bool]:
@@ -38,16 +95,25 @@ def forbidden(law: Law, prompt: str, rollout: Rollout) -> list[bool]:
     return flags
 
 
+def all_forbidden(law: Law, prompts: Sequence[Example], rollouts: Sequence[Rollout]) -> list[list[bool]]:
+    """`forbidden` of every rollout; `rollouts[i]` answers `prompts[i]`.
+
+    Raises:
+        Unscorable: as `forbidden`, or no text holds a character or an end, or the texts came without their actions.
+    """
+    if len(rollouts) != len(prompts):
+        raise Unscorable(f"there are {len(rollouts)} rollouts for {len(prompts)} prompts: what ended is not known")
+    texts = [forbidden(law, example.prompt, rollout) for example, rollout in zip(prompts, rollouts, strict=True)]
+    if not any(texts):
+        raise Unscorable(f"the {len(texts)} rollouts hold neither a character nor an end to look at")
+    return texts
+
+
 def forbidden_shares(law: Law, prompts: Sequence[Example], rollouts: Sequence[Rollout]) -> tuple[float, float]:
     """Share of characters and ends that the law forbids, and share of texts with at least one; both in [0, 1].
 
-    `rollouts[i]` answers `prompts[i]`.
-
     Raises:
-        Unscorable: as `forbidden`, or no text holds a character or an end.
+        Unscorable: as `all_forbidden`.
     """
-    texts = [forbidden(law, example.prompt, rollout) for example, rollout in zip(prompts, rollouts, strict=True)]
-    actions = sum(map(len, texts))
-    if not actions:
-        raise Unscorable(f"the {len(texts)} rollouts hold neither a character nor an end to look at")
-    return sum(map(sum, texts)) / actions, sum(map(any, texts)) / len(texts)
+    texts = all_forbidden(law, prompts, rollouts)
+    return sum(map(sum, texts)) / sum(map(len, texts)), sum(map(any, texts)) / len(texts)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from harness.store import Store
 
 
 @pytest.fixture
@@ -23,3 +25,10 @@ def data() -> Callable[[str], Path]:
         return folder
 
     return find
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """An empty store."""
+    with Store(f"sqlite:///{tmp_path}/runs.db") as opened:
+        yield opened

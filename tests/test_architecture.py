@@ -19,12 +19,27 @@ MAY_IMPORT = {
     "harness": ("harness",),
     "trainers": ("trainers", "harness.plugins", "harness.actions", "harness.registry", "harness.errors"),
     "benchmarks": ("benchmarks", "harness.plugins", "harness.records", "harness.registry", "harness.errors"),
-    "dashboard": ("dashboard", "harness.store", "harness.stats", "harness.report"),
+    "dashboard": (
+        "dashboard",
+        "harness.errors",
+        "harness.printable",
+        "harness.replaying",
+        "harness.report",
+        "harness.samples",
+        "harness.stats",
+        "harness.store",
+    ),
 }
 # The files that know a library; everybody else asks them.
 ONLY_IN = {
     "transformers": {"harness/policy.py"},
-    "sqlalchemy": {"harness/store.py", "harness/queue.py", "harness/database.py", "harness/engines.py"},
+    "sqlalchemy": {
+        "harness/store.py",
+        "harness/queue.py",
+        "harness/database.py",
+        "harness/engines.py",
+        "harness/report/readings.py",
+    },
     "mauve": {"harness/metrics/mauve.py"},
     "ruamel": {"harness/yaml_file.py"},
     "typer": {"harness/cli.py", "harness/verbs"},
@@ -44,15 +59,16 @@ TORCH_FREE = (
     "harness.provenance",
     "harness.records",
     "harness.registry",
-    "harness.report",
     "harness.settings",
     "harness.stats",
     "harness.fingerprint",
     "harness.store",
     "harness.supervisor",
     "harness.yaml_file",
+    *(name for name in NAMES if name.startswith(("harness.report", "dashboard"))),
     "benchmarks.grids",
     "benchmarks.language",
+    "benchmarks.laws",
     "benchmarks.text",
 )
 

@@ -29,6 +29,7 @@ base:
 grid:
   trainer: [mle, bc]
 seeds: 2
+controls: false
 """
 
 INTERRUPTING = """
@@ -137,10 +138,10 @@ def test_a_grid_from_plan_to_leaderboard(shell: Shell) -> None:
     """2 trainers x 2 seeds; the first run takes 3 of the 4 cells, the second what is left."""
     grid = str(shell.folder / "tiny.yaml")
     assert shell.json("plan", grid) == {
-        "cells": 4, "done": 0, "failed": 0, "running": 0, "pending": 4, "seconds": None, "unknown": 4,
+        "cells": 4, "done": 0, "failed": 0, "running": 0, "pending": 4, "seconds": None, "unknown": 4, "controls": 0,
     }  # fmt: skip
     assert shell("plan", grid).stdout == "4 cells: 0 done, 0 failed, 0 running, 4 pending\nestimated time: unknown\n"
-    assert shell.json("status", grid) == {"cells": 4, "done": 0, "failed": 0, "running": 0, "pending": 4}
+    assert shell.json("status", grid) == {"cells": 4, "done": 0, "failed": 0, "running": 0, "pending": 4, "controls": 0}
     assert not (shell.folder / "results").exists(), "planning and asking leave nothing behind"
     assert "nothing is stored there yet" in shell("ls", "runs", code=3).stderr
 
@@ -151,7 +152,14 @@ def test_a_grid_from_plan_to_leaderboard(shell: Shell) -> None:
     assert second.stdout.startswith("4 cells: 1 done now, 3 ")
     assert second.stderr.count("train") == 1, "finished cells are not repeated"
 
-    assert shell.json("status", "tiny") == {"cells": 4, "done": 4, "failed": 0, "running": 0, "pending": 0}
+    assert shell.json("status", "tiny") == {
+        "cells": 4,
+        "done": 4,
+        "failed": 0,
+        "running": 0,
+        "pending": 0,
+        "controls": 0,
+    }
     assert shell.json("status") == {"tiny": shell.json("status", grid)}
     assert "tiny: 4 cells, 4 done" in shell("status").stdout
     planned = shell.json("plan", grid, "--seeds", "3")
@@ -176,7 +184,14 @@ def test_a_failed_cell_is_told_and_tried_again(shell: Shell) -> None:
     command = ("run", str(grid), "model.context=6", "--seeds", "1")
     failed = shell(*command, "--fail-fast", code=1)
     assert "model.context=6: texts need 8" in failed.stderr
-    assert shell.json("status", "broken") == {"cells": 2, "done": 0, "failed": 1, "running": 0, "pending": 1}
+    assert shell.json("status", "broken") == {
+        "cells": 2,
+        "done": 0,
+        "failed": 1,
+        "running": 0,
+        "pending": 1,
+        "controls": 0,
+    }
     again = shell(*command, code=1)
     assert again.stdout.startswith("2 cells: 0 done now, 0 ")
     assert "2 failed" in again.stdout
@@ -195,7 +210,14 @@ def test_ctrl_c_gives_the_cell_back_and_the_same_command_goes_on(shell: Shell) -
 
     stopped = shell(*command, code=130)
     assert "interrupted; the same command goes on" in stopped.stderr
-    assert shell.json("status", "tiny") == {"cells": 2, "done": 1, "failed": 0, "running": 0, "pending": 1}
+    assert shell.json("status", "tiny") == {
+        "cells": 2,
+        "done": 1,
+        "failed": 0,
+        "running": 0,
+        "pending": 1,
+        "controls": 0,
+    }
     assert shell(*command).stdout.startswith("2 cells: 1 done now, 1 ")
     alone = Shell(shell.folder / "alone")
     alone(*command)

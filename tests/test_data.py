@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from models import tiny_policy
 
-from harness.config import ActionConfig
-from harness.data import ExpertStream, Normalizer, rows
+from harness.config import ActionConfig, RunConfig
+from harness.data import ExpertStream, Normalizer, check_whole, rows
 from harness.errors import ConfigError
 from harness.noise import uniform
 from harness.plugins import Normalisation, Weighting
-from harness.records import Example, Trajectory
+from harness.records import Example, Splits, Trajectory
 
 
 def test_windows_of_a_long_text() -> None:
@@ -33,6 +33,36 @@ def test_prompts_are_not_learned() -> None:
     assert row.actions == (*policy.encode("cd"), policy.end_id)
     with pytest.raises(ConfigError, match=r"model\.context=8: a prompt of 8 tokens"):
         rows([Example("a", prompt="abcdefa")], policy)
+
+
+def config(context: int, length: int | None = None, **model: Any) -> RunConfig:
+    """What a policy of characters with this context, whose rollouts have this length, comes from."""
+    chosen = {"name": "gpt2", "tokenizer": "characters", "context": context} | model
+    return RunConfig(benchmark="arithmetic", trainer="mle", model=chosen, sampling={"length": length})
+
+
+def test_whole_texts_are_not_cut() -> None:
+    """Start, `abcd`, `ef`, end are eight tokens; a prompt of start and four is half of ten; `ef` and end are three."""
+    text = (Example("ef", prompt="abcd"),)
+    splits = Splits(text, text, text, text, whole=True)
+    check_whole(splits, config(10, length=3))
+    with pytest.raises(ConfigError, match=r"model\.context=9: .* has 8 tokens .* raise it to 10"):
+        check_whole(splits, config(9))
+    with pytest.raises(ConfigError, match=r"sampling\.length=2: .* has 3 tokens"):
+        check_whole(splits, config(10, length=2))
+    check_whole(Splits(text, text, text, text), config(5, length=1))
+
+
+def test_whole_texts_are_read_by_the_character() -> None:
+    """A loaded model says what its tokens are only once it is there."""
+    text = (Example("ab"),)
+    splits = Splits(text, text, text, text, whole=True)
+    loaded = config(8, name="some/model", tokenizer=None)
+    check_whole(splits, loaded)
+    check_whole(splits, loaded, tiny_policy().encode)
+    for pieces, encode in ((loaded, lambda text: [2] * (len(text) // 2)), (config(8, tokenizer="bpe"), None)):
+        with pytest.raises(ConfigError, match="use tokenizer: characters"):
+            check_whole(splits, pieces, encode)
 
 
 def test_normaliser_by_hand() -> None:

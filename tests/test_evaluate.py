@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import numpy as np
 import pytest
@@ -17,15 +16,13 @@ from harness.evaluate import (
     backspace_after,
     choose_prompts,
     evaluate,
-    exact_steps,
     likelihood,
     sample_prompts,
-    score,
     token_nll,
 )
 from harness.features import Features
 from harness.policy import Policy
-from harness.records import Evaluation, Example, Splits
+from harness.records import Example, Splits
 
 TEXTS = [Example("abcabcdefdef" * 3), Example("a"), Example("fedcba", prompt="ab")]
 
@@ -71,33 +68,6 @@ def test_batches_of_windows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     whole = likelihood(policy, TEXTS)
     monkeypatch.setattr("harness.evaluate.CHUNK_LOGITS", 1)
     assert likelihood(policy, TEXTS).nll == pytest.approx(whole.nll, abs=1e-10)
-
-
-class Coin:
-    """Texts over `ab` that end with probability 1/2 after each letter; letters alike, never empty."""
-
-    start = 0
-    alphabet = "ab"
-
-    def next(self, state: int) -> dict[str, float]:
-        return {"a": 0.5, "b": 0.5} if state == 0 else {"a": 0.25, "b": 0.25, "": 0.5}
-
-    def advance(self, state: int, symbol: str) -> int:
-        return 1
-
-
-def test_exact_steps_are_the_policys_law_beside_the_true_one() -> None:
-    """Text "ab" has three states: before a (no end possible), before b, before the end."""
-    policy = tiny_policy()
-    steps = list(exact_steps(policy, Coin(), [Example("ab"), Example("b")]))
-    assert len(steps) == 5
-    half, quarter = math.log(0.5), math.log(0.25)
-    assert [step.true.tolist() for step in steps[:2]] == [[half, half, -math.inf], [quarter, quarter, half]]
-    ids = [*policy.encode("ab"), policy.end_id]
-    logits = fresh_logits(policy, (policy.start_id, *policy.encode("a")))
-    assert steps[1].policy == pytest.approx(logits.log_softmax(-1)[ids].numpy(), abs=1e-10)
-    assert steps[1].policy_backspace == pytest.approx(float(logits.log_softmax(-1)[policy.space.backspace_id]))
-    assert steps[0].policy_backspace == -math.inf  # nothing to delete yet
 
 
 def next_letter(text: str, generator: np.random.Generator) -> str:
@@ -180,15 +150,6 @@ def test_rollouts_are_the_same_in_any_batch(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("harness.evaluate.SAMPLE_ROWS", 2)
     assert list(sample_prompts(policy, prompts, SamplingConfig(), 0)) == whole
     assert [len(rollout.trajectory.prompt) for rollout in whole] == [1, 2, 3, 4, 1, 2, 3]
-
-
-def test_a_metric_without_a_value_says_why() -> None:
-    config = RunConfig(benchmark="language", trainer="mle", metrics=("perplexity", "out_of_support"))
-    scores = list(score(Evaluation((), (), None, 0), config))
-    assert scores
-    for found in scores:
-        assert found.value is None
-        assert found.reason
 
 
 def test_reduce_drops_deleted_tokens_and_the_end() -> None:

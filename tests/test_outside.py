@@ -118,6 +118,7 @@ grid:
     - {{name: sequence_match, divergence: chi2, value: reference}}
     - {{name: sequence_match, divergence: kl_data_model, value: logsumexp, bc_end: 0.2}}
   actions.backspace: [false, true]
+controls: false
 """
 
 

@@ -1,4 +1,4 @@
-"""What the policy does with its actions: how much it deletes, whether it ends, whether it loops."""
+"""What the policy does with its actions: how much it deletes and whether that helps, whether it ends or loops."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
+import numpy as np
 from pydantic import Field
 
 from harness.plugins import Measure, Unscorable
@@ -83,12 +84,22 @@ class Actions:
         return {}
 
     def count(self, evaluation: Evaluation) -> int:
-        """Rollouts."""
-        return len(evaluation.rollouts)
+        """Rollouts, or texts that came without actions."""
+        return len(evaluation.texts)
 
-    def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
-        """All of `measures`; `Unscorable` without rollouts or without an action of the policy's own."""
+    def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
+        """All of `measures`; `Unscorable` without rollouts or without an action of the policy's own.
+
+        Of texts that came without actions, only how many are empty is known.
+        """
         rollouts = evaluation.rollouts
+        if evaluation.written:
+            unknown: dict[str, float | Unscorable] = dict.fromkeys(
+                self.measures, Unscorable("these texts came without the actions that wrote them")
+            )
+            return unknown | {
+                "empty_fraction": sum(text == "" for text in evaluation.written) / len(evaluation.written)
+            }
         if not rollouts:
             raise Unscorable("there are no rollouts to count actions in; sample at least one")
         counts = [_count(rollout, evaluation.backspace_id) for rollout in rollouts]
@@ -110,3 +121,91 @@ class Actions:
             "loop_rate": sum(count.loops for count in counts) / n,
             "empty_fraction": sum(rollout.text == "" for rollout in rollouts) / n,
         }
+
+
+class Revert(NamedTuple):
+    """A token that the policy wrote and deleted, and its own next action in the state before that token."""
+
+    state: tuple[int, ...]
+    deleted: int
+    instead: int
+
+
+def reverts(rollout: Rollout, backspace_id: int) -> list[Revert]:
+    """Every own token that an own `<backspace>` deleted and an own token or end directly replaced.
+
+    Of several deletions in a row only the last leads back to the state in which the replacement is written; what
+    followed that place was deleted with it and has no replacement of its own.
+    """
+    found: list[Revert] = []
+    text: list[tuple[int, bool]] = []  # the reduced text after the prompt: token, and whether the policy wrote it
+    deleted: int | None = None  # the own token that the last action deleted, if it was an own <backspace>
+    for action, injected in zip(rollout.trajectory.actions, rollout.trajectory.injected, strict=True):
+        if action == backspace_id:
+            token, own = text.pop() if text else (action, False)
+            deleted = token if own and not injected else None
+            continue
+        if deleted is not None and not injected:
+            state = (*rollout.trajectory.prompt, *(token for token, _ in text))
+            found.append(Revert(state, deleted, action))
+        deleted = None
+        text.append((action, not injected))
+    return found
+
+
+@dataclass(frozen=True)
+class UsefulRevert:
+    """Do deletions help?  Share of replaced tokens that were less likely than what replaced them, under a reference.
+
+    Counted are the policy's own tokens that its own `<backspace>` deleted and its own next action (a token or the end)
+    replaced, in the state that was reached by that deletion: useful when log p(deleted|s) < log p(instead|s).  The
+    reference p is the exact law where the benchmark has one, else the base model that the training started from; it is
+    part of the name.  The same token written again is neither useful nor harmful.  A policy that deletes without
+    looking and writes again from the reference is useful as often as harmful: read the two rates together.  States that
+    the law does not know, after an earlier mistake, are left out.
+    """
+
+    measures: ClassVar[Mapping[str, Measure]] = {
+        "useful_revert_rate": Measure("fraction", "higher", "share of replaced tokens whose replacement is likelier"),
+        "harmful_revert_rate": Measure(
+            "fraction", "lower", "share of replaced tokens whose replacement is less likely"
+        ),
+    }
+
+    definition: Annotated[Literal["same-state"], Field(description="same-state: both in the state after deleting")] = (
+        "same-state"
+    )
+
+    def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
+        """The reference, where there is one."""
+        return {} if evaluation.judge is None else {"reference": evaluation.judge.name}
+
+    def count(self, evaluation: Evaluation) -> int:
+        """Replaced tokens."""
+        return len(self._reverts(evaluation))
+
+    def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
+        """Fractions in [0, 1]; `Unscorable` without `<backspace>`, reference, replaced tokens, or states it knows."""
+        if evaluation.backspace_id is None:
+            raise Unscorable("this policy has no <backspace> action; set actions.backspace=true")
+        found = self._reverts(evaluation)
+        if not found:
+            raise Unscorable(f"in {len(evaluation.rollouts)} rollouts no own token was deleted and directly replaced")
+        if evaluation.judge is None:
+            raise Unscorable("there is no law and no base model to judge deletions by; score it where the run is made")
+        states = [revert.state for revert in found] * 2
+        judged = evaluation.judge(states, [r.deleted for r in found] + [r.instead for r in found])
+        deleted, instead = np.asarray(judged, np.float64).reshape(2, -1)
+        known = ~(np.isnan(deleted) | np.isnan(instead))
+        if not known.any():
+            raise Unscorable(f"the reference gives no probability in any of the {len(found)} states of replaced tokens")
+        return {
+            "useful_revert_rate": float((deleted < instead)[known].mean()),
+            "harmful_revert_rate": float((deleted > instead)[known].mean()),
+        }
+
+    @staticmethod
+    def _reverts(evaluation: Evaluation) -> list[Revert]:
+        if evaluation.backspace_id is None:
+            return []
+        return [revert for rollout in evaluation.rollouts for revert in reverts(rollout, evaluation.backspace_id)]

@@ -3,43 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
 
-from harness.plugins import Measure, Unscorable
-from harness.records import Evaluation, ExactStep
-from harness.support import NO_LAW, forbidden_shares
-
-
-def step_kl(step: ExactStep, renormalise: bool) -> float:
-    """KL(law(.|s) || policy(.|s)) in nats at one state; infinite where the policy forbids what the law allows.
-
-    The policy's mass on outcomes that the law does not know stays lost.  Its `<backspace>` mass is lost too, unless
-    `renormalise`: then the policy is divided by 1 - pi(<backspace>|s) first.
-
-    Raises:
-        Unscorable: a probability is NaN, or `<backspace>` has probability 1 and nothing is left to renormalise.
-    """
-    if np.isnan(step.true).any() or np.isnan(step.policy).any() or math.isnan(step.policy_backspace):
-        raise Unscorable("a probability at an expert state is NaN; the training diverged")
-    possible = np.isfinite(step.true)
-    true = step.true[possible].astype(np.float64)
-    policy = step.policy[possible].astype(np.float64)
-    kl = float(np.sum(np.exp(true) * (true - policy)))
-    if not renormalise or step.policy_backspace == -math.inf:
-        return kl
-    if step.policy_backspace >= 0:
-        raise Unscorable("at an expert state <backspace> has probability 1; nothing is left to renormalise")
-    return kl + math.log(-math.expm1(step.policy_backspace))
+from harness.plugins import Measure, ProfileMeasure, Unscorable
+from harness.records import Evaluation, Point
+from harness.support import all_forbidden, forbidden_shares, known_law, regrets
 
 
 @dataclass(frozen=True)
 class ExactKL:
-    """Forward KL per token on expert text: the mean over expert states of KL(law(.|s) || policy(.|s)), in nats.
+    """KL from the law to the policy per token of expert text: the mean of KL(law(.|s) || policy(.|s)) over its states.
 
     `exact_kl` renormalises the policy without `<backspace>`, which the law never uses; `exact_kl_raw` does not.
     No sampling enters at a state: both distributions are known there.
@@ -50,11 +28,13 @@ class ExactKL:
         "exact_kl_raw": Measure("nats/token", "lower", "KL(law || policy) per expert state, <backspace> mass lost"),
     }
 
-    definition: Annotated[Literal["forward"], Field(description="forward: the law is the first argument")] = "forward"
+    definition: Annotated[Literal["law-to-policy"], Field(description="the law is the first argument of the KL")] = (
+        "law-to-policy"
+    )
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
-        """None."""
-        return {}
+        """How many expert texts the states are of."""
+        return {"texts": sum(step.position == 0 for step in evaluation.exact_steps)}
 
     def count(self, evaluation: Evaluation) -> int:
         """Expert states."""
@@ -62,14 +42,13 @@ class ExactKL:
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
         """Nats per token, at least 0; `Unscorable` without a law, without states, or with NaN among the values."""
-        if evaluation.law is None:
-            raise Unscorable(NO_LAW)
+        known_law(evaluation)
         steps = evaluation.exact_steps
         if not steps:
-            raise Unscorable("the evaluation holds no expert state; the test split is empty")
+            raise Unscorable("no policy was asked at expert states: these texts came without one, or no test text did")
         return {
-            "exact_kl": math.fsum(step_kl(step, renormalise=True) for step in steps) / len(steps),
-            "exact_kl_raw": math.fsum(step_kl(step, renormalise=False) for step in steps) / len(steps),
+            "exact_kl": math.fsum(regrets(steps, renormalise=True).tolist()) / len(steps),
+            "exact_kl_raw": math.fsum(regrets(steps, renormalise=False).tolist()) / len(steps),
         }
 
 
@@ -85,6 +64,12 @@ class OutOfSupport:
         "bad_texts": Measure("fraction", "lower", "share of texts with at least one such action"),
     }
 
+    profile_measures: ClassVar[Mapping[str, ProfileMeasure]] = {
+        "out_of_support_at": ProfileMeasure(
+            "fraction", "lower", "share of texts so long whose action here has probability 0", "position (characters)"
+        ),
+    }
+
     definition: Annotated[Literal["law"], Field(description="law: forbidden is what has probability exactly 0")] = "law"
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
@@ -97,8 +82,13 @@ class OutOfSupport:
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
         """Fractions in [0, 1]; `Unscorable` without a law, or where no text holds a character or an end."""
-        law = evaluation.law
-        if law is None:
-            raise Unscorable(NO_LAW)
-        share, bad = forbidden_shares(law, evaluation.prompts, evaluation.rollouts)
+        share, bad = forbidden_shares(known_law(evaluation), evaluation.prompts, evaluation.rollouts)
         return {"out_of_support": share, "bad_texts": bad}
+
+    def profiles(self, evaluation: Evaluation) -> Mapping[str, Sequence[Point]]:
+        """A point for each position that some text has; `Unscorable` as `measure`."""
+        at: dict[int, list[bool]] = defaultdict(list)
+        for flags in all_forbidden(known_law(evaluation), evaluation.prompts, evaluation.rollouts):
+            for position, flag in enumerate(flags):
+                at[position].append(flag)
+        return {"out_of_support_at": [Point(t, sum(at[t]) / len(at[t]), len(at[t])) for t in sorted(at)]}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -33,7 +33,7 @@ def first_words(text: str, n: int) -> str:
     return text[: ends[n - 1]] if n else ""
 
 
-def paired(reference: str, rollout: str) -> tuple[str, str]:
+def paired_words(reference: str, rollout: str) -> tuple[str, str]:
     """Both texts cut to the number of whitespace words of the shorter one.
 
     A pair in which one side has no words stays as it is: cutting the human text to nothing as well would make an
@@ -51,8 +51,12 @@ class Mauve:
     scores of different featurisers are never compared.  Empty rollouts are kept, as the feature of the bare start
     token.  Each score is the mean over k-means seeds drawn from the metric seed; texts are sorted first, so the order
     of prompts changes nothing.  Everything else is as mauve-text has it: L2 norm, PCA to 0.9 of the variance, k-means
-    with 500 iterations and 5 restarts, 25 points on the divergence curve.  Unequal lengths are themselves a difference
-    between texts, hence `length`; read the score beside the mean lengths and the empty fraction.
+    with 500 iterations and 5 restarts, 25 points on the divergence curve.
+
+    Unequal lengths are themselves a difference between texts, hence `length`: pairs are cut to equal numbers of the
+    featuriser's tokens (of whitespace words where the features come without a tokenizer; the name says which).
+    `mauve_unfinished` is the share of rollouts that were cut off before they ended: a budget wrote their ends.  Read
+    the score beside `length`, which keeps both distributions of lengths, and the empty fraction.
 
     Neither end of the scale is reached: human text against human text stays below 1 at finite n, and disjoint
     histograms score 0.004.  Blind spot: texts in which 10 % of the words are random still score about .97.
@@ -66,6 +70,7 @@ class Mauve:
         "frontier_integral": Measure(
             "fraction", "lower", "average divergence along the curve, 0 when equal, at most 1"
         ),
+        "mauve_unfinished": Measure("fraction", "lower", "share of the compared rollouts that were cut off"),
     }
 
     definition: Annotated[Literal["mauve-text"], Field(description="mauve-text: that package's computation")] = (
@@ -82,7 +87,7 @@ class Mauve:
     ] = "mean"
     length: Annotated[
         Literal["paired", "free"],
-        Field(description="paired: each pair cut to the shorter one's whitespace words; free: texts as they are"),
+        Field(description="paired: each pair cut to the shorter one's number of tokens; free: texts as they are"),
     ] = "paired"
     num_buckets: Annotated[
         int | None, Field(ge=2, description="clusters of the histogram; none: a tenth of the texts, at least 2")
@@ -94,42 +99,61 @@ class Mauve:
         """All that the number depends on, with the featuriser's content hash and the number of clusters in use."""
         return {
             "featuriser": f"{evaluation.featuriser_id(self.featuriser)}/{self.pooling}",
-            "length": self.length,
-            "num_buckets": self._buckets(len(evaluation.rollouts)),
+            "length": self._length(evaluation),
+            "num_buckets": self._buckets(_smaller(evaluation)),
             "scaling": self.scaling,
             "seeds": self.seeds,
         }
 
     def count(self, evaluation: Evaluation) -> int:
-        """Rollouts, as many as human continuations."""
-        return len(evaluation.rollouts)
+        """Texts, or human texts where those are fewer."""
+        return _smaller(evaluation)
 
-    def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
+    def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
         """Numbers in [0, 1]; `Unscorable` without features, with too few texts, or with features that carry nothing."""
-        n = len(evaluation.rollouts)
+        if evaluation.texts and not evaluation.references:
+            raise Unscorable("there are no human texts to compare with; give references")
+        n = _smaller(evaluation)
         if n < self._buckets(n):
             raise Unscorable(f"{n} texts cannot fill {self._buckets(n)} clusters; sample at least that many rollouts")
         if evaluation.features is None:
             raise Unscorable("the evaluation has no featuriser; score it where the reference model can be loaded")
-        pairs = list(zip(evaluation.references, evaluation.texts, strict=True))
+        sides: Sequence[Sequence[str]] = (evaluation.references, evaluation.texts)
         if self.length == "paired":
-            pairs = [paired(reference, rollout) for reference, rollout in pairs]
-        human, written = (
-            evaluation.features(self.featuriser, self.pooling, sorted(texts)) for texts in zip(*pairs, strict=True)
-        )
+            if not evaluation.in_pairs:
+                raise Unscorable(
+                    "length=paired cuts each text and its own reference to one length, and these references answer no "
+                    "text in particular; give one for each text, or ask for length=free"
+                )
+            pairs = list(zip(*sides, strict=True))
+            cut = (
+                evaluation.paired(self.featuriser, pairs)
+                if evaluation.paired is not None
+                else [paired_words(reference, text) for reference, text in pairs]
+            )
+            sides = tuple(zip(*cut, strict=True))
+        human, written = (evaluation.features(self.featuriser, self.pooling, sorted(texts)) for texts in sides)
         both = np.concatenate([human, written])
         if not np.isfinite(both).all():
             bad = int((~np.isfinite(both)).any(axis=1).sum())
             raise Unscorable(f"{bad} of {len(both)} feature vectors hold NaN or infinity; try another featuriser")
         if (both == both[0]).all():
             raise Unscorable("all texts have the same features; there is nothing to cluster")
-        return self._scores(human, written, evaluation.metric_seed)
+        unfinished: float | Unscorable = Unscorable("nobody recorded which of these texts were cut off")
+        if evaluation.written is None:
+            unfinished = sum(rollout.stop != "ended" for rollout in evaluation.rollouts) / n
+        return {**self._scores(human, written, evaluation.metric_seed), "mauve_unfinished": unfinished}
+
+    def _length(self, evaluation: Evaluation) -> str:
+        if self.length == "free":
+            return "free"
+        return "paired-words" if evaluation.paired is None else "paired-tokens"
 
     def _buckets(self, n: int) -> int:
         return max(2, round(n / 10)) if self.num_buckets is None else self.num_buckets
 
     def _scores(self, human: np.ndarray, written: np.ndarray, seed: int) -> Mapping[str, float]:
-        """The four measures from features [n, F] of both sides."""
+        """The measures of MAUVE itself, from features [n, F] of both sides."""
         from mauve import compute_mauve
         from threadpoolctl import threadpool_limits
 
@@ -140,7 +164,7 @@ class Mauve:
                 compute_mauve(
                     p_features=human,
                     q_features=written,
-                    num_buckets=self._buckets(len(written)),
+                    num_buckets=self._buckets(min(len(human), len(written))),
                     mauve_scaling_factor=self.scaling,
                     seed=int(kmeans_seed),
                 )
@@ -153,6 +177,11 @@ class Mauve:
             "mauve_star": statistics.fmean(float(result.mauve_star) for result in results),
             "frontier_integral": statistics.fmean(float(result.frontier_integral) for result in results),
         }
+
+
+def _smaller(evaluation: Evaluation) -> int:
+    """The number of texts on the side that has fewer."""
+    return min(len(evaluation.texts), len(evaluation.references))
 
 
 @contextmanager

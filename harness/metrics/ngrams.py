@@ -1,4 +1,4 @@
-"""How repetitive, varied and long the texts are, counted in whitespace words and compared with the human texts."""
+"""How repetitive and varied the texts are: n-grams of words or characters, counted within texts and over all."""
 
 from __future__ import annotations
 
@@ -6,30 +6,21 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
-from harness.plugins import Measure, Unscorable
+from harness.plugins import Measure, Unscorable, measured
 from harness.records import Evaluation
+from harness.units import SPLIT, Ngram, Units, UnitsOption, named, ngrams
 
-Ngram: TypeAlias = tuple[str, ...]
 Counting: TypeAlias = Literal["exact", "simctg"]
 REPEATED = (2, 3, 4)  # the orders that rep-n is reported for and that diversity multiplies
 DISTINCT = (1, 2, 3, 4)
 
 
-def ngrams(text: str, n: int) -> list[Ngram]:
-    """The n-grams of the text's whitespace words, in order: m words give max(0, m - n + 1) of them.
-
-    >>> ngrams("a b a", 2)
-    [('a', 'b'), ('b', 'a')]
-    """
-    words = text.split()
-    return list(zip(*(words[i:] for i in range(n)), strict=False))
-
-
-def rep_n(texts: Sequence[str], n: int, definition: Counting = "exact") -> float:
+def rep_n(texts: Sequence[str], n: int, definition: Counting = "exact", units: Units = "words") -> float:
     """Share of n-grams that repeat an earlier one of the same text, pooled over texts; in [0, 1).
 
     `exact` is 1 - (sum of distinct n-grams per text) / (sum of n-grams per text).  `simctg` is what the code of
@@ -41,28 +32,30 @@ def rep_n(texts: Sequence[str], n: int, definition: Counting = "exact") -> float
     """
     total = distinct = 0
     for text in texts:
-        found = ngrams(text, n)
+        found = ngrams(SPLIT[units](text), n)
         if definition == "simctg":
             found = found[:-1]
         total += len(found)
         distinct += len(set(found))
     if not total:
-        words = n + 1 if definition == "simctg" else n
-        raise Unscorable(f"rep_{n} needs a text of at least {words} words, and none of {len(texts)} texts is that long")
+        least = n + 1 if definition == "simctg" else n
+        raise Unscorable(
+            f"rep_{n} needs a text of at least {least} {units}, and none of {len(texts)} texts is that long"
+        )
     share = 1 - distinct / total
     return round(100 * share, 2) / 100 if definition == "simctg" else share
 
 
-def diversity(texts: Sequence[str], definition: Counting = "exact") -> float:
+def diversity(texts: Sequence[str], definition: Counting = "exact", units: Units = "words") -> float:
     """The product of 1 - rep_n over n = 2, 3, 4 (Su et al., arXiv 2202.06417), a fraction in [0, 1].
 
     Raises:
         Unscorable: no text holds a 4-gram.
     """
-    return math.prod(1 - rep_n(texts, n, definition) for n in REPEATED)
+    return math.prod(1 - rep_n(texts, n, definition, units) for n in REPEATED)
 
 
-def distinct_n(texts: Sequence[str], n: int) -> float:
+def distinct_n(texts: Sequence[str], n: int, units: Units = "words") -> float:
     """Distinct n-grams of all texts together over their number (Li et al., arXiv 1510.03055), in (0, 1].
 
     It falls as the corpus grows, so only corpora of one size compare.
@@ -70,13 +63,13 @@ def distinct_n(texts: Sequence[str], n: int) -> float:
     Raises:
         Unscorable: no text is long enough to hold an n-gram.
     """
-    counts = Counter(gram for text in texts for gram in ngrams(text, n))
+    counts = Counter(gram for text in texts for gram in ngrams(SPLIT[units](text), n))
     if not counts:
-        raise Unscorable(f"distinct_{n} needs a text of at least {n} words, and none of {len(texts)} texts has them")
+        raise Unscorable(f"distinct_{n} needs a text of at least {n} {units}, and none of {len(texts)} texts has them")
     return len(counts) / counts.total()
 
 
-def ngram_entropy(texts: Sequence[str], n: int) -> float:
+def ngram_entropy(texts: Sequence[str], n: int, units: Units = "words") -> float:
     """Mean over texts of the entropy of each text's own n-gram frequencies, in nats (plug-in estimate).
 
     A text without an n-gram enters as 0, the value of a text that says one thing: leaving it out would hide it.
@@ -84,36 +77,26 @@ def ngram_entropy(texts: Sequence[str], n: int) -> float:
     Raises:
         Unscorable: no text is long enough to hold an n-gram.
     """
-    counts = [Counter(ngrams(text, n)) for text in texts]
+    counts = [Counter(ngrams(SPLIT[units](text), n)) for text in texts]
     if not any(counts):
         raise Unscorable(
-            f"n-gram entropy needs a text of at least n={n} words, and none of {len(texts)} texts has them"
+            f"n-gram entropy needs a text of at least n={n} {units}, and none of {len(texts)} texts has them"
         )
     return math.fsum(_entropy(count) for count in counts) / len(counts)
 
 
-def ngram_entropy_corpus(texts: Sequence[str], n: int) -> float:
+def ngram_entropy_corpus(texts: Sequence[str], n: int, units: Units = "words") -> float:
     """Entropy of the n-gram frequencies of all texts together, in nats (plug-in estimate, grows with the corpus).
 
     Raises:
         Unscorable: no text is long enough to hold an n-gram.
     """
-    counts = Counter(gram for text in texts for gram in ngrams(text, n))
+    counts = Counter(gram for text in texts for gram in ngrams(SPLIT[units](text), n))
     if not counts:
         raise Unscorable(
-            f"n-gram entropy needs a text of at least n={n} words, and none of {len(texts)} texts has them"
+            f"n-gram entropy needs a text of at least n={n} {units}, and none of {len(texts)} texts has them"
         )
     return _entropy(counts)
-
-
-def mean_words(texts: Sequence[str]) -> float:
-    """Mean number of whitespace words of a text; empty texts count as 0 words.
-
-    Raises:
-        Unscorable: there is no text.
-    """
-    _need(texts)
-    return sum(len(text.split()) for text in texts) / len(texts)
 
 
 def _entropy(counts: Counter[Ngram]) -> float:
@@ -124,7 +107,7 @@ def _entropy(counts: Counter[Ngram]) -> float:
 
 def _need(texts: Sequence[str]) -> None:
     if not texts:
-        raise Unscorable("there are no rollouts to count words in; sample at least one")
+        raise Unscorable("there are no texts to count words in; sample at least one")
 
 
 # ---------------------------------------------------------------------------------------------------- metrics
@@ -137,7 +120,7 @@ _Counting = Annotated[
 
 @dataclass(frozen=True)
 class Repetition:
-    """Share of 2-, 3- and 4-grams of whitespace words that repeat within their text, pooled over texts.
+    """Share of 2-, 3- and 4-grams that repeat within their text, pooled over texts.
 
     Human text repeats a little, so neither more nor less is better: compare with the references.
     Source: rep-n of Su et al., arXiv 2202.06417.
@@ -149,19 +132,22 @@ class Repetition:
     }
 
     definition: _Counting = "exact"
+    units: UnitsOption = "words"
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
-        """None: texts of any number compare, since repetition is counted within each."""
-        return {}
+        """Units other than words: texts of any number compare, since repetition is counted within each."""
+        return named(self.units)
 
     def count(self, evaluation: Evaluation) -> int:
         """Texts."""
-        return len(evaluation.rollouts)
+        return len(evaluation.texts)
 
-    def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
+    def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
         """Fractions in [0, 1); `Unscorable` where no text is long enough."""
         _need(evaluation.texts)
-        return {f"rep_{n}": rep_n(evaluation.texts, n, self.definition) for n in REPEATED}
+        return measured(
+            {f"rep_{n}": partial(rep_n, evaluation.texts, n, self.definition, self.units) for n in REPEATED}
+        )
 
 
 @dataclass(frozen=True)
@@ -178,29 +164,31 @@ class Diversity:
     }
 
     definition: _Counting = "exact"
+    units: UnitsOption = "words"
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
-        """None."""
-        return {}
+        """Units other than words."""
+        return named(self.units)
 
     def count(self, evaluation: Evaluation) -> int:
         """Texts."""
-        return len(evaluation.rollouts)
+        return len(evaluation.texts)
 
-    def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
-        """Fractions in [0, 1]; `Unscorable` where no rollout, or no reference, holds a 4-gram."""
+    def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
+        """Fractions in [0, 1]; `Unscorable` where no rollout, or for the gap no reference, holds a 4-gram."""
         _need(evaluation.texts)
-        value = diversity(evaluation.texts, self.definition)
+        value = diversity(evaluation.texts, self.definition, self.units)
         try:
-            human = diversity(evaluation.references, self.definition)
+            human = diversity(evaluation.references, self.definition, self.units)
         except Unscorable as error:
-            raise Unscorable(f"the human continuations have no diversity to compare with: {error}") from error
+            why = Unscorable(f"the human continuations have no diversity to compare with: {error}")
+            return {"diversity": value, "diversity_gap": why}
         return {"diversity": value, "diversity_gap": abs(value - human)}
 
 
 @dataclass(frozen=True)
 class Distinct:
-    """Distinct n-grams of whitespace words over all n-grams of the corpus, n = 1 to 4.
+    """Distinct n-grams over all n-grams of the corpus, n = 1 to 4.
 
     The value falls with the size of the corpus, so the number of texts is part of its name.
     Source: Li et al., arXiv 1510.03055.
@@ -212,24 +200,25 @@ class Distinct:
     }
 
     definition: Annotated[Literal["corpus"], Field(description="corpus: all texts counted together")] = "corpus"
+    units: UnitsOption = "words"
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
         """The number of texts."""
-        return {"texts": len(evaluation.rollouts)}
+        return {"texts": len(evaluation.texts), **named(self.units)}
 
     def count(self, evaluation: Evaluation) -> int:
         """Texts."""
-        return len(evaluation.rollouts)
+        return len(evaluation.texts)
 
-    def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
+    def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
         """Fractions in (0, 1]; `Unscorable` where no text is long enough."""
         _need(evaluation.texts)
-        return {f"distinct_{n}": distinct_n(evaluation.texts, n) for n in DISTINCT}
+        return measured({f"distinct_{n}": partial(distinct_n, evaluation.texts, n, self.units) for n in DISTINCT})
 
 
 @dataclass(frozen=True)
 class NgramEntropy:
-    """Entropy of n-gram frequencies over whitespace words, within each text and over the whole corpus.
+    """Entropy of n-gram frequencies, within each text and over the whole corpus.
 
     Both grow with the amount of text: compare texts of one length, corpora of one size.  The number of texts is part
     of the name.  Shannon's plug-in estimate with natural logarithms.
@@ -243,46 +232,21 @@ class NgramEntropy:
     definition: Annotated[Literal["plug-in"], Field(description="plug-in: relative frequencies, uncorrected")] = (
         "plug-in"
     )
-    n: Annotated[int, Field(ge=1, le=16, description="words in an n-gram")] = 1
+    n: Annotated[int, Field(ge=1, le=16, description="words (or characters) in an n-gram")] = 1
+    units: UnitsOption = "words"
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
         """The order n and the number of texts."""
-        return {"n": self.n, "texts": len(evaluation.rollouts)}
+        return {"n": self.n, "texts": len(evaluation.texts), **named(self.units)}
 
     def count(self, evaluation: Evaluation) -> int:
         """Texts."""
-        return len(evaluation.rollouts)
+        return len(evaluation.texts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
         """Nats, at least 0; `Unscorable` where no text is long enough."""
         _need(evaluation.texts)
         return {
-            "ngram_entropy": ngram_entropy(evaluation.texts, self.n),
-            "ngram_entropy_corpus": ngram_entropy_corpus(evaluation.texts, self.n),
+            "ngram_entropy": ngram_entropy(evaluation.texts, self.n, self.units),
+            "ngram_entropy_corpus": ngram_entropy_corpus(evaluation.texts, self.n, self.units),
         }
-
-
-@dataclass(frozen=True)
-class Length:
-    """Mean number of whitespace words, of the rollouts and of the human continuations: what stands beside MAUVE."""
-
-    measures: ClassVar[Mapping[str, Measure]] = {
-        "length": Measure("words", "reference", "mean whitespace words of a rollout's text"),
-        "length_reference": Measure("words", "reference", "mean whitespace words of a human continuation"),
-        "length_gap": Measure("words", "lower", "absolute difference between those two means"),
-    }
-
-    definition: Annotated[Literal["words"], Field(description="words: separated by whitespace")] = "words"
-
-    def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
-        """None."""
-        return {}
-
-    def count(self, evaluation: Evaluation) -> int:
-        """Texts."""
-        return len(evaluation.rollouts)
-
-    def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
-        """Words, at least 0; `Unscorable` where there is no rollout."""
-        rollouts, humans = mean_words(evaluation.texts), mean_words(evaluation.references)
-        return {"length": rollouts, "length_reference": humans, "length_gap": abs(rollouts - humans)}

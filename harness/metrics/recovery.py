@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from harness.plugins import Measure, Unscorable
-from harness.records import Evaluation
-from harness.support import NO_LAW, forbidden_shares
+from harness.plugins import Measure, ProfileMeasure, Unscorable
+from harness.records import Evaluation, Point
+from harness.support import all_forbidden, forbidden_shares, known_law
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,67 @@ class Recovery:
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
         """Fractions in [0, 1]; `Unscorable` without a law or a policy to sample from, or where nothing is written."""
-        if evaluation.law is None:
-            raise Unscorable(NO_LAW)
+        law = known_law(evaluation)
         if evaluation.forced is None:
             raise Unscorable("errors are forced while the policy writes; texts that are already written have none")
         values = {}
         for percent in (5, 20):
-            shares = forbidden_shares(evaluation.law, evaluation.prompts, evaluation.forced(percent / 100))
+            shares = forbidden_shares(law, evaluation.prompts, evaluation.forced(percent / 100))
             values[f"out_of_support_forced_{percent}"], values[f"bad_texts_forced_{percent}"] = shares
         return values
+
+
+WRONG = (0, 1, 2, 3)  # wrong tokens put into an expert text
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """How often a policy that goes on from a corrupted text still ends inside the language.
+
+    At a random place of an expert text k tokens are put that the benchmark knows to be wrong; from there the policy
+    writes freely.  A rollout has recovered when it ended and the law gives its whole reduced text, the corrupted
+    beginning included, a positive probability.  Without `<backspace>` a wrong token stays, so that after k > 0 nothing
+    recovers but what the law forgives; k = 0 is what the policy reaches from an undisturbed beginning.
+    """
+
+    measures: ClassVar[Mapping[str, Measure]] = {
+        f"recovered_{k}": Measure(
+            "fraction", "higher", f"share of rollouts back in the language after {k} wrong tokens"
+        )
+        for k in WRONG
+    }
+    profile_measures: ClassVar[Mapping[str, ProfileMeasure]] = {
+        "recovered_by": ProfileMeasure("fraction", "higher", "share of rollouts back in the language", "wrong tokens")
+    }
+
+    definition: Annotated[
+        Literal["ground_truth"], Field(description="ground_truth: wrong is what the benchmark says is a mistake")
+    ] = "ground_truth"
+
+    def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
+        """None."""
+        return {}
+
+    def count(self, evaluation: Evaluation) -> int:
+        """Texts for each k."""
+        return 0 if evaluation.corrupted is None else len(evaluation.prompts)
+
+    def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
+        """Fractions in [0, 1]; `Unscorable` without a law or known mistakes, or without room for three of them."""
+        return {f"recovered_{int(point.x)}": point.value for point in self.profiles(evaluation)["recovered_by"]}
+
+    def profiles(self, evaluation: Evaluation) -> Mapping[str, Sequence[Point]]:
+        """A point for each k; `Unscorable` as `measure`."""
+        law = known_law(evaluation)
+        if evaluation.corrupted is None:
+            raise Unscorable("wrong tokens need a policy and a benchmark that knows what a mistake is; score it on one")
+        points = []
+        for k in WRONG:
+            rollouts = evaluation.corrupted(k)
+            flags = all_forbidden(law, evaluation.prompts, rollouts)
+            back = [r.stop == "ended" and not any(bad) for r, bad in zip(rollouts, flags, strict=True)]
+            points.append(Point(k, sum(back) / len(back), len(back)))
+        return {"recovered_by": points}
 
 
 @dataclass(frozen=True)
@@ -75,8 +127,8 @@ class BackspaceAfterMistake:
     ] = "ground_truth"
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
-        """None."""
-        return {}
+        """How many expert texts the beginnings are of."""
+        return {"texts": evaluation.mistake_texts}
 
     def count(self, evaluation: Evaluation) -> int:
         """Beginnings of expert texts; 0 without `<backspace>` or without known mistakes."""

@@ -49,6 +49,12 @@ Timeout = Annotated[float | None, typer.Option("--timeout", min=0.0, help="Secon
 StallAfter = Annotated[
     float, typer.Option("--stall-after", min=1.0, help="Seconds of silence after which a cell is tried again.")
 ]
+Metrics = Annotated[
+    str,
+    typer.Option(help="What to compute, by metric or measure: diversity@simctg,mauve@mauve-text[featuriser=DIR]."),
+]
+RunIds = Annotated[list[str], typer.Argument(metavar="RUN...", help="Run ids, or beginnings of them.")]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run id, or its beginning.")]
 
 DEFAULT_STORE = "sqlite:///results/runs.db"
 
@@ -102,5 +108,5 @@ def stored_grid_name(given: str, stored: Sequence[str]) -> str:
 
 
 def as_json_text(value: Any) -> str:
-    """What `--json` prints."""
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    """What `--json` prints: ASCII alone, so that no text in it can drive a terminal."""
+    return json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False, default=str)

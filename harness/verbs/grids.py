@@ -51,7 +51,7 @@ def demo(store: StoreUrl = DEFAULT_STORE, seeds: SeedCount = None, device: Devic
     server()
     # its models are too small to share between threads, which only wait for each other on a busy machine
     tally = _run_cells("demo", checked_cells(the_grid("demo", seeds=seeds)), store, Rules(device=device, threads=1))
-    print_leaderboard(open_store(store), grid="demo", metrics=None, group_by=None, filters=[], as_json=False)
+    print_leaderboard(open_store(store), "demo")
     typer.echo("\nNext: harness ls grids  |  harness info sequence_match  |  harness run GRID.yaml")
     raise typer.Exit(1 if tally.failed else 0)
 
@@ -78,7 +78,8 @@ def plan(
     time = "unknown" if found.seconds is None else str(timedelta(seconds=round(found.seconds)))
     if found.seconds is not None and found.unknown:
         time = f"at least {time} ({found.unknown} cells unlike any finished run)"
-    typer.echo(f"{found.cells} cells: {counts}\nestimated time: {time}")
+    controls = f" ({found.controls} of them controls)" if found.controls else ""
+    typer.echo(f"{found.cells} cells{controls}: {counts}\nestimated time: {time}")
 
 
 def run(
@@ -144,12 +145,17 @@ def _counts(grid: str | None, store: str) -> dict[str, dict[str, int]]:
     opened = open_store(store) if store_exists(store) else None
     stored = opened.grids() if opened is not None else []
     if grid is not None and (opened is None or stored_grid_name(grid, stored) not in stored):
-        cells = len(checked_cells(the_grid(grid)))  # known, and never started: everything is still to do
-        return {grid: {"cells": cells, "done": 0, "failed": 0, "running": 0, "pending": cells}}
+        cells = checked_cells(the_grid(grid))  # known, and never started: everything is still to do
+        found = dict.fromkeys(("cells", "done", "failed", "running", "pending"), 0)
+        return {
+            grid: found
+            | {key: len(cells) for key in ("cells", "pending")}
+            | {"controls": sum(cell.is_control for cell in cells)}
+        }
     if opened is None:
         return {}
     names = stored if grid is None else [stored_grid_name(grid, stored)]
-    return {name: opened.counts(name) for name in names}
+    return {name: opened.counts(name) | {"controls": opened.controls(name)} for name in names}
 
 
 def _run_cells(name: str, cells: Sequence[RunConfig], url: str, rules: Rules, limit: str | None = None) -> Tally:

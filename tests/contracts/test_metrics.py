@@ -13,7 +13,7 @@ import pytest
 
 from harness.config import Plugin, content_hash
 from harness.plugins import Metric, Unscorable, build, options
-from harness.records import Evaluation, ExactStep, Example, Likelihood, Rollout, Trajectory
+from harness.records import Evaluation, ExactStep, Example, FinishedLaw, Likelihood, Rollout, Trajectory
 from harness.registry import METRICS
 
 END, SPACE, A, B, BACKSPACE = 0, 1, 2, 3, 4
@@ -22,7 +22,7 @@ END, SPACE, A, B, BACKSPACE = 0, 1, 2, 3, 4
 class Coin:
     """The language of all texts over `a`, `b` and spaces; one of the four, the end among them, at each turn."""
 
-    start = None
+    start, alphabet = None, "ab "
 
     def next(self, state: Hashable) -> Mapping[str, float]:
         return dict.fromkeys(["a", "b", " ", ""], 0.25)
@@ -38,27 +38,39 @@ def letters(featuriser: str, pooling: str, texts: Sequence[str]) -> np.ndarray:
     )
 
 
+class Wheel:
+    """A judge that likes a token the better, the higher its id."""
+
+    name = "wheel"
+
+    def __call__(self, states: Sequence[tuple[int, ...]], tokens: Sequence[int]) -> np.ndarray:
+        return np.log(np.array(tokens, np.float64) + 1) - 3
+
+
 @pytest.fixture
 def evaluation() -> Evaluation:
-    """Twenty-four prompts with a human text of 12 words and a rollout that deletes a little; the law is known."""
+    """Twenty-four prompts with a human text of 20 words and a rollout that deletes a little; the law is known."""
     rng = np.random.default_rng(0)
     rollouts, prompts = [], []
     for i in range(24):
-        words = ["".join(rng.choice(["a", "b"], size=rng.integers(1, 3))) for _ in range(rng.integers(6, 12))]
+        words = ["".join(rng.choice(["a", "b"], size=rng.integers(1, 3))) for _ in range(rng.integers(16, 22))]
         text = " ".join(words)
         ids = [{"a": A, "b": B, " ": SPACE}[c] for c in text]
-        trajectory = Trajectory((7,), (A, BACKSPACE, *ids, END), (True,) + (False,) * (len(ids) + 2))
-        rollouts.append(Rollout(trajectory, (-1.0,) * (len(ids) + 3), "ended", text, tuple(ids)))
-        prompts.append(Example(" ".join(rng.choice(["a", "b", "ab"], size=12)), prompt="ab"[i % 2]))
+        actions = (A, BACKSPACE, B, BACKSPACE, *ids, END)
+        trajectory = Trajectory((7,), actions, (True,) + (False,) * (len(ids) + 4))
+        rollouts.append(Rollout(trajectory, (-1.0,) * (len(ids) + 5), "ended", text, tuple(ids)))
+        prompts.append(Example(" ".join(rng.choice(["a", "b", "ab"], size=20)), prompt="ab"[i % 2]))
     steps = []
     for _ in range(10):
         policy = rng.dirichlet(np.ones(5))
-        steps.append(ExactStep(np.log(np.full(4, 0.25)), np.log(policy[:4]), float(np.log(policy[4]))))
+        steps.append(ExactStep(np.log(np.full(4, 0.25)), np.log(policy[:4]), float(np.log(policy[4])), len(steps) % 5))
+    even, policy = np.full(6, 1 / 6), np.log(rng.dirichlet(np.ones(6)))
     return Evaluation(
         prompts=tuple(prompts),
         rollouts=tuple(rollouts),
         backspace_id=BACKSPACE,
         metric_seed=0,
+        train=tuple(" ".join(rng.choice(["a", "b", "ab"], size=400)) for _ in range(3)),
         likelihood=Likelihood(
             120.0, 100.0, tokens=80, words=40, bytes=160, documents=4, window=32, stride=16, tokenizer="0123abcd"
         ),
@@ -66,7 +78,13 @@ def evaluation() -> Evaluation:
         exact_steps=tuple(steps),
         features=letters,
         forced=lambda epsilon: tuple(rollouts),
+        forced_wrong=lambda epsilon: tuple(rollouts),
+        corrupted=lambda wrong: tuple(rollouts),
+        own_steps=lambda: tuple(steps[:9]),
+        finished=lambda texts, states: FinishedLaw(even, np.log(even), policy, policy, leaks=False, states=6),
         p_back=lambda wrong: np.linspace(0.1, 0.9, 6 * wrong).reshape(6, wrong),
+        paired=lambda featuriser, pairs: [(one[:20], other[:20]) for one, other in pairs],
+        judge=Wheel(),
     )
 
 
@@ -90,13 +108,17 @@ def test_the_order_of_prompts_and_states_changes_nothing(metric: Metric, evaluat
     order = np.random.default_rng(1).permutation(len(evaluation.rollouts))
     assert evaluation.forced is not None
     assert evaluation.p_back is not None
-    forced, p_back = evaluation.forced, evaluation.p_back
+    assert evaluation.own_steps is not None
+    forced, p_back, own = evaluation.forced, evaluation.p_back, evaluation.own_steps
     shuffled = dataclasses.replace(
         evaluation,
         prompts=tuple(evaluation.prompts[i] for i in order),
         rollouts=tuple(evaluation.rollouts[i] for i in order),
         exact_steps=evaluation.exact_steps[::-1],
         forced=lambda epsilon: tuple(forced(epsilon)[i] for i in order),
+        forced_wrong=lambda epsilon: tuple(forced(epsilon)[i] for i in order),
+        corrupted=lambda wrong: tuple(forced(0.0)[i] for i in order),
+        own_steps=lambda: own()[::-1],
         p_back=lambda wrong: p_back(wrong)[::-1],
     )
     assert metric.measure(shuffled) == metric.measure(evaluation)
@@ -120,6 +142,10 @@ def test_it_refuses_nothing_even_where_all_else_is_there(metric: Metric, evaluat
         likelihood=None,
         exact_steps=(),
         forced=lambda epsilon: (),
+        forced_wrong=lambda epsilon: (),
+        corrupted=lambda wrong: (),
+        own_steps=lambda: (),
+        finished=None,
         p_back=lambda wrong: np.zeros((0, wrong)),
     )
     with pytest.raises(Unscorable):

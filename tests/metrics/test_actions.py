@@ -1,17 +1,18 @@
-"""Rates of actions against four rollouts counted by hand, and against regular expressions over random ones."""
+"""Rates of actions and reverts against rollouts counted by hand, and against regular expressions over random ones."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.metrics.actions import Actions
+from harness.metrics.actions import Actions, Revert, UsefulRevert, reverts
 from harness.plugins import Unscorable
 from harness.records import Evaluation, Example, Rollout, Trajectory
 
@@ -107,3 +108,75 @@ def test_as_regular_expressions_see_it(strings: Sequence[str]):
     assert values["backspace_run_max"] == max(runs)
     loops = sum(re.search(r"([ab])<\1<", actions) is not None for actions in strings)
     assert values["loop_rate"] == pytest.approx(loops / len(strings))
+
+
+# ---------------------------------------------------------------------------------------------------- reverts
+
+PROMPT = 7
+
+
+@pytest.mark.parametrize(
+    ("actions", "expected"),
+    [
+        ("a<b$", [("", "a", "b")]),
+        ("a<$", [("", "a", "$")]),  # it ended instead
+        ("aab<<b$", [("a", "a", "b")]),  # of two deleted in a row, the place of the second is written again
+        ("a<a<b$", [("", "a", "a"), ("", "a", "b")]),
+        ("ab<", []),  # cut off before anything replaced it
+        ("A<b$", []),  # the environment's token
+        ("a>b$", []),  # the environment's <backspace>
+        ("a<Bb$", []),  # the environment's replacement
+        ("Aa<b$", [("a", "a", "b")]),  # in a state that the environment led to, the policy's own choice
+        ("aA<<b$", [("", "a", "b")]),
+    ],
+)
+def test_which_deletions_have_a_replacement(actions: str, expected: list[tuple[str, str, str]]):
+    found = reverts(rollout(actions, "ended" if actions.endswith("$") else "budget"), IDS["<"])
+    assert found == [
+        Revert((PROMPT, *(IDS[c] for c in state)), IDS[deleted], IDS[instead]) for state, deleted, instead in expected
+    ]
+
+
+class Table:
+    """Log-probabilities by (text so far, action), NaN for what is not in the table."""
+
+    name = "table"
+
+    def __init__(self, chances: Mapping[tuple[str, str], float]) -> None:
+        self.chances = chances
+
+    def __call__(self, states: Sequence[tuple[int, ...]], tokens: Sequence[int]) -> np.ndarray:
+        letters = {number: letter for letter, number in IDS.items()}
+        keys = [("".join(letters[t] for t in s[1:]), letters[t]) for s, t in zip(states, tokens, strict=True)]
+        with np.errstate(divide="ignore"):
+            return np.log([self.chances.get(key, np.nan) for key in keys])
+
+
+def revert_case(*rollouts: Rollout, judge: Table | None) -> Evaluation:
+    return Evaluation(tuple(Example("") for _ in rollouts), rollouts, 9, 0, judge=judge)
+
+
+def test_useful_reverts_by_hand():
+    """At the start a has .2, b .5 and the end 0; after a, a is as likely as b; after b nothing is known.
+
+    a<b$: .2 < .5, useful.  b<a$: harmful.  a<$: the end is impossible, harmful.  a<a$: the same again, neither.
+    ab<a$: equally likely, neither.  ba<b$: unknown, left out.  One of five is useful, two are harmful.
+    """
+    table = Table({("", "a"): 0.2, ("", "b"): 0.5, ("", "$"): 0.0, ("a", "a"): 0.4, ("a", "b"): 0.4})
+    texts = ("a<b$", "b<a$", "a<$", "a<a$", "ab<a$", "ba<b$")
+    case = revert_case(*(rollout(actions, "ended") for actions in texts), judge=table)
+    assert UsefulRevert().measure(case) == {"useful_revert_rate": 1 / 5, "harmful_revert_rate": 2 / 5}
+    assert UsefulRevert().count(case) == 6
+    assert UsefulRevert().parameters(case) == {"reference": "table"}
+
+
+def test_useful_reverts_refuse_with_the_reason():
+    written = rollout("a<b$", "ended")
+    with pytest.raises(Unscorable, match="no <backspace> action"):
+        UsefulRevert().measure(Evaluation((Example(""),), (written,), None, 0))
+    with pytest.raises(Unscorable, match="in 1 rollouts no own token was deleted and directly replaced"):
+        UsefulRevert().measure(revert_case(rollout("ab$", "ended"), judge=Table({})))
+    with pytest.raises(Unscorable, match="no law and no base model"):
+        UsefulRevert().measure(revert_case(written, judge=None))
+    with pytest.raises(Unscorable, match="gives no probability in any of the 1 states"):
+        UsefulRevert().measure(revert_case(written, judge=Table({})))

@@ -20,7 +20,7 @@ from harness.support import forbidden
 class Pairs:
     """Texts `ab`, `abab`, ... and the empty one: after each whole pair it ends with probability 1/2."""
 
-    start = "whole"
+    start, alphabet = "whole", "ab"
 
     def next(self, state: Hashable) -> Mapping[str, float]:
         return {"a": 0.5, "b": 0.0, "": 0.5} if state == "whole" else {"b": 1.0}
@@ -34,6 +34,7 @@ class NoRepeat:
     """A Markov chain over ab that never repeats a letter, yet knows how to go on after one was repeated."""
 
     start: str = ""
+    alphabet: str = "ab"
 
     def next(self, state: Hashable) -> Mapping[str, float]:
         return {symbol: 0.4 for symbol in "ab" if symbol != state} | {"": 0.6 if state else 0.2}
@@ -110,6 +111,21 @@ def test_rates_by_hand():
     assert values == pytest.approx({"out_of_support": 3 / 10, "bad_texts": 1 / 3})
 
 
+def test_rates_by_position():
+    """The same texts: position 0 is right three times, 1 and 2 twice; then `a`, `b` and the first one's end are not."""
+    cases = ("", rollout("abaab")), ("", rollout("ab")), ("", rollout("a", "budget"))
+    prompts, rollouts = tuple(Example("", prompt) for prompt, _ in cases), tuple(r for _, r in cases)
+    curve = OutOfSupport().profiles(Evaluation(prompts, rollouts, None, 0, law=Pairs()))["out_of_support_at"]
+    assert curve == [(0, 0, 3), (1, 0, 2), (2, 0, 2), (3, 1, 1), (4, 1, 1), (5, 1, 1)]
+
+
+def test_the_name_says_how_many_texts_the_states_are_of():
+    """Two states at position 0: two texts."""
+    steps = [ExactStep(np.zeros(1), np.zeros(1), -math.inf, position) for position in (0, 1, 0)]
+    assert ExactKL().parameters(Evaluation((), (), None, 0, law=Pairs(), exact_steps=tuple(steps))) == {"texts": 2}
+    assert ExactKL().definition == "law-to-policy"
+
+
 @pytest.mark.parametrize("law", [Pairs(), NoRepeat()])
 def test_what_the_law_writes_is_in_its_support(law: Law):
     rng = np.random.default_rng(0)
@@ -131,7 +147,7 @@ def test_refuses_with_the_reason():
         measure(Pairs(), ("", rollout("", "depth")))
     with pytest.raises(Unscorable, match="begins with the prompt 'b'"):
         measure(Pairs(), ("b", rollout("a")))
-    with pytest.raises(Unscorable, match="no expert state"):
+    with pytest.raises(Unscorable, match="no policy was asked at expert states"):
         kl()
     with pytest.raises(Unscorable, match="NaN"):
         kl(step([0.5, 0.5], [math.nan, 0.5], 0))

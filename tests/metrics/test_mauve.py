@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from harness.metrics.mauve import Mauve, first_words, paired
+from harness.metrics.mauve import Mauve, first_words, paired_words
 from harness.plugins import Unscorable
 from harness.records import Evaluation, Example, Featurise, Rollout, Trajectory
 
@@ -69,9 +70,9 @@ def test_first_words_keep_the_text_as_it_stands():
 
 
 def test_pairs_are_cut_to_the_shorter_side_and_empty_rollouts_stay_visible():
-    assert paired("a b c", "d e") == ("a b", "d e")
-    assert paired("a", "d  e") == ("a", "d")
-    assert paired("a b c", "") == ("a b c", "")
+    assert paired_words("a b c", "d e") == ("a b", "d e")
+    assert paired_words("a", "d  e") == ("a", "d")
+    assert paired_words("a b c", "") == ("a b c", "")
 
 
 def test_empty_rollouts_are_kept():
@@ -91,6 +92,29 @@ def test_free_length_sees_what_pairing_removes():
     free = Mauve(length="free", num_buckets=4).measure(evaluation(human, written, by_length))
     cut = Mauve(length="paired", num_buckets=2).measure(evaluation(human, written, by_length))
     assert (free["frontier_integral"], cut["frontier_integral"]) == pytest.approx((1, 0))
+
+
+def test_pairs_are_cut_by_the_featuriser_s_tokens_where_it_has_some():
+    """A featuriser of one character a token: cut to one, all texts are `a`; the words alone would not be cut."""
+    human, written = ["a", "ab"] * 10, ["ab", "ac"] * 10
+    case = dataclasses.replace(
+        evaluation(human, written, lambda featuriser, pooling, texts: one_hot("", "", [t[-1] for t in texts])),
+        paired=lambda featuriser, pairs: [(one[:1], other[:1]) for one, other in pairs],
+    )
+    with pytest.raises(Unscorable, match="nothing to cluster"):
+        Mauve().measure(case)
+    assert Mauve(num_buckets=3).measure(dataclasses.replace(case, paired=None))["frontier_integral"] > 0.1
+    assert Mauve().parameters(case)["length"] == "paired-tokens"
+
+
+def test_unfinished_rollouts_are_counted_beside_the_score():
+    """Five of twenty rollouts were cut off."""
+    case = evaluation(["a", "b"] * 10, ["b", "b"] * 10)
+    cut_off = tuple(
+        dataclasses.replace(rollout, stop="budget" if i < 5 else "ended") for i, rollout in enumerate(case.rollouts)
+    )
+    assert Mauve().measure(dataclasses.replace(case, rollouts=cut_off))["mauve_unfinished"] == 1 / 4
+    assert Mauve().measure(case)["mauve_unfinished"] == 0
 
 
 HUMAN, WRITTEN = [f"h{i}" for i in range(40)], [f"w{i}" for i in range(40)]
@@ -115,6 +139,7 @@ def test_it_is_the_package_s_number():
 
 
 def test_the_name_says_what_the_number_depends_on():
+    assert Mauve().parameters(evaluation(HUMAN, WRITTEN))["length"] == "paired-words"
     assert Mauve(pooling="last", length="free").parameters(evaluation(HUMAN, WRITTEN)) == {
         "featuriser": "reference-lm:0123/last",
         "length": "free",

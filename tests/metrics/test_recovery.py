@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Hashable, Mapping
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.metrics.recovery import BackspaceAfterMistake, Recovery
+from harness.metrics.recovery import BackspaceAfterMistake, Recovered, Recovery
 from harness.plugins import Unscorable
 from harness.records import Evaluation, Example, Rollout, Trajectory
 
@@ -17,7 +18,7 @@ from harness.records import Evaluation, Example, Rollout, Trajectory
 class Turns:
     """Texts over ab in which no letter follows itself; any of them may end."""
 
-    start = ""
+    start, alphabet = "", "ab"
 
     def next(self, state: Hashable) -> Mapping[str, float]:
         return {symbol: 0.5 for symbol in "ab" if symbol != state} | ({"": 0.5} if state else {})
@@ -30,6 +31,12 @@ def rollout(text: str) -> Rollout:
     return Rollout(Trajectory((7,), (0,)), (0.0,), "ended", text, ())
 
 
+CORRUPTED = {
+    0: (rollout("ab"), rollout("ba")),
+    1: (rollout("ab"), rollout("bb")),
+    2: (rollout("bb"), dataclasses.replace(rollout("ab"), stop="depth")),
+    3: (rollout("b"), rollout("")),
+}
 FORCED = {0.05: ("ab", "aab"), 0.2: ("bbb", "")}
 PROMPTS = (Example("", "b"), Example("", ""))
 
@@ -43,6 +50,8 @@ def evaluation(**changes: Any) -> Evaluation:
         "metric_seed": 0,
         "law": Turns(),
         "forced": lambda epsilon: tuple(map(rollout, FORCED[epsilon])),
+        "corrupted": lambda wrong: CORRUPTED[wrong],
+        "mistake_texts": 3,
         "p_back": lambda wrong: np.array([[0.5, 0.25], [1.0, 0.5]])[:, :wrong],
     }
     return Evaluation(**(given | changes))
@@ -64,15 +73,32 @@ def test_rates_by_hand() -> None:
     assert Recovery().count(evaluation()) == 2
 
 
+def test_recovered_by_hand() -> None:
+    """k = 0: both are of the language.  k = 1: a letter of the second follows itself.  k = 2: so does one of the first
+    (its prompt is b), and the second was cut off.  k = 3: b follows the prompt's b, and an empty text may not end."""
+    assert Recovered().measure(evaluation()) == {
+        "recovered_0": 1.0,
+        "recovered_1": 0.5,
+        "recovered_2": 0.0,
+        "recovered_3": 0.0,
+    }
+    assert Recovered().profiles(evaluation())["recovered_by"] == [(0, 1.0, 2), (1, 0.5, 2), (2, 0.0, 2), (3, 0.0, 2)]
+    assert Recovered().count(evaluation()) == 2
+    assert Recovered().count(evaluation(corrupted=None)) == 0
+
+
 def test_p_back_by_hand() -> None:
     """Two places: after one mistake 1/2 and 1, after two 1/4 and 1/2."""
     assert BackspaceAfterMistake().measure(evaluation()) == pytest.approx({"p_back_one": 0.75, "p_back_two": 0.375})
     assert BackspaceAfterMistake().count(evaluation()) == 2
+    assert BackspaceAfterMistake().parameters(evaluation()) == {"texts": 3}
 
 
 def test_refuses_with_the_reason() -> None:
     for metric, changes, reason in (
         (Recovery(), {"law": None}, "no exact law"),
+        (Recovered(), {"law": None}, "no exact law"),
+        (Recovered(), {"corrupted": None}, "knows what a mistake is"),
         (Recovery(), {"forced": None}, "while the policy writes"),
         (BackspaceAfterMistake(), {"backspace_id": None}, "no <backspace> action"),
         (BackspaceAfterMistake(), {"p_back": None}, "what a mistake is"),

@@ -1,52 +1,20 @@
-"""The leaderboard groups by everything but the seeds, shows what it averages, and never ranks."""
+"""The leaderboard groups by everything but the seeds, shows what it averages, and keeps the grid's order."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from boards import MAUVE, SM, add, mauve, score
 
 from harness.config import RunConfig
 from harness.errors import ConfigError, UnknownName
-from harness.records import Score
-from harness.rendering import as_text, rounded
-from harness.report import Leaderboard, leaderboard
+from harness.report.leaderboard import Leaderboard, leaderboard
+from harness.report.rendering import as_text, rounded
 from harness.stats import Interval
 from harness.store import Store
-
-ME = "elsewhere:1:1"
-MAUVE = "mauve@mauve-text[featuriser=tiny]"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store(f"sqlite:///{tmp_path}/runs.db") as opened:
-        yield opened
-
-
-def score(metric: str, value: float | None, definition: str = "exact", **more: Any) -> Score:
-    given: dict[str, Any] = {"parameters": {}, "reason": None, "n": 8, "unit": "fraction", "direction": "higher"}
-    return Score(metric, definition, value=value, texts_hash="t", **(given | more))
-
-
-def mauve(value: float | None, featuriser: str = "tiny", reason: str | None = None) -> Score:
-    return score("mauve", value, "mauve-text", parameters={"featuriser": featuriser}, reason=reason)
-
-
-def add(store: Store, config: dict[str, Any], scores: list[Score], data_hash: str = "d", seed: int = 0) -> str:
-    seeds = {"train": seed, "sample": seed, "metric": seed}
-    run = RunConfig.model_validate({"benchmark": "text", "trainer": "mle", **config, "seeds": seeds})
-    store.enqueue("g", [run])
-    assert store.claim(run.run_id, ME)
-    store.finish(run.run_id, ME, scores=scores, prompts=[], rollouts=[], provenance={"data_hash": data_hash})
-    return run.run_id
-
-
-SM = {"name": "sequence_match", "alpha": 0.01, "divergence": "js"}
 
 
 def demo(store: Store) -> None:
@@ -92,7 +60,7 @@ def test_rows_stand_in_the_order_of_the_grid_whatever_the_scores(store: Store) -
         add(store, {"trainer": trainer}, [mauve(value)])
     board = leaderboard(store, grid="g")
     assert [row["group"]["trainer.name"] for row in rows(board)] == ["c", "a", "b"]
-    assert any("no rank" in note for note in board.notes)
+    assert board.notes[-1] == "rows stand in the grid's order, which is no rank"
 
 
 def test_one_group_still_says_what_it_is(store: Store) -> None:
@@ -136,6 +104,7 @@ def test_the_short_list_takes_one_definition_and_names_the_others(store: Store) 
     (table,) = leaderboard(store).tables
     assert [column.name for column in table.columns] == ["diversity@exact"]
     assert table.notes == ("diversity is stored as @simctg, too: --metric diversity shows all",)
+    assert table.findings == ()
     assert len(leaderboard(store, metrics=["diversity", "rep_2"]).tables[0].columns) == 3
 
 
@@ -156,7 +125,8 @@ def test_missing_numbers_are_reasons_and_infinite_ones_stay_infinite(store: Stor
     assert (cells[MAUVE]["n"], cells[MAUVE]["unscored"]) == (2, {"fewer than 32 texts": 1})
     assert cells["perplexity@exact"]["mean"] == "inf"
     assert cells["perplexity@exact"]["low"] is None
-    assert cells["diversity@exact"] == {"mean": None, "low": None, "high": None, "n": 0, "unscored": {"no text": 3}}
+    none = dict.fromkeys(("mean", "low", "high", "rank", "difference"))
+    assert cells["diversity@exact"] == none | {"n": 0, "unscored": {"no text": 3}}
     assert board.tables[0].notes == (
         "mauve: no value for 1 run(s): fewer than 32 texts",
         "diversity: no value for 3 run(s): no text",
@@ -168,6 +138,19 @@ def test_missing_numbers_are_reasons_and_infinite_ones_stay_infinite(store: Stor
     assert " inf" in text
 
 
+def test_a_reason_stands_in_the_column_of_the_numbers_that_it_explains(store: Store) -> None:
+    """Without a likelihood a perplexity does not know its window, so that its full name has no parameters."""
+    add(store, {}, [score("perplexity", 3.0, parameters={"window": 8})])
+    add(store, {"trainer": "b"}, [score("perplexity", None, reason="no likelihood")])
+    board = leaderboard(store)
+    assert [column.name for column in board.tables[0].columns] == ["perplexity@exact[window=8]"]
+    cell = rows(board)[1]["scores"]["perplexity@exact[window=8]"]
+    assert (cell["mean"], cell["unscored"]) == (None, {"no likelihood": 1})
+    assert "perplexity: no value for 1 run(s): no likelihood" in board.tables[0].notes
+    add(store, {}, [score("perplexity", 4.0, parameters={"window": 9})], seed=1)
+    assert len(leaderboard(store).tables[0].columns) == 2
+
+
 def test_grouping_that_merges_more_than_seeds_says_so(store: Store) -> None:
     demo(store)
     add(store, {"actions": {"backspace": True}}, [mauve(0.8)])
@@ -177,7 +160,7 @@ def test_grouping_that_merges_more_than_seeds_says_so(store: Store) -> None:
         ({"actions.backspace": True}, 4),
     ]
     (note,) = board.tables[0].notes
-    assert "merges runs that differ in trainer.name" in note
+    assert "merges runs that differ in trainer.name: their spread is not that of seeds alone" in note
     assert any("over n runs" in note for note in board.notes)
     both = leaderboard(store, group_by=["trainer", "backspace"])
     assert not both.tables[0].notes
@@ -191,8 +174,7 @@ def test_biased_settings_are_called_so_under_the_table(store: Store) -> None:
     add(store, {"trainer": {"name": "mle", "normalisation": "per_sequence"}}, [mauve(0.2)])
     (table,) = leaderboard(store).tables
     assert "trainer.normalisation" in table.keys
-    (note,) = table.notes
-    assert note.startswith("trainer.normalisation=per_sequence is biased: ")
+    assert table.notes[-1].startswith("trainer.normalisation=per_sequence is biased: ")
 
 
 def test_filters_select_by_value(store: Store) -> None:
@@ -234,20 +216,6 @@ def test_unfinished_grids_and_empty_stores(store: Store) -> None:
     assert leaderboard(store, grid="g").notes == ("1 runs: 1 pending; only finished ones are shown",)
     demo(store)
     assert leaderboard(store).notes[0] == "7 runs: 6 done, 1 pending; only finished ones are shown"
-
-
-@pytest.mark.parametrize(
-    ("seeds", "words"),
-    [
-        (2, "n = 2 cannot separate groups: a paired sign flip needs at least 6 seeds to reach p <= .05 (2/2^n)"),
-        (6, "with n = 6 a paired sign flip can reach p = 0.031 (2/2^n)"),
-    ],
-)
-def test_the_note_says_what_n_can_show(store: Store, seeds: int, words: str) -> None:
-    """2 / 2**5 = .0625 > .05 >= 2 / 2**6 = .03125."""
-    for seed in range(seeds):
-        add(store, {}, [mauve(0.5)], seed=seed)
-    assert leaderboard(store).notes[0] == f"intervals: 95 % Student t over n seeds, given one base model; {words}"
 
 
 def test_plain_text_shows_arrows_definitions_and_brackets(store: Store) -> None:

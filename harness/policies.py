@@ -1,0 +1,129 @@
+"""Trained policies, kept beside the store so that one training serves every decoder and whoever exports the model.
+
+A policy lies in `policies/TRAIN_ID`, in a folder that appears whole or not at all: what `Policy.save` writes, the value
+head where there is one, and `policy.json`, which says what the weights are, how they came about, and the SHA-256 of
+every other file.  What does not agree with it counts as missing, and the policy is trained again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from harness.config import RunConfig
+from harness.errors import HarnessError
+from harness.policy import Policy
+from harness.records import Step
+
+FACTS = "policy.json"
+VALUE_HEAD = "value_head.safetensors"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How a policy came about: the run that trained it, its curve, and a hash over everything that was kept of it."""
+
+    run_id: str
+    steps: tuple[Step, ...]
+    sha256: str
+
+    @property
+    def last(self) -> Step | None:
+        """Where training ended; None where there was none."""
+        return self.steps[-1] if self.steps else None
+
+
+def policy_folder(folder: Path, config: RunConfig) -> Path:
+    """Where a run's trained policy lies, for a store in `folder`."""
+    return folder / "policies" / config.train_id
+
+
+def keep(policy: Policy, directory: Path, config: RunConfig, steps: Sequence[Step], data_hash: str) -> Origin:
+    """Write a trained policy to its folder, in place of whatever is there."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(dir=directory.parent, prefix=".writing-"))
+    try:
+        policy.save(fresh)
+        if policy.value_head is not None:
+            save_file(policy.value_head.state_dict(), fresh / VALUE_HEAD)
+        facts = {
+            "format": FORMAT,
+            "run_id": config.run_id,
+            "data_hash": data_hash,
+            "backspace": policy.space.backspace_id is not None,
+            "value": policy.value,
+            "untied": policy.untied,
+            "steps": [dataclasses.asdict(step) for step in steps],
+            "files": {path.name: _sha256(path) for path in sorted(fresh.iterdir())},
+        }
+        whole = _digest(facts)
+        (fresh / FACTS).write_text(json.dumps({"facts": facts, "sha256": whole}))
+        _replace(directory, fresh)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return Origin(config.run_id, tuple(steps), whole)
+
+
+def find(directory: Path, config: RunConfig, data_hash: str, device: torch.device) -> tuple[Policy, Origin] | None:
+    """The policy in a folder, as it was when its training ended; None where there is none that is whole.
+
+    None, too, where it was trained on other data.  A frozen reference that its value was measured against is not kept:
+    such a policy comes back with the log-sum-exp as its value, which no evaluation looks at.
+    """
+    try:
+        written = json.loads((directory / FACTS).read_text())
+        facts: dict[str, Any] = written["facts"]
+        if _digest(facts) != written["sha256"] or facts["format"] != FORMAT or facts["data_hash"] != data_hash:
+            return None
+        if any(_sha256(directory / name) != expected for name, expected in facts["files"].items()):
+            return None
+        policy = Policy.load(directory, config.model.context, config.model.dtype)
+        if facts["backspace"]:
+            policy.claim_backspace()
+        if facts["value"] == "head":
+            policy.set_value("head")
+            assert policy.value_head is not None
+            policy.value_head.load_state_dict(load_file(directory / VALUE_HEAD))
+        policy.untied = facts["untied"]
+        steps = tuple(Step(**step) for step in facts["steps"])
+        return policy.to(device), Origin(facts["run_id"], steps, written["sha256"])
+    except (OSError, ValueError, KeyError, TypeError, HarnessError):
+        return None  # missing, damaged, or taken away by another process while it was read
+
+
+def _replace(directory: Path, fresh: Path) -> None:
+    """Make `fresh` the folder; of several processes that do so at once the last one wins, and each folder is whole."""
+    while True:
+        try:
+            os.rename(fresh, directory)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # no folder with files stands there
+                raise
+        old = Path(tempfile.mkdtemp(dir=directory.parent, prefix=".old-"))
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            os.rename(directory, old)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(facts: Any) -> str:
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

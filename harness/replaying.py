@@ -1,0 +1,99 @@
+"""A stored rollout as it happened, action by action: what was written, deleted and left standing.  No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+Row: TypeAlias = Mapping[Any, Any]
+"""A row of `Store.rollouts`: column to value."""
+
+NAMES = {"backspace": "<backspace>", "end": "<end>"}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One action of a rollout.
+
+    Attributes:
+        number: from 1.
+        kind: whether it wrote a `token`, deleted one (`backspace`) or was the `end`.
+        piece: what it wrote, for a reader; `[ID]` where the store has only the token's id.
+        token: the action's id.
+        log_prob: of the action in nats, before temperature and truncation; None where it was injected.
+        injected: whether it was given rather than chosen.
+        partner: of a deleted token the number of the `<backspace>` that deleted it, and the reverse; else None.
+        state: numbers of the actions whose tokens stand after the prompt once this one is done, in order.
+    """
+
+    number: int
+    kind: Literal["token", "backspace", "end"]
+    piece: str
+    token: int
+    log_prob: float | None
+    injected: bool
+    partner: int | None
+    state: tuple[int, ...]
+
+    @property
+    def deleted(self) -> bool:
+        """Whether it wrote a token that a later action deleted."""
+        return self.kind == "token" and self.partner is not None
+
+
+def frames(row: Row, backspace: int | None) -> tuple[Frame, ...]:
+    """The actions of a rollout; `backspace` is what `backspace_of` finds."""
+    standing: list[int] = []
+    states: list[tuple[int, ...]] = []
+    partners: dict[int, int] = {}
+    kinds: list[Literal["token", "backspace", "end"]] = []
+    actions = row["actions"]
+    for number, action in enumerate(actions, start=1):
+        if row["stop"] == "ended" and number == len(actions):
+            kinds.append("end")
+        elif action == backspace:
+            kinds.append("backspace")
+            if standing:
+                gone = standing.pop()
+                partners |= {gone: number, number: gone}
+        else:
+            kinds.append("token")
+            standing.append(number)
+        states.append(tuple(standing))
+    return tuple(
+        Frame(
+            number=i + 1,
+            kind=kinds[i],
+            piece=NAMES.get(kinds[i]) or (row["pieces"][i] if len(row["pieces"]) else f"[{actions[i]}]"),
+            token=int(actions[i]),
+            log_prob=None if row["injected"][i] else float(row["log_probs"][i]),
+            injected=bool(row["injected"][i]),
+            partner=partners.get(i + 1),
+            state=states[i],
+        )
+        for i in range(len(actions))
+    )
+
+
+def backspace_of(rows: Sequence[Row]) -> int | None:
+    """The id of `<backspace>` in a run's rollouts, None where no rollout used it.
+
+    The files do not name it.  It is the action which, taken as a deletion, turns the actions of every rollout into
+    its tokens; a policy's own row comes after its vocabulary, so large ids are tried first.
+    """
+    ended = [row["actions"][:-1] if row["stop"] == "ended" else row["actions"] for row in rows]
+    for candidate in sorted({action for actions in ended for action in actions}, reverse=True):
+        if all(_reduced(actions, candidate) == list(row["tokens"]) for actions, row in zip(ended, rows, strict=True)):
+            return int(candidate)
+    return None
+
+
+def _reduced(actions: Sequence[int], backspace: int) -> list[int]:
+    tokens: list[int] = []
+    for action in actions:
+        if action != backspace:
+            tokens.append(action)
+        elif tokens:
+            tokens.pop()
+    return tokens

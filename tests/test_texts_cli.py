@@ -1,0 +1,236 @@
+"""The verbs about texts: scoring outside ones, and looking again at what runs wrote, hostile texts included."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stored import ME, RESULTS, config
+from typer.testing import CliRunner
+
+from harness.cli import app
+from harness.errors import StoreError, UnknownName
+from harness.records import Example, Rollout, Trajectory
+from harness.samples import ORDERS, find_run, side_by_side
+from harness.store import Store
+from harness.verbs.stored import Sort
+
+END, BACK = 0, 9
+HOSTILE = "\x1b[2J\x9b31m\u202egnp.exe\x00\ud800 [red]\r\n"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(f"sqlite:///{tmp_path}/runs.db")
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Callable[..., Any]:
+    def call(*args: str, code: int = 0) -> Any:
+        environment = {"HARNESS_STORE": f"sqlite:///{tmp_path}/runs.db", "COLUMNS": "120"}
+        result = CliRunner(env=environment).invoke(app, list(args))
+        assert result.exit_code == code, result.output
+        assert "Traceback" not in result.output
+        return result
+
+    return call
+
+
+def rollout(text: str, actions: list[int], pieces: list[str] | None = None, stop: Any = "ended") -> Rollout:
+    tokens: list[int] = []
+    for action in actions[:-1] if stop == "ended" else actions:
+        tokens = tokens[:-1] if action == BACK else [*tokens, action]
+    log_probs = tuple(-float(i) for i in range(len(actions)))
+    trajectory = Trajectory((5,), tuple(actions))
+    return Rollout(trajectory, log_probs, stop, text, tuple(tokens), tuple(pieces or ()))
+
+
+def finished(store: Store, rollouts: list[Rollout], prompts: list[Example], seed: int = 0) -> str:
+    run = config(seed)
+    store.enqueue("g", [run])
+    assert store.claim(run.run_id, ME)
+    store.finish(run.run_id, ME, **{**RESULTS, "prompts": prompts, "rollouts": rollouts, "scores": []})
+    return run.run_id
+
+
+# -------------------------------------------------------------------------------------------------------- score
+
+
+def test_outside_texts_are_scored(shell: Callable[..., Any], tmp_path: Path) -> None:
+    """Two texts of 4 and 2 words against 2 and 2: one of their 4 bigrams, `a b`, is met again in its text.
+
+    length 3, gap 1; rep_2 = 1/4, and the likelihood is nobody's.
+    """
+    texts = [{"text": "a b a b", "prompt": "p", "reference": "x y"}, {"text": "c d", "reference": "u v"}]
+    path = tmp_path / "texts.jsonl"
+    path.write_text("\n".join(map(json.dumps, texts)))
+    command = ["score", str(path), "--metrics", "length,length_gap,rep_2,perplexity"]
+    found = json.loads(shell(*command, "--json").stdout)
+    assert found["texts"] == {"file": str(path), "n": 2, "texts_hash": found["scores"][0]["texts_hash"]}
+    assert found["references"] == {"n": 2, "pairing": "pairs"}
+    value = {one["metric"]: one["value"] for one in found["scores"]}
+    assert (value["length"], value["length_gap"], value["rep_2"], value["perplexity"]) == (3, 1, 0.25, None)
+    assert found["scores"][2]["name"] == "rep_2@exact"
+    printed = shell(*command).stdout
+    assert "rep_2@exact ≈" in printed
+    assert "2 texts, 2 references (pairs)" in printed
+    assert "perplexity: no value: the evaluation holds no likelihood" in printed
+    interval = json.loads(shell(*command, "--bootstrap", "20", "--json").stdout)["scores"][0]
+    assert interval["low"] <= 3 <= interval["high"]
+
+
+def test_references_may_be_a_set_and_mauve_says_what_to_type(shell: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_text("a b\n\nc\n")
+    (tmp_path / "human.txt").write_text("x\ny\n")
+    given = ["score", f"{tmp_path}/texts.txt", "--reference", f"{tmp_path}/human.txt"]
+    found = json.loads(shell(*given, "--metrics", "empty_fraction,mauve,length_reference", "--json").stdout)
+    assert found["references"] == {"n": 2, "pairing": "set"}
+    assert [one["value"] for one in found["scores"]] == [pytest.approx(1 / 3), None, 1]
+    assert "length=free" in found["scores"][1]["reason"]
+    free = shell(*given, "--metrics", "mauve@mauve-text[length=free],frontier_integral@mauve-text[length=free]", code=1)
+    assert "write [featuriser=DIRECTORY] after the" in " ".join(free.stdout.split())
+
+
+def test_a_score_that_cannot_be_asked_for_is_told(shell: Callable[..., Any], tmp_path: Path) -> None:
+    path = tmp_path / "texts.jsonl"
+    path.write_text('{"text": "a"}\n{"txt": "b"}\n')
+    assert 'line 2: \'{"txt": "b"}\' has no "text"' in shell("score", str(path), "--metrics", "rep_2", code=2).stderr
+    assert "did you mean 'diversity'?" in shell("score", str(path), "--metrics", "diversty", code=2).stderr
+    assert "cannot be read" in shell("score", f"{path}x", "--metrics", "rep_2", code=3).stderr
+    path.write_text('{"text": "a", "reference": "b"}\n' * 4)
+    asked = "mauve@mauve-text[featuriser=/no/such/model]"
+    assert "featuriser='/no/such/model'" in shell("score", str(path), "--metrics", asked, code=3).stderr
+
+
+def test_the_published_diversity_through_the_door(
+    shell: Callable[..., Any], data: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Su & Collier, arXiv 2210.14140: top-k, run 0: 91.33 % and 142.832 words."""
+    cases = json.loads((data("webtext-generations") / "topk_result.json").read_text(encoding="utf-8"))
+    rows = [{"text": case["generated_result"]["0"], "reference": case["reference_text"]} for case in cases]
+    path = tmp_path / "topk.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    found = json.loads(shell("score", str(path), "--metrics", "diversity@simctg,length", "--json").stdout)["scores"]
+    assert round(100 * found[0]["value"], 2) == 91.33
+    assert found[1]["value"] == 142.832
+
+
+# ------------------------------------------------------------------------------------------- samples and replay
+
+
+def test_samples_stand_side_by_side_by_prompt(shell: Callable[..., Any], store: Store) -> None:
+    """Run 1 answered the prompts in another order and one of them twice; a prompt it was not asked is said so."""
+    one = finished(
+        store, [rollout("A", [1, END]), rollout("", [END]), rollout("C", [1, 2, END])], [*map(example, "pqr")]
+    )
+    two = finished(store, [rollout("x", [3, BACK, 1, END]), rollout("y", [4, END])], [*map(example, "qp")], seed=1)
+    found = side_by_side(store, [one, two])
+    assert [(sample.prompt, sample.reference) for sample in found] == [
+        ("p", "human p"),
+        ("q", "human q"),
+        ("r", "human r"),
+    ]
+    assert [sample.written[one].text for sample in found if sample.written[one]] == ["A", "", "C"]  # type: ignore[union-attr]
+    assert [getattr(sample.written[two], "sample", None) for sample in found] == [1, 0, None]
+    first = {order: side_by_side(store, [one, two], order)[0].prompt for order in ORDERS}
+    assert first == {
+        "prompts": "p", "longest": "r", "most-backspaces": "q", "most-repetitive": "p", "empty": "q",
+    }  # fmt: skip
+    assert set(ORDERS) == set(Sort.__args__)  # type: ignore[attr-defined]
+    printed = shell("samples", one[:5], two[:6], "--limit", "3").stdout
+    for part in ("human p", "(empty)", "(not asked)", "sample 0, ended, 1 tokens, 1 deleted"):
+        assert part in printed
+    plain = json.loads(shell("samples", one, "--sort", "longest", "--limit", "1", "--json").stdout)
+    assert plain[0]["written"][one]["text"] == "C"
+
+
+def example(name: str) -> Example:
+    return Example(f"human {name}", prompt=name)
+
+
+def test_repetition_is_a_share_of_runs_of_four_tokens(store: Store) -> None:
+    """Eight tokens 1 hold five runs of four, one of them new: 4/5; four different ones hold one: 0."""
+    run = finished(store, [rollout("a", [1] * 8 + [END]), rollout("b", [1, 2, 3, 4, END])], [*map(example, "pq")])
+    found = [sample.written[run] for sample in side_by_side(store, [run])]
+    assert [one.repetition for one in found if one] == [pytest.approx(4 / 5), 0]
+
+
+def test_a_run_is_found_by_the_beginning_of_its_id(shell: Callable[..., Any], store: Store) -> None:
+    ids = [finished(store, [rollout("a", [1, END])], [example("p")], seed) for seed in range(17)]
+    assert find_run(store, ids[3][:12]) == ids[3] == find_run(store, ids[3])
+    for beginning, problem in (("", "'' begins 17 run ids"), ("xyz", "no run id begins with 'xyz'")):
+        with pytest.raises(UnknownName, match=problem):
+            find_run(store, beginning)
+    assert "harness ls runs" in shell("replay", "xyz", code=2).stderr
+    assert "give --sample 0 to 0" in shell("replay", ids[0], "--sample", "1", code=2).stderr
+    unfinished = config(99)
+    store.enqueue("g", [unfinished])
+    assert "has no rollouts here" in shell("samples", unfinished.run_id, code=3).stderr
+
+
+def test_a_replay_strikes_out_what_was_deleted(shell: Callable[..., Any], store: Store) -> None:
+    pieces = ["the", " cat", "<backspace>", " dog", "<end>"]
+    run = finished(store, [rollout("the dog", [1, 2, BACK, 3, END], pieces)], [example("p")])
+    printed = shell("replay", run[:8]).stdout
+    assert "actions: the~~ cat~~<backspace> dog<end>" in printed
+    lines = [" ".join(line.split()) for line in printed.splitlines()]
+    assert "2 -1.000 ~~ cat~~ deleted by 3 the cat" in lines
+    assert "3 -2.000 <backspace> deletes 2 the" in lines
+    assert "5 -4.000 <end> the dog" in lines
+    found = json.loads(shell("replay", run, "--json").stdout)
+    assert [action["deleted"] for action in found["actions"]] == [False, True, False, False, False]
+    assert found["actions"][3]["state"] == [1, 4]
+
+
+def test_deleted_tokens_are_struck_through_where_there_are_colours() -> None:
+    from rich.console import Console
+
+    from harness.replaying import frames
+    from harness.verbs.stored import _print_replay
+
+    row = {"actions": [1, BACK, END], "stop": "ended", "pieces": ["\x1bcat", "b", "e"], "injected": [False] * 3}
+    console = Console(color_system="truecolor", force_terminal=True, width=80)
+    with console.capture() as capture:
+        _print_replay(console, "p", frames(row | {"log_probs": [0.0] * 3}, BACK), "ended")
+    assert "\x1b[9;31m␛cat\x1b[0m" in capture.get()  # 9 is strike
+    assert "~~" not in capture.get()
+
+
+def test_hostile_texts_never_drive_the_terminal(shell: Callable[..., Any], store: Store) -> None:
+    """Escapes, C1 controls, bidirectional overrides, NUL, lone surrogates and markup, in prompt, text and pieces."""
+    rows = [rollout(HOSTILE, [1, END], [HOSTILE, "<end>"])]
+    run = finished(store, rows, [Example(HOSTILE, prompt=HOSTILE)])
+    assert store.rollouts(run)["pieces"][0] == [HOSTILE, "<end>"]
+    for verb in ("samples", "replay"):
+        printed = shell(verb, run).stdout
+        assert "␛[2J\\u{9b}31m\\u{202e}gnp.exe␀\\u{d800}" in "".join(printed.split("\n"))
+        assert "[red]" in printed
+        plain = shell(verb, run, "--json").stdout
+        for output in (printed, plain):
+            assert not set("\x1b\x9b\u202e\x00\r") & set(output)
+        assert json.dumps(HOSTILE) in plain
+        assert plain.isascii()
+
+
+# ------------------------------------------------------------------------------------------------------ rescore
+
+
+def test_scores_are_replaced_by_name_in_one_transaction(store: Store) -> None:
+    from stored import score
+
+    run = finished(store, [rollout("a", [1, END])], [example("p")])
+    store.rescore({run: ([score("a", 1.0), score("b", 2.0)], [])})
+    store.rescore({run: ([score("b", math.nan), score("c", None, "why")], [])})
+    found = store.scores(run_id=run).set_index("metric")["value"]
+    assert (found["a"], list(found.index)) == (1, ["a", "b", "c"])
+    assert math.isnan(found["b"])
+    other = finished(store, [rollout("a", [1, END])], [example("p")], seed=1)
+    pending = config(2)
+    store.enqueue("g", [pending])
+    with pytest.raises(StoreError, match=f"run {pending.run_id} is not finished"):
+        store.rescore({other: ([score("a")], []), pending.run_id: ([score("a")], [])})
+    assert store.scores(run_id=other).empty, "nothing is changed"
