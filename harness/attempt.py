@@ -10,10 +10,9 @@ from pathlib import Path
 from harness import checkpoint
 from harness.checkpoint import State
 from harness.errors import EnvironmentProblem
-from harness.events import At, Event, Resumed
+from harness.events import At, Event, Resumed, Saved
 from harness.failpoints import failpoint
 from harness.fit import Training
-from harness.records import Saved
 
 SHARE = 20  # saving may take up to 1/20 of the time
 
@@ -92,7 +91,7 @@ def train(training: Training, attempt: Attempt) -> Iterator[Event]:
             yield point
         yield At("train", training.progress)
         stopping, since = attempt.stopping(), time.monotonic() - saved_at
-        if stopping or since > pause or (training.finished and since > pause / 4):
+        if stopping or since > pause:
             began = time.monotonic()
             saved = attempt.save(training.state())
             failpoint("checkpoint.written")

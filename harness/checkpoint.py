@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from harness.records import Saved
+from harness.events import Saved
 from harness.rollout_files import write_durably
 
 _FACTS = "facts.json"  # JSON as a tensor of bytes: one file, one hash

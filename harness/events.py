@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from harness.records import Example, Profile, Rollout, Saved, Score, Stage, Step
+from harness.records import Example, Profile, Rollout, Score, Stage, Step
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,20 @@ class Resumed:
     step: int
     threads: tuple[int, ...] = ()
     damaged: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint file: the optimiser step it holds, its path relative to the store's folder, its SHA-256.
+
+    It counts only once the store has it under the claim that wrote it: a file that no row names was written by
+    somebody who had lost the claim, or died before saying so.  `threads` is how many CPU threads computed it.
+    """
+
+    step: int
+    path: str
+    sha256: str
+    threads: int
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from harness.config import content_hash
 from harness.store import Store
 
 # Of the provenance, what the configuration decides; the rest says when, where, how often and how fast.
-DECIDED = ("base", "data_hash", "evaluated_tokens", "head_untied", "parameters", "sampled_actions")
+DECIDED = ("base", "data_hash", "evaluated_tokens", "head_untied", "sampled_actions")
 
 
 def parts(store: Store, run_id: str) -> dict[str, str]:

@@ -398,9 +398,3 @@ def additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _weights(dtype: str) -> torch.dtype:
     return torch.float64 if dtype == "float64" else torch.float32
-
-
-def import_architectures() -> None:
-    """Import what building and loading a model would import later: transformers loads its parts when first named."""
-    for name in ("GPT2LMHeadModel", "LlamaForCausalLM", "PreTrainedTokenizerFast", "AutoModelForCausalLM"):
-        getattr(transformers, name)

@@ -23,8 +23,8 @@ import sqlalchemy as sa
 from harness.database import ATTEMPTS, CELLS, CHECKPOINTS, CURVES, RUNS, STATUSES, Database
 from harness.engines import Mode, database_time
 from harness.errors import StoreError, UnknownName
+from harness.events import Saved
 from harness.owners import host_of, is_dead
-from harness.records import Saved
 
 LEASE = 60.0  # seconds
 KEPT = 2  # checkpoints per run: where the newest is damaged, the one before it serves

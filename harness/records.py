@@ -394,17 +394,3 @@ class Progress:
     fraction: float
     message: str
     label: str = ""
-
-
-@dataclass(frozen=True)
-class Saved:
-    """A checkpoint file: the optimiser step it holds, its path relative to the store's folder, its SHA-256.
-
-    It counts only once the store has it under the claim that wrote it: a file that no row names was written by
-    somebody who had lost the claim, or died before saying so.  `threads` is how many CPU threads computed it.
-    """
-
-    step: int
-    path: str
-    sha256: str
-    threads: int

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from harness.config import RunConfig
 from harness.errors import StoreError
-from harness.events import At, Failed, Job, Results, Resumed, Said, Stop, Stopped
+from harness.events import At, Failed, Job, Results, Resumed, Said, Saved, Stop, Stopped
 from harness.queue import Claim, LostClaim
-from harness.records import Saved, Stage, Step
+from harness.records import Stage, Step
 from harness.rules import Rules
 from harness.store import Store
 from harness.worker import work

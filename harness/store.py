@@ -30,8 +30,9 @@ from harness.database import (
 )
 from harness.engines import Mode, insert, place_of
 from harness.errors import StoreError
+from harness.events import Saved
 from harness.queue import LEASE, LostClaim, Queue, now, of_grid, status_now
-from harness.records import Example, Point, Profile, Rollout, Saved, Score, Step
+from harness.records import Example, Point, Profile, Rollout, Score, Step
 from harness.rollout_files import from_parquet, to_parquet, write_durably
 from harness.rows import profile_row, score_row, step_row
 

@@ -6,6 +6,7 @@ It is forked from a server that has torch loaded, works on one job after another
 from __future__ import annotations
 
 import contextlib
+import errno
 import multiprocessing
 import os
 import signal
@@ -123,4 +124,5 @@ def _failed(error: Exception) -> Failed:
     told = isinstance(error, HarnessError)
     trace = "".join(traceback.format_exception(error))
     headline = str(error) if told else f"{type(error).__name__}: {error}"
-    return Failed(str(error) if told else trace, headline, environment=isinstance(error, OutOfSpace))
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return Failed(str(error) if told else trace, headline, environment=full or isinstance(error, OutOfSpace))

@@ -147,11 +147,8 @@ def _counts(grid: str | None, store: str) -> dict[str, dict[str, int]]:
     if grid is not None and (opened is None or stored_grid_name(grid, stored) not in stored):
         cells = checked_cells(the_grid(grid))  # known, and never started: everything is still to do
         found = dict.fromkeys(("cells", "done", "failed", "running", "pending"), 0)
-        return {
-            grid: found
-            | {key: len(cells) for key in ("cells", "pending")}
-            | {"controls": sum(cell.is_control for cell in cells)}
-        }
+        found |= {"cells": len(cells), "pending": len(cells), "controls": sum(cell.is_control for cell in cells)}
+        return {grid: found}
     if opened is None:
         return {}
     names = stored if grid is None else [stored_grid_name(grid, stored)]
