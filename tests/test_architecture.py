@@ -34,7 +34,13 @@ MAY_IMPORT = {
 # The files that know a library; everybody else asks them.
 ONLY_IN = {
     "transformers": {"harness/policy.py"},
-    "sqlalchemy": {"harness/store.py", "harness/database.py", "harness/report/readings.py"},
+    "sqlalchemy": {
+        "harness/store.py",
+        "harness/queue.py",
+        "harness/database.py",
+        "harness/engines.py",
+        "harness/report/readings.py",
+    },
     "mauve": {"harness/metrics/mauve.py"},
     "ruamel": {"harness/yaml_file.py"},
     "typer": {"harness/cli.py", "harness/verbs"},
@@ -57,7 +63,9 @@ TORCH_FREE = (
     "harness.registry",
     "harness.settings",
     "harness.stats",
+    "harness.fingerprint",
     "harness.store",
+    "harness.supervisor",
     "harness.yaml_file",
     *(name for name in NAMES if name.startswith(("harness.report", "dashboard"))),
     "benchmarks.grids",
