@@ -1,6 +1,7 @@
 """The command line: which verbs there are, and how any of them ends.
 
-Exit codes: 0 ok, 1 some cells failed, 2 usage or configuration, 3 environment or database, 130 interrupted.  What a
+Exit codes: 0 ok, 1 some cells failed, 2 usage or configuration, 3 environment or database, 75 a worker was asked to
+stop, 130 interrupted.  What a
 verb needs is imported inside it, so that `--help` and `ls` answer without loading torch.
 """
 
@@ -14,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from harness.errors import HarnessError
-from harness.verbs import boards, grids, names, stored, texts
+from harness.verbs import boards, dashboard, grids, names, stored, texts, workers
 
 
 class Verbs(TyperGroup):
@@ -36,15 +37,6 @@ class Verbs(TyperGroup):
             raise typer.Exit(130) from None
 
 
-app = typer.Typer(
-    cls=Verbs,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Benchmarks training objectives of language models: MLE, behavioural cloning, SequenceMatch.",
-)
-
-
 def spelled(args: Sequence[str]) -> list[str]:
     """Arguments with `--group_by` written `--group-by`."""
     return [re.sub(r"^--[a-z_]+", lambda found: found[0].replace("_", "-"), arg) for arg in args]
@@ -63,10 +55,13 @@ for verb in (
     grids.plan,
     grids.run,
     grids.status,
+    workers.worker,
+    workers.retry,
     boards.leaderboard,
     boards.compare,
     boards.validity,
     boards.export,
+    dashboard.dashboard,
     stored.rescore,
     stored.samples,
     stored.replay,

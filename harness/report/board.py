@@ -1,0 +1,155 @@
+"""What a leaderboard is made of: plain values that are printed, exported and shown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.report.costs import Cost, Unit
+from harness.report.groups import Record
+from harness.report.ranks import Difference, Ranking
+from harness.stats import Interval
+
+
+@dataclass(frozen=True)
+class Column:
+    """One score: its full name, short name, unit and which way is better.
+
+    `ranked_by` is the full name of the score that orders the rows: its own, or for a `reference` measure that of its
+    distance to the human texts' value; None where the run stored no such distance, so that nothing is better.
+    """
+
+    name: str
+    metric: str
+    unit: str
+    direction: str
+    ranked_by: str | None
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Which way the score in `ranked_by` is better."""
+        return self.direction == "higher"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A row's number: mean and interval (None: no run has a value), and the reasons of runs without one.
+
+    `rank` is the row's tied rank, None where the column has no order.  `difference` is the row minus the baseline, in
+    the score that orders the column, or where there is none in the column's own.
+    """
+
+    interval: Interval | None
+    unscored: Mapping[str, int]
+    rank: tuple[int, int] | None = None
+    difference: Difference | None = None
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One column's comparisons, of rows by index: their ranking (None: no order, or too many rows), and differences
+    from the baseline."""
+
+    column: Column
+    ranking: Ranking | None
+    against: Mapping[int, Difference]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One group: `group` (key: value; a key it does not have is left out), `n` runs, their ids, cells by full name.
+
+    `label` is the group in a few words.  `control` says what kind of control row it is, None for a row that is
+    compared; `cost` is there where the leaderboard was asked to compare at an equal one.
+    """
+
+    group: Record
+    n: int
+    runs: tuple[str, ...]
+    scores: Mapping[str, Cell]
+    control: str | None
+    label: str
+    cost: Cost | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """One benchmark's groups.
+
+    Attributes:
+        benchmark: its name and options (`name`, `corpus`, ...) and the `data_hash` of the texts it gave.
+        title: its name, and what tells it from the other tables.
+        keys: the configuration keys that tell the rows apart.
+        columns: the scores shown.
+        rows: the rows, those that are controls last.
+        findings: what the data say about the rows, and what they cannot say.
+        notes: what a reader of this table must know.
+        baseline: the index of the row that the others' differences are from; None where there is none.
+    """
+
+    benchmark: Record
+    title: str
+    keys: tuple[str, ...]
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    findings: tuple[str, ...]
+    notes: tuple[str, ...]
+    baseline: int | None
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """One table per benchmark, and what holds for all of them; `per` is the unit of an equal cost, where asked for."""
+
+    tables: tuple[Table, ...]
+    notes: tuple[str, ...]
+    per: Unit | None = None
+
+    def to_dict(self) -> Record:
+        """Plain JSON values; a number that is not finite becomes the text `inf`, `-inf` or `nan`."""
+        return {"tables": [_table(table) for table in self.tables], "notes": list(self.notes), "per": self.per}
+
+
+def plain(number: float | None) -> float | str | None:
+    """A number as JSON has it: one that is not finite as the text `inf`, `-inf` or `nan`."""
+    return number if number is None or math.isfinite(number) else str(number)
+
+
+def plain_difference(difference: Difference) -> Record:
+    """A difference as JSON values; `effect` is in sds of the paired differences."""
+    found = difference.found
+    effect = plain(found.effect)
+    return plain_interval(found.difference) | {"p": found.p, "effect": effect, "seeds_needed": difference.seeds_needed}
+
+
+def plain_interval(interval: Interval | None) -> Record:
+    """A mean and its interval as JSON values; without a value n is 0 and the rest None."""
+    if interval is None:
+        return {"mean": None, "low": None, "high": None, "n": 0}
+    return {"mean": plain(interval.mean), "low": interval.low, "high": interval.high, "n": interval.n}
+
+
+def _cell(cell: Cell) -> Record:
+    rank = None if cell.rank is None else list(cell.rank)
+    difference = None if cell.difference is None else plain_difference(cell.difference)
+    return plain_interval(cell.interval) | {"unscored": dict(cell.unscored), "rank": rank, "difference": difference}
+
+
+def _table(table: Table) -> Record:
+    rows: list[dict[str, Any]] = []
+    for row in table.rows:
+        cost = None if row.cost is None else vars(row.cost) | {"equal": row.cost.equal}
+        told = {"group": row.group, "label": row.label, "control": row.control, "n": row.n, "runs": list(row.runs)}
+        rows.append(told | {"cost": cost, "scores": {name: _cell(cell) for name, cell in row.scores.items()}})
+    return {
+        "benchmark": table.benchmark,
+        "title": table.title,
+        "keys": list(table.keys),
+        "metrics": [vars(column) for column in table.columns],
+        "baseline": table.baseline,
+        "rows": rows,
+        "findings": list(table.findings),
+        "notes": list(table.notes),
+    }

@@ -1,0 +1,81 @@
+"""What the training behind a row cost, and which rows may be compared at an equal budget.
+
+Scores exist at the end of training only: a table cannot show what a longer or shorter run would have scored.  So rows
+are compared in a unit of cost where they spent the same of it, within 10 %, and the others say how much they spent.
+Cells that share a budget in that unit (`training.tokens`, `training.seconds`) do by construction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from harness.report.groups import Group, mean
+
+Unit = Literal["step", "token", "second"]
+UNITS: tuple[Unit, ...] = get_args(Unit)
+TOLERANCE = 0.1
+"""Rows whose costs differ by at most this share count as equally costly."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Means over a row's runs: optimiser `steps`, processed `tokens`, `seconds` of training.
+
+    Tokens are all that went through the trainer's forward passes, those without a gradient included, and every action
+    sampled meanwhile.  Seconds depend on the machine and on what else it did.  `ratio` is the cost in the unit of the
+    comparison over the reference row's (the baseline's, or else the cheapest row's); None where one is unknown.
+    """
+
+    steps: float
+    tokens: float
+    seconds: float
+    ratio: float | None = None
+
+    @property
+    def equal(self) -> bool:
+        """Whether the row may be compared at an equal budget."""
+        return self.ratio is not None and 1 / (1 + TOLERANCE) <= self.ratio <= 1 + TOLERANCE
+
+    def of(self, unit: Unit) -> float:
+        """The cost in one unit."""
+        return {"step": self.steps, "token": self.tokens, "second": self.seconds}[unit]
+
+
+def costs(groups: Sequence[Group], sampled: Mapping[str, int], unit: Unit, base: int | None) -> list[Cost | None]:
+    """The cost of each row; None for control rows and where nothing was trained.
+
+    Args:
+        groups: the table's rows.
+        sampled: actions sampled in training, by run id.
+        unit: what `ratio` compares.
+        base: the index of the reference row; None takes the cheapest.
+    """
+    found = [_cost(group, sampled) for group in groups]
+    known = [cost.of(unit) for cost in found if cost is not None]
+    reference = None if base is None else found[base]
+    one = min(known, default=0.0) if reference is None else reference.of(unit)
+    return [cost and replace(cost, ratio=cost.of(unit) / one if one else None) for cost in found]
+
+
+def told(unit: Unit, rows: Sequence[tuple[str, Cost | None]], reference: str) -> list[str]:
+    """What a reader must know about compared rows (label, cost) that are not at equal cost."""
+    said = [f"ranks compare rows that cost the same per {unit}, within {TOLERANCE:.0%} of {reference}"]
+    for label, cost in rows:
+        if cost is None or cost.ratio is None:
+            said.append(f"{label}: what it cost is unknown, so it is not ranked")
+        elif not cost.equal:
+            times = f"{cost.ratio:.3g} times the {unit}s of {reference}"
+            said.append(f"{label}: not at equal cost, so not ranked: its score needs {times}")
+    if len(said) > 1:
+        said.append(f"to compare these, run the grid with one budget: training.{unit}s=N")
+    return said
+
+
+def _cost(group: Group, sampled: Mapping[str, int]) -> Cost | None:
+    runs = [run for run in group.runs if run.steps is not None]
+    if group.control is not None or not runs:
+        return None
+    tokens = [(run.tokens or 0) + sampled.get(run.run_id, 0) for run in runs]
+    return Cost(mean([run.steps or 0 for run in runs]), mean(tokens), mean([run.seconds or 0.0 for run in runs]))

@@ -1,0 +1,133 @@
+"""The leaderboard: finished runs grouped by configuration, with n, mean, a 95 % interval and a tied rank per score.
+
+Numbers of different benchmarks do not compare, so every benchmark (its options and data included) has its own
+table; scores of different full names never share a column.  Rows stand in the grid's order unless asked otherwise.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from harness.errors import ConfigError, UnknownName, did_you_mean
+from harness.report import sentences
+from harness.report.board import Cell, Column, Leaderboard, Row, Table
+from harness.report.costs import Unit
+from harness.report.groups import Record, tables, titles
+from harness.report.readings import Run, ScoreName, Values, read_names, read_runs, read_sampled, read_values
+from harness.report.selection import full_key, known_keys, parse_filter, select
+from harness.report.tables import PREFERRED, Question, matches, table
+from harness.store import Store
+
+__all__ = ["Cell", "Column", "Leaderboard", "Record", "Row", "Table", "check_grid", "check_metrics", "leaderboard"]
+
+
+def leaderboard(
+    store: Store,
+    *,
+    grid: str | None = None,
+    metrics: Sequence[str] | None = None,
+    group_by: Sequence[str] | None = None,
+    filters: Sequence[str] = (),
+    baseline: Sequence[str] = (),
+    per: Unit | None = None,
+    sort: str | None = None,
+) -> Leaderboard:
+    """Compare the finished runs of a grid, or of the whole store.
+
+    Args:
+        store: where the runs are.
+        grid: its name; None takes every run.
+        metrics: short names (`mauve`: every definition and parameter of it), `name@definition`, or full names; None
+            shows a short list.
+        group_by: configuration keys, of which the last part is enough where it is unambiguous (`backspace`), as is
+            the section of a plug-in or model (`trainer` is `trainer.name`); None groups by everything but the seeds.
+        filters: `key=value`, `key!=value` or `key in a|b`, all of which must hold.
+        baseline: filters that together name the row to take differences from; none takes `config.BASELINE`.
+        per: rank rows of equal cost in this unit only, and show what each cost.
+        sort: a metric whose best mean comes first; None keeps the grid's order.
+
+    Raises:
+        UnknownName: the store has no such grid.
+        ConfigError: an unknown or ambiguous key, a value that no run has, a metric that no run stored (to sort by:
+            that is not shown), or a baseline that no row fits, or several.
+    """
+    check_grid(store, grid)
+    everything = read_runs(store, grid)
+    done = [run for run in everything if run.status == "done"]
+    notes = _progress(everything)
+    if not done:
+        return Leaderboard((), tuple(notes or ["no runs yet; `harness run GRID` starts some"]), per)
+    known = known_keys(done)
+    left = select(done, filters, known)
+    if not left:
+        return Leaderboard((), (*notes, f"no finished run has {' and '.join(filters)}"), per)
+    names = {score.name: score for score in read_names(store, grid)}
+    if metrics is not None:
+        check_metrics(metrics, names.values())
+    members = tables(left)
+    asked = Question(
+        values=_values(store, grid, names, metrics, members),
+        names=names,
+        metrics=metrics,
+        keys=None if group_by is None else [full_key(given, known) for given in group_by],
+        baseline=[parse_filter(text, left, known) for text in baseline],
+        per=per,
+        sampled=None if per is None else read_sampled(store, grid),
+        sort=sort,
+    )
+    made = [table(runs, title, asked) for runs, title in zip(members, titles(members), strict=True)]
+    shown = [column for one in made for column in one.columns]
+    if sort is not None and not any(matches(sort, column) for column in shown):
+        raise ConfigError(f"--sort {sort}: no such column; {did_you_mean(sort, {column.metric for column in shown})}")
+    if baseline and all(one.baseline is None for one in made):
+        raise ConfigError(f"--baseline {','.join(baseline)}: no row has all of that; name one row, as trainer=mle does")
+    merged = any("merges runs" in note for one in made for note in one.notes)
+    ranked = any(cell.rank for one in made for row in one.rows for cell in row.scores.values())
+    notes += [sentences.coverage(left, merged), *([sentences.reading()] if ranked else [])]
+    order = "in the grid's order" if sort is None else f"by their mean {sort}"
+    return Leaderboard(tuple(made), (*notes, f"rows stand {order}, which is no rank"), per)
+
+
+def check_grid(store: Store, grid: str | None) -> None:
+    """Refuse a grid of which the store has nothing (`UnknownName`)."""
+    if grid is not None and grid not in store.grids():
+        hint = did_you_mean(grid, store.grids())
+        raise UnknownName(f"no run of grid {grid!r} in {store.url}; {hint} (`harness run {grid}` starts it)")
+
+
+def check_metrics(metrics: Iterable[str], stored: Iterable[ScoreName]) -> None:
+    """Refuse a metric that is not among the stored scores (`ConfigError`)."""
+    known = list(stored)
+    for asked in metrics:
+        if not any(matches(asked, score) for score in known):
+            hint = did_you_mean(asked, {score.name if "@" in asked else score.metric for score in known})
+            raise ConfigError(f"metric {asked!r}: no finished run has such a score; {hint}")
+
+
+def _values(
+    store: Store,
+    grid: str | None,
+    names: Mapping[str, ScoreName],
+    metrics: Sequence[str] | None,
+    members: Sequence[Sequence[Run]],
+) -> Values:
+    """The scores that some table may show, and what ranks them; everything where a table has none of the usual ones."""
+    chosen = [s for s in names.values() if metrics is None or any(matches(asked, s) for asked in metrics)]
+
+    def read(scores: Iterable[ScoreName]) -> Values:
+        return read_values(store, grid, {name for s in scores for name in (s.name, s.gap) if name in names})
+
+    if metrics is not None:
+        return read(chosen)
+    found = read(score for score in chosen if score.metric in PREFERRED)
+    scored = {run_id for values in found.values() for run_id in values}
+    return found if all(any(run.run_id in scored for run in runs) for runs in members) else read(chosen)
+
+
+def _progress(runs: Sequence[Run]) -> list[str]:
+    count = Counter(run.status for run in runs)
+    if count["done"] == len(runs):
+        return []
+    parts = ", ".join(f"{count[one]} {one}" for one in ("done", "running", "pending", "failed") if count[one])
+    return [f"{len(runs)} runs: {parts}; only finished ones are shown"]

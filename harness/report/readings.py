@@ -1,0 +1,238 @@
+"""What leaderboards read from a store: every run and score of a grid in a few queries, no object per number.
+
+`Store.runs` and `Store.scores` are for people with a notebook; a page over 10,000 runs cannot wait for them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+import sqlalchemy as sa
+
+from harness.config import flatten
+from harness.database import CELLS, CURVES, PROFILES, RUNS, SCORES, from_json, number
+from harness.queue import status_now
+from harness.rollout_files import unescape
+from harness.store import Store
+
+
+class Seeds(NamedTuple):
+    """The three sources of variance of a run; runs of different groups are paired by them."""
+
+    train: int
+    sample: int
+    metric: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as leaderboards see it.
+
+    `config` has dotted keys to values, `seeds.*` left out and whatever the run does not have (noise without
+    `<backspace>`, a control that it is not); the runs of a group share one mapping.  `steps`, `tokens` (through the
+    trainer's forward passes) and `seconds` (of training) are those of the last logged step, None where there is none.
+    """
+
+    run_id: str
+    group_id: str
+    status: str
+    data_hash: str | None
+    config: Mapping[str, Any]
+    seeds: Seeds
+    steps: int | None
+    tokens: int | None
+    seconds: float | None
+
+    def get(self, key: str) -> Any:
+        """The value of a configuration key, seeds included; None where the run has no such key."""
+        section, _, rest = key.partition(".")
+        return getattr(self.seeds, rest) if section == "seeds" else self.config.get(key)
+
+
+@dataclass(frozen=True)
+class ScoreName:
+    """What a score's full name stands for."""
+
+    name: str
+    metric: str
+    definition: str
+    unit: str
+    direction: str
+
+    @property
+    def gap(self) -> str:
+        """The full name of this measure's distance to the human texts' value, where its metric measures that, too."""
+        return f"{self.metric}_gap{self.name.removeprefix(self.metric)}"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """When a run was started and finished (ISO 8601, UTC; None: not yet), and why it failed."""
+
+    run_id: str
+    started: str | None
+    finished: str | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class ProfileName:
+    """What a profile's full name stands for; `axis` says what x is."""
+
+    name: str
+    metric: str
+    axis: str
+    unit: str
+    direction: str
+
+
+class Loss(NamedTuple):
+    """What training had cost by a logged step, and its loss."""
+
+    step: int
+    tokens: int
+    seconds: float
+    loss: float
+
+
+Values: TypeAlias = dict[str, dict[str, float | str]]
+"""Full name -> run id -> the number (inf and nan are numbers), or the reason why there is none."""
+
+_SEEDS = re.compile(r'"seeds":\{"metric":(\d+),"sample":(\d+),"train":(\d+)\}')
+
+
+def read_runs(store: Store, grid: str | None = None) -> list[Run]:
+    """Every run of a grid in its order, or of the whole store in order of creation."""
+    wanted: list[Any] = [RUNS.c[name] for name in ("run_id", "group_id", "status", "owner", "lease_until", "data_hash")]
+    wanted += [RUNS.c.step, RUNS.c.tokens, RUNS.c.seconds, sa.type_coerce(RUNS.c.config, sa.Text).label("config")]
+    order = [RUNS.c.created, RUNS.c.run_id] if grid is None else [CELLS.c.position]
+    with store.database.read() as connection:
+        rows = connection.execute(_of_grid(sa.select(*wanted), grid).order_by(*order)).all()
+    shared: dict[str, Mapping[str, Any]] = {}
+    found = []
+    for run_id, group_id, stored, owner, lease_until, data_hash, steps, tokens, seconds, text in rows:
+        if group_id not in shared:  # what a group shares is parsed once; it differs in its seeds only
+            shared[group_id] = _settings(_parsed(text))
+        match = _SEEDS.findall(text)
+        if len(match) == 1:
+            metric, sample, train = map(int, match[0])
+            seeds = Seeds(train, sample, metric)
+        else:  # a plug-in has an option that reads the same
+            seeds = Seeds(**_parsed(text)["seeds"])
+        status = status_now(stored, owner, lease_until)
+        found.append(Run(run_id, group_id, status, data_hash, shared[group_id], seeds, steps, tokens, seconds))
+    return found
+
+
+def read_names(store: Store, grid: str | None = None) -> list[ScoreName]:
+    """The scores that runs of a grid, or of the whole store, have; by full name."""
+    columns = [SCORES.c[name] for name in ("name", "metric", "definition", "unit", "direction")]
+    with store.database.read() as connection:
+        rows = connection.execute(_of_grid(sa.select(*columns), grid, SCORES).distinct()).all()
+    return sorted((ScoreName(*row) for row in rows), key=lambda score: score.name)
+
+
+def read_names_by_data(store: Store, grid: str | None = None) -> dict[str | None, list[ScoreName]]:
+    """The scores that runs on the same data have, by the data's hash."""
+    columns = [SCORES.c[name] for name in ("name", "metric", "definition", "unit", "direction")]
+    query = sa.select(RUNS.c.data_hash, *columns).join(RUNS, RUNS.c.run_id == SCORES.c.run_id)
+    with store.database.read() as connection:
+        rows = connection.execute(_of_grid(query, grid, SCORES).distinct()).all()
+    found: dict[str | None, list[ScoreName]] = {}
+    for data_hash, *score in sorted(rows, key=lambda row: str(row[1])):
+        found.setdefault(data_hash, []).append(ScoreName(*score))
+    return found
+
+
+def read_values(store: Store, grid: str | None, names: Collection[str]) -> Values:
+    """The numbers of the named scores."""
+    wanted: list[Any] = [sa.type_coerce(SCORES.c[name], sa.Text) for name in ("run_id", "name", "reason", "kind")]
+    query: sa.Select[Any] = sa.select(*wanted, SCORES.c.value).where(SCORES.c.name.in_(list(names)))
+    with store.database.read() as connection:
+        rows = connection.execute(_of_grid(query, grid, SCORES)).all()
+    found: Values = {}
+    for run_id, name, reason, kind, value in rows:
+        stored = found.get(name)
+        if stored is None:
+            stored = found[name] = {}
+        stored[run_id] = value if value is not None else unescape(reason or "") if kind is None else number(None, kind)
+    return {unescape(name): values for name, values in found.items()}
+
+
+def read_grids(store: Store) -> list[str]:
+    """Names of the grids, the one with the newest run first."""
+    newest = sa.func.max(RUNS.c.created)
+    query = sa.select(CELLS.c.grid).join(RUNS, RUNS.c.run_id == CELLS.c.run_id).group_by(CELLS.c.grid)
+    with store.database.read() as connection:
+        return list(connection.execute(query.order_by(newest.desc(), CELLS.c.grid)).scalars())
+
+
+def read_attempts(store: Store, grid: str | None, statuses: Collection[str]) -> list[Attempt]:
+    """The latest attempts at the runs with one of these stored statuses, in order of their start."""
+    columns = [RUNS.c[name] for name in ("run_id", "started", "finished", "error")]
+    query = _of_grid(sa.select(*columns).where(RUNS.c.status.in_(list(statuses))), grid)
+    with store.database.read() as connection:
+        return [Attempt(*row) for row in connection.execute(query.order_by(RUNS.c.started))]
+
+
+def read_profile_names(store: Store, run_ids: Collection[str]) -> list[ProfileName]:
+    """The numbers by position that some of the runs have; by full name."""
+    columns = [PROFILES.c[name] for name in ("name", "metric", "axis", "unit", "direction")]
+    query = sa.select(*columns).where(PROFILES.c.run_id.in_(list(run_ids))).distinct()
+    with store.database.read() as connection:
+        rows = connection.execute(query).all()
+    return sorted((ProfileName(*row) for row in rows), key=lambda profile: profile.name)
+
+
+def read_profile(store: Store, name: str, run_ids: Collection[str]) -> dict[str, list[tuple[float, float, int]]]:
+    """The points (x, value, n) of one profile, by run id."""
+    query = sa.select(PROFILES.c.run_id, PROFILES.c.points).where(PROFILES.c.name == name)
+    with store.database.read() as connection:
+        rows = connection.execute(query.where(PROFILES.c.run_id.in_(list(run_ids)))).all()
+    return {run_id: [(float(x), float(value), int(n)) for x, value, n in points] for run_id, points in rows}
+
+
+def read_losses(store: Store, run_ids: Collection[str]) -> dict[str, list[Loss]]:
+    """The logged losses of runs, in order of steps, by run id."""
+    wanted = [CURVES.c[name] for name in ("run_id", "step", "tokens", "seconds", "loss", "kind")]
+    query = sa.select(*wanted).where(CURVES.c.run_id.in_(list(run_ids))).order_by(CURVES.c.run_id, CURVES.c.step)
+    found: dict[str, list[Loss]] = {}
+    with store.database.read() as connection:
+        for run_id, step, tokens, seconds, loss, kind in connection.execute(query):
+            found.setdefault(run_id, []).append(Loss(step, tokens, seconds, number(loss, kind)))
+    return found
+
+
+def read_sampled(store: Store, grid: str | None = None) -> dict[str, int]:
+    """How many actions each finished run sampled while it was trained; runs that never said are left out."""
+    facts = read_facts(store, grid, ["sampled_actions"])
+    return {run_id: int(found["sampled_actions"]) for run_id, found in facts.items() if found}
+
+
+def read_facts(store: Store, grid: str | None, names: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Named parts of the provenance of each finished run; parts that it does not have are left out."""
+    query = sa.select(RUNS.c.run_id, RUNS.c.provenance).where(RUNS.c.provenance.is_not(None))
+    with store.database.read() as connection:
+        rows = connection.execute(_of_grid(query, grid)).all()
+    return {run_id: {name: facts[name] for name in names if name in facts} for run_id, facts in rows}
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    parsed: dict[str, Any] = from_json(text)
+    return parsed
+
+
+def _settings(config: dict[str, Any]) -> Mapping[str, Any]:
+    flat = {key: value for key, value in flatten(config).items() if "." in key and not key.startswith("seeds.")}
+    if config.get("control") is not None:
+        flat["control"] = config["control"]
+    if not flat.get("actions.backspace"):  # nothing is injected then: the noise fields only have neutral values
+        flat = {key: value for key, value in flat.items() if not key.startswith("actions.noise_")}
+    return flat
+
+
+def _of_grid(query: sa.Select[Any], grid: str | None, table: sa.Table = RUNS) -> sa.Select[Any]:
+    return query if grid is None else query.join(CELLS, CELLS.c.run_id == table.c.run_id).where(CELLS.c.grid == grid)

@@ -1,0 +1,244 @@
+"""A leaderboard as a person reads it in a terminal or a text file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import measure_renderables
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from harness.report.board import Cell, Column, Leaderboard, Row, Table
+from harness.report.compare import Comparison
+from harness.report.ranks import Difference
+from harness.report.readings import ScoreName
+from harness.report.selection import short_keys, written
+from harness.report.validity import Validity
+from harness.stats import Interval
+
+ARROWS = {"higher": "↑", "lower": "↓", "reference": "≈"}
+_RULED = box.Box("    \n    \n ── \n    \n ── \n ── \n    \n    \n")  # SIMPLE_HEAD, with a rule above the control rows
+BETTER = {"higher": "higher is better", "lower": "lower is better", "reference": "closest to the human texts is best"}
+
+
+def render(board: Leaderboard) -> list[RenderableType]:
+    """What `rich` prints: each table with its legend, then the notes."""
+    parts: list[RenderableType] = []
+    for table in board.tables:
+        parts += [_Banded(table), *(Text(line) for line in table.findings)]
+        parts += [*(Text(line, style="dim") for line in (*legend(table), *table.notes)), Text()]
+    return [*parts, *(Text(line) for line in board.notes)]
+
+
+def as_text(board: Leaderboard, width: int = 120) -> str:
+    """The same without colour, for a file."""
+    return as_plain(render(board), width)
+
+
+def as_plain(parts: Sequence[RenderableType], width: int = 120) -> str:
+    """What `rich` would print, without colour."""
+    console = Console(width=width, color_system=None)
+    with console.capture() as capture:
+        console.print(*parts, sep="\n")
+    return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
+
+
+def rounded(interval: Interval) -> str:
+    """`mean ± half-width`, both to the second significant digit of the half-width; the mean alone without one.
+
+    >>> rounded(Interval(0.83462, 0.81218, 0.85706, 3))
+    '0.835 ± 0.022'
+    """
+    mean, half = interval.mean, interval.half_width
+    if not half or not math.isfinite(mean):
+        alone = f"{mean:.0f}" if 1e4 <= abs(mean) < 1e6 else f"{mean:.4g}"
+        return alone if half is None else f"{alone} ± 0"
+    if abs(mean) >= 1e6 or (abs(mean) < 1e-4 and half < 1e-4):
+        return f"{mean:.3g} ± {half:.2g}"
+    decimals = min(6, max(0, 1 - int(f"{half:.1e}".partition("e")[2])))
+    return f"{mean:z.{decimals}f} ± " + (f"{half:.{decimals}f}" if half >= 1e-6 else f"{half:.0e}")
+
+
+@dataclass(frozen=True)
+class _Banded:
+    """A table whose score columns go on below, under the same rows, where the console is too narrow for all."""
+
+    table: Table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        left = list(self.table.columns)
+        title = self.table.title
+        while left or title:
+            count = len(left)
+            while (
+                count > 1
+                and measure_renderables(
+                    console, options.update(width=10_000), [_rich(self.table, left[:count], title)]
+                ).maximum
+                > options.max_width
+            ):
+                count -= 1
+            yield _rich(self.table, left[:count], title)
+            left, title = left[count:], ""
+
+
+def _rich(table: Table, columns: Sequence[Column], title: str) -> RichTable:
+    drawn = RichTable(title=Text(title) if title else None, title_justify="left", box=_RULED, pad_edge=False)
+    for label in short_keys(table.keys):
+        drawn.add_column(Text(label))
+    drawn.add_column("n", justify="right")
+    costly = any(row.cost is not None for row in table.rows)
+    for name in COSTS if costly else ():
+        drawn.add_column(name, justify="right")
+    for column in columns:
+        drawn.add_column(Text(header(column, table)), justify="right")
+    widths = {c.name: max(len(rank(row.scores.get(c.name))) for row in table.rows) for c in columns}
+    for i, row in enumerate(table.rows):
+        if row.control is not None and i and table.rows[i - 1].control is None:
+            drawn.add_section()
+        cells = [(row.scores.get(column.name), widths[column.name]) for column in columns]
+        numbers = [number(cell, row.n) + (f"  {rank(cell):<{width}}" if width else "") for cell, width in cells]
+        drawn.add_row(*map(Text, [*keys(row, table), str(row.n), *(costs(row) if costly else ()), *numbers]))
+    return drawn
+
+
+COSTS = ("steps", "tokens", "seconds", "cost")
+"""Heads of the cost columns; the last is the ratio to the reference row's."""
+
+
+def keys(row: Row, table: Table) -> list[str]:
+    """What stands under the keys: the row's values, or in a control row what kind it is."""
+    told = [written(row.group[key]) if key in row.group else "–" for key in table.keys]
+    return told if row.control is None else [f"control: {row.control}", *told[1:]]
+
+
+def costs(row: Row) -> list[str]:
+    """What stands under `COSTS`."""
+    if row.cost is None:
+        return ["–"] * len(COSTS)
+    ratio = "–" if row.cost.ratio is None else f"{row.cost.ratio:.2f}x"
+    return [f"{row.cost.steps:.0f}", f"{row.cost.tokens:.4g}", f"{row.cost.seconds:.3g}", ratio]
+
+
+def number(cell: Cell | None, n: int) -> str:
+    """A cell's mean with its interval, and its own n where that is smaller than the row's."""
+    if cell is None:
+        return ""
+    if cell.interval is None:
+        return "no value"
+    return rounded(cell.interval) + (f" (n={cell.interval.n})" if cell.interval.n < n else "")
+
+
+def rank(cell: Cell | None) -> str:
+    """A cell's tied rank: `1-3`, or `2` where nothing else is possible; nothing where the column has no order.
+
+    >>> rank(Cell(None, {}, (1, 3)))
+    '1-3'
+    """
+    if cell is None or cell.rank is None:
+        return ""
+    best, worst = cell.rank
+    return str(best) if best == worst else f"{best}-{worst}"
+
+
+def header(column: Column, table: Table) -> str:
+    """The column's short name (the full one where two columns share it) with an arrow that points to better."""
+    return short_names(table.columns)[column.name]
+
+
+def short_names(scores: Sequence[Column | ScoreName]) -> dict[str, str]:
+    """By full name: the metric's name where only one score has it, or else the full name; and an arrow to better."""
+    metrics = [score.metric for score in scores]
+    return {
+        score.name: f"{score.metric if metrics.count(score.metric) == 1 else score.name} {ARROWS[score.direction]}"
+        for score in scores
+    }
+
+
+def legend(table: Table) -> list[str]:
+    """What each column is: full name, unit, which way is better."""
+    told = score_legend(table.columns)
+    ranked = {
+        column.name: ", ranked by that distance" if column.ranked_by else ", which was not measured: no rank"
+        for column in table.columns
+        if column.direction == "reference"
+    }
+    return [line + ranked.get(column.name, "") for column, line in zip(table.columns, told, strict=True)]
+
+
+def score_legend(scores: Sequence[Column | ScoreName]) -> list[str]:
+    """What each score is: full name, unit, which way is better."""
+    names = short_names(scores)
+    return [f"{names[s.name]}  {s.name}; {s.unit or 'no unit'}; {BETTER[s.direction]}" for s in scores]
+
+
+def simple(
+    title: str, head: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]
+) -> list[RenderableType]:
+    """A table of texts, numbers to the right of the first column, with its notes."""
+    drawn = RichTable(title=Text(title) if title else None, title_justify="left", box=_RULED, pad_edge=False)
+    for i, name in enumerate(head):
+        drawn.add_column(Text(name), justify="right" if i else "left")
+    for row in rows:
+        drawn.add_row(*map(Text, row))
+    return [drawn, *(Text(note) for note in notes), Text()]
+
+
+def comparison_cells(found: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of a comparison's scores: one row per score and side beyond the first."""
+    first, names = found.sides[0].name, short_names([line.score for line in found.lines])
+    head = ["score", first, "side", "its mean", f"side − {first}", "p", "n", "seeds needed"]
+    rows = []
+    for line in found.lines:
+        base = "no value" if line.means[0] is None else rounded(line.means[0])
+        for side, mean, difference in zip(found.sides[1:], line.means[1:], line.differences, strict=True):
+            other = "no value" if mean is None else rounded(mean)
+            rows.append([names[line.score.name], base, side.name, other, *_told(difference)])
+    return head, rows
+
+
+def _told(difference: Difference | None) -> list[str]:
+    if difference is None or not difference.found.n:
+        return ["–", "–", "0", "–"]
+    seeds = difference.seeds_needed
+    needed = "separated" if difference.separated else "–" if seeds is None else f"about {seeds}"
+    return [rounded(difference.interval), f"{difference.found.p:.2g}", str(difference.found.n), needed]
+
+
+def comparison(found: Comparison) -> list[RenderableType]:
+    """What `rich` prints of a comparison: the sides, their settings, their scores."""
+    sides = [f"{side.name}: {side.asked} ({len(side.runs)} runs)" for side in found.sides]
+    names = [side.name for side in found.sides]
+    settings = [[key, *values] for key, values in found.settings.items()]
+    parts: list[RenderableType] = [Text(found.title), *(Text(side) for side in sides)]
+    parts += simple("", ["setting", *names], settings, []) if settings else [Text("the same settings"), Text()]
+    told = score_legend([line.score for line in found.lines])
+    return [*parts, *simple("", *comparison_cells(found), [*told, *found.notes])]
+
+
+def validity_cells(found: Validity) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of a metric's validity."""
+    names = short_names([one.score for one in found.agreements])
+    rows = []
+    for one in found.agreements:
+        sign = "–" if one.expected is None else "+" if one.expected > 0 else "−"
+        correlation, n = ("–", "0") if one.correlation is None else (_range(one.correlation), str(one.correlation.n))
+        rows.append([names[one.score.name], correlation, n, sign, one.verdict or "–"])
+    return ["score", "Spearman [95 %]", "n", "expected", "verdict"], rows
+
+
+def _range(interval: Interval) -> str:
+    if interval.low is None or interval.high is None:
+        return f"{interval.mean:.2f}"
+    return f"{interval.mean:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+
+
+def validity(found: Validity) -> list[RenderableType]:
+    """What `rich` prints of a metric's validity."""
+    title = f"{found.title}: rank correlation with {found.target.name} {ARROWS[found.target.direction]}"
+    told = score_legend([one.score for one in found.agreements])
+    return simple(title, *validity_cells(found), [*told, *found.notes])

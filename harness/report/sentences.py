@@ -1,0 +1,175 @@
+"""What the data say about a table's rows in words, and what they cannot say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from harness.report.board import Compared
+from harness.report.groups import grouped
+from harness.report.ranks import LARGE_FAMILY, SEEDS_NEEDED, Ranking
+from harness.report.readings import Run, Seeds
+from harness.stats import detectable_effect
+
+ENOUGH = 8
+"""Seeds of a table that is meant to convince."""
+TELLING = 3
+"""Fewest seeds on which a standardised effect is worth mentioning: two give it no digits at all."""
+_POWER = "with probability .8, between any two of {} rows, in sd of their paired differences"
+MOST_WORDS = 6
+"""Most clauses about one column; beyond them it is counted, not told."""
+
+
+def findings(found: Sequence[Compared], labels: Sequence[str], base: int | None) -> list[str]:
+    """Which rows each column separates, what so many seeds can detect, and how many more would help."""
+    ranked = [(one.column.metric, one.ranking) for one in found if one.ranking is not None]
+    said = [*_powerless(ranked), *_separated(ranked, labels)]
+    if base is not None:
+        said += [*_against(found, labels, base), *_needed(found, labels, base)]
+    return [*said, *_left_out(ranked, labels)]
+
+
+def coverage(runs: Sequence[Run], merged: bool) -> str:
+    """What the intervals are about: how many values, and which sources of variance they cover."""
+    groups = grouped(runs, lambda run: run.group_id)
+    varied = [
+        name
+        for i, name in enumerate(Seeds._fields)
+        if any(len({run.seeds[i] for run in group}) > 1 for group in groups)
+    ]
+    text = f"intervals: 95 % Student t over {'n runs' if merged else 'n seeds'}, given one base model"
+    if varied:
+        text += f"; {_list(varied)} seeds vary"
+        fixed = [name for name in Seeds._fields if name not in varied]
+        text += f", {_list(fixed)} seeds do not: their variance is not in it" if fixed else ""
+        first = Seeds._fields.index(varied[0])
+        if any(len({run.seeds[first] for run in group}) < len(group) for group in groups):
+            text += f"; runs of one {varied[0]} seed are averaged first"
+    return text
+
+
+def reading() -> str:
+    """How ranks are to be read."""
+    return (
+        "1-3 beside a mean: the row's rank may be 1, 2 or 3; rows are told apart by sign flips over the seeds they "
+        "share, p <= .05 for all pairs of a column together (not for all columns together)"
+    )
+
+
+def _powerless(ranked: Sequence[tuple[str, Ranking]]) -> list[str]:
+    """Columns whose rows share too few seeds for any separation."""
+    said = []
+    few = [(metric, ranking) for metric, ranking in ranked if len(ranking.pairing.seeds) < SEEDS_NEEDED]
+    for alike in grouped(few, lambda one: (len(one[1].pairing.seeds), len(one[1].ranks))):
+        n, rows = len(alike[0][1].pairing.seeds), len(alike[0][1].ranks)
+        seeds = "no shared seed" if n == 0 else _count(n, "shared seed" if len(alike) < len(ranked) else "seed")
+        where = "" if len(alike) == len(ranked) else f" on {_list([metric for metric, _ in alike])}"
+        effect = _detectable(ENOUGH, rows)
+        more = (
+            "" if effect is None else f"; {ENOUGH} would detect a difference of {effect:.1f} sd ({_POWER.format(rows)})"
+        )
+        said.append(f"{seeds} cannot separate these rows{where}: a sign flip needs at least {SEEDS_NEEDED}{more}")
+    return said
+
+
+def _separated(ranked: Sequence[tuple[str, Ranking]], labels: Sequence[str]) -> list[str]:
+    """Which rows beat which, for columns whose seeds suffice."""
+    told: dict[str, list[str]] = {}
+    power: dict[str, None] = {}
+    for metric, ranking in ranked:
+        n, rows = len(ranking.pairing.seeds), len(ranking.ranks)
+        if n < SEEDS_NEEDED:
+            continue
+        told.setdefault(_wins(ranking, labels), []).append(metric)
+        effect = _detectable(n, rows)
+        if effect is not None:
+            power[f"{n} seeds detect a difference of {effect:.1f} sd ({_POWER.format(rows)})"] = None
+    return [*(f"{_list(metrics)}: {words}" for words, metrics in told.items()), *power]
+
+
+def _detectable(n: int, rows: int) -> float | None:
+    """The effect that n seeds detect between any two rows; None where that takes long to say."""
+    pairs = rows * (rows - 1) // 2
+    return detectable_effect(n, pairs) if pairs <= LARGE_FAMILY else None
+
+
+def _wins(ranking: Ranking, labels: Sequence[str]) -> str:
+    rows = len(ranking.ranks)
+    pairs = rows * (rows - 1) // 2
+    if not ranking.wins:
+        return "everything ties"
+    losers = {row: tuple(sorted(worse for better, worse in ranking.wins if better == row)) for row, _ in ranking.wins}
+    clauses = [
+        f"{_list([labels[row] for row in alike])} {'beat' if len(alike) > 1 else 'beats'} "
+        f"{_list([labels[row] for row in losers[alike[0]]])}"
+        for alike in grouped(sorted(losers), losers.__getitem__)
+    ]
+    if len(clauses) > MOST_WORDS:
+        return f"{len(ranking.wins)} of {pairs} pairs are separated; the ranks say where"
+    return "; ".join(clauses) + ("" if len(ranking.wins) == pairs else "; everything else ties")
+
+
+def _against(found: Sequence[Compared], labels: Sequence[str], base: int) -> list[str]:
+    """What is separated from the baseline in the family of comparisons with it, which is smaller than all pairs."""
+    clauses, tested = [], False
+    for one in found:
+        tested = tested or any(each.found.n >= SEEDS_NEEDED for each in one.against.values())
+        sides: dict[str, list[str]] = {}
+        for row, difference in one.against.items():
+            if difference.separated:
+                higher = difference.interval.mean > 0
+                better = "better" if higher == one.column.higher_is_better else "worse"
+                word = better if one.column.ranked_by is not None else "higher" if higher else "lower"
+                sides.setdefault(word, []).append(labels[row])
+        clauses += [f"{one.column.metric}: {_side(sides)}"] if sides else []
+    if clauses:
+        return [f"against {labels[base]}: {' | '.join(clauses)}"]
+    return [f"against {labels[base]}: nothing is separated from it on any column"] if tested else []
+
+
+def _side(sides: Mapping[str, Sequence[str]]) -> str:
+    return ", ".join(
+        f"{word} {_list(rows) if len(rows) <= MOST_WORDS else _count(len(rows), 'row')}" for word, rows in sides.items()
+    )
+
+
+def _needed(found: Sequence[Compared], labels: Sequence[str], base: int) -> list[str]:
+    """How many seeds the largest effect of each column that is not separated yet would take, were it true."""
+    clauses = []
+    for one in found:
+        effects = {
+            row: abs(difference.found.effect or 0)
+            for row, difference in one.against.items()
+            if not difference.separated and difference.found.n >= TELLING
+        }
+        row = max(effects, key=effects.__getitem__, default=None)
+        if row is not None and (seeds := one.against[row].seeds_needed) is not None:
+            clauses.append(f"{one.column.metric} {seeds} ({labels[row]})")
+    if not clauses:
+        return []
+    return [
+        f"seeds that would separate the clearest open difference from {labels[base]}, were it as observed: "
+        + _list(clauses)
+    ]
+
+
+def _left_out(ranked: Sequence[tuple[str, Ranking]], labels: Sequence[str]) -> list[str]:
+    told: dict[str, list[str]] = {}
+    for metric, ranking in ranked:
+        pairing = ranking.pairing
+        if pairing.unused:
+            kept = _count(len(pairing.seeds), "seed")
+            words = f"paired over the {kept} that all rows have; {pairing.unused} more left out"
+            told.setdefault(words, []).append(metric)
+        if pairing.apart:
+            rows = _list(labels[i] for i in pairing.apart)
+            words = f"too few seeds in common with the other rows, so tied with all: {rows}"
+            told.setdefault(words, []).append(metric)
+    return [f"{_list(metrics)}: {words}" for words, metrics in told.items()]
+
+
+def _list(words: Iterable[str]) -> str:
+    return ", ".join(words)
+
+
+def _count(n: int, word: str) -> str:
+    return f"{n} {word}" + ("" if n == 1 else "s")

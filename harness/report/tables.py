@@ -1,0 +1,255 @@
+"""One table of the leaderboard: its rows, columns, ranks and differences, from the runs of one benchmark."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from harness.config import BASELINE
+from harness.errors import ConfigError
+from harness.report import costs, sentences
+from harness.report.board import Cell, Column, Compared, Row, Table
+from harness.report.costs import Cost, Unit
+from harness.report.groups import Group, benchmark, biased, default_baseline, mean, rows
+from harness.report.ranks import RANKED_ROWS, differences, rank
+from harness.report.readings import Run, ScoreName, Values
+from harness.report.selection import Filter, short_keys, written
+from harness.stats import Interval, t_intervals
+
+# shown when no metric is asked for, where they are stored
+PREFERRED = (
+    "exact_kl",
+    "out_of_support",
+    "bad_texts",
+    "exact_match",
+    "exact_match_corrupted_1",
+    "mauve",
+    "perplexity",
+    "diversity",
+    "backspace_rate",
+)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What somebody wants to see of every benchmark: `leaderboard` says what the parts mean.
+
+    `values` are numbers by full name and run id, `sampled` the actions sampled in training by run id.
+    """
+
+    values: Values
+    names: Mapping[str, ScoreName]
+    metrics: Sequence[str] | None = None
+    keys: Sequence[str] | None = None
+    baseline: Sequence[Filter] = ()
+    per: Unit | None = None
+    sampled: Mapping[str, int] | None = None
+    sort: str | None = None
+
+
+def matches(asked: str, score: ScoreName | Column) -> bool:
+    """Whether a metric that somebody asked for, by short name, `name@definition` or full name, is this score."""
+    return asked in (score.metric, score.name) or score.name.startswith(f"{asked}[")
+
+
+def table(members: Sequence[Run], title: str, asked: Question) -> Table:
+    """The table of one benchmark's runs.
+
+    Raises:
+        ConfigError: the baseline that was asked for fits several rows, or the metric to sort by several columns.
+    """
+    asked = replace(asked, values=_folded(members, asked))
+    keys, groups = rows(members, asked.keys)
+    labels = row_labels(groups)
+    columns, notes = _columns(asked)
+    base = baseline_row(groups, labels, asked.baseline, notes)
+    merged = list(dict.fromkeys(key for group in groups for key in group.merged))
+    if merged:
+        differ = ", ".join(merged)
+        notes.append(f"this grouping merges runs that differ in {differ}: their spread is not that of seeds alone")
+    compared = [i for i, group in enumerate(groups) if group.control is None]
+    spent: list[Cost | None] = [None] * len(groups)
+    if asked.per is not None:
+        spent = costs.costs(groups, asked.sampled or {}, asked.per, base)
+        reference = "the cheapest row" if base is None else labels[base]
+        notes += costs.told(asked.per, [(labels[i], spent[i]) for i in compared], reference)
+        compared = [i for i in compared if (cost := spent[i]) is not None and cost.equal]
+    found = [_compared(column, groups, compared, base, asked.values) for column in columns]
+    cells = {one.column.name: _cells(groups, one, asked.values) for one in found}
+    made = []
+    for i, group in enumerate(groups):
+        scores = {name: cell for name, column in cells.items() if (cell := column[i]) is not None}
+        ids = tuple(run.run_id for run in group.runs)
+        made.append(Row(group.label, len(ids), ids, scores, group.control, labels[i], spent[i]))
+    if len(compared) > RANKED_ROWS:
+        notes.append(f"{len(compared)} rows are too many to compare every pair: no ranks; filter or group them")
+    notes += [*_reasons(columns, made), *biased(members)]
+    order = list(range(len(made))) if asked.sort is None else _order(groups, columns, asked.sort, asked.values)
+    return Table(
+        benchmark=benchmark(members[0]),
+        title=title,
+        keys=tuple(keys),
+        columns=tuple(columns),
+        rows=tuple(made[i] for i in order),
+        findings=tuple(sentences.findings(found, labels, base)),
+        notes=tuple(notes),
+        baseline=None if base is None else order.index(base),
+    )
+
+
+def row_labels(groups: Sequence[Group]) -> list[str]:
+    """A few words for each row: `bc backspace`, `sequence_match alpha=0.1`; what is off or plain is left out."""
+    keys = list(dict.fromkeys(key for group in groups for key in group.label))
+    short = dict(zip(keys, short_keys(keys), strict=True))
+    brief = [" ".join(_words(short, group)) or "plain" for group in groups]
+    if len(set(brief)) == len(brief):
+        return brief
+    return [
+        ", ".join(f"{short[k]}={written(v)}" for k, v in group.label.items()) or str(group.control) for group in groups
+    ]
+
+
+def baseline_row(
+    groups: Sequence[Group], labels: Sequence[str], asked: Sequence[Filter], notes: list[str]
+) -> int | None:
+    """The row that others' differences are from; where there is no such row a note says so.
+
+    Raises:
+        ConfigError: several rows fit what was asked for.
+    """
+    wanted = ",".join(map(str, asked)) or ", ".join(f"{key}={written(value)}" for key, value in BASELINE.items())
+    if asked:
+        found = [i for i, group in enumerate(groups) if all(keep(run) for keep in asked for run in group.runs)]
+        if len(found) > 1:
+            fitting = "; ".join(labels[i] for i in found)
+            raise ConfigError(
+                f"--baseline {wanted} fits {len(found)} rows ({fitting}); add a key that tells them apart"
+            )
+    else:
+        found = default_baseline(groups)
+    if len(found) == 1:
+        return found[0]
+    if len(groups) > 1:
+        many = f"{len(found)} rows have {wanted}" if found else f"no row has {wanted}"
+        notes.append(f"{many}, so no differences from a baseline; name one with --baseline key=value,...")
+    return None
+
+
+# ----------------------------------------------------------------------------------------------- its columns
+
+
+def _folded(members: Sequence[Run], asked: Question) -> Values:
+    """The table's numbers and reasons, where reasons stand in the column of the numbers that they explain.
+
+    A metric that finds nothing to measure may not know its parameters, so that its reason has a full name of its own:
+    `perplexity@sliding-window` beside `perplexity@sliding-window[stride=32,...]`.
+    """
+    ids = {run.run_id for run in members}
+    stored = {name: values for name, values in asked.values.items() if not ids.isdisjoint(values)}
+    measured = {name for name, values in stored.items() if any(isinstance(values.get(run), float) for run in ids)}
+    folded = dict(stored)
+    for name in stored.keys() - measured:
+        score = asked.names[name]
+        same = [other for other in measured if (asked.names[other].metric, asked.names[other].definition)
+                == (score.metric, score.definition)]  # fmt: skip
+        for other in same:
+            folded[other] = {**{run: why for run, why in stored[name].items() if run in ids}, **folded[other]}
+        if same:
+            del folded[name]
+    return folded
+
+
+def _columns(asked: Question) -> tuple[list[Column], list[str]]:
+    """The scores to show, and notes on definitions that are not shown."""
+    known = {name: asked.names[name] for name in sorted(asked.values)}
+    notes: list[str] = []
+    chosen: dict[str, None] = {}
+    for wanted in asked.metrics or ():
+        chosen |= dict.fromkeys(name for name, score in known.items() if matches(wanted, score))
+    if asked.metrics is None:
+        short = {score.metric for score in known.values()}
+        for metric in [one for one in PREFERRED if one in short] or sorted(short):
+            mine = [name for name, score in known.items() if score.metric == metric]
+            definitions = sorted({known[name].definition for name in mine})
+            chosen |= dict.fromkeys(name for name in mine if known[name].definition == definitions[0])
+            notes += [f"{metric} is stored as @{other}, too: --metric {metric} shows all" for other in definitions[1:]]
+    columns = []
+    for name in chosen:
+        score = known[name]
+        by = name if score.direction != "reference" else score.gap if score.gap in known else None
+        columns.append(Column(name, score.metric, score.unit, score.direction, by))
+    return columns, notes
+
+
+def _compared(
+    column: Column, groups: Sequence[Group], compared: Sequence[int], base: int | None, values: Values
+) -> Compared:
+    measured = values.get(column.ranked_by or column.name, {})
+    among = {i: groups[i].at_seeds(measured) for i in compared}
+    ranking = rank(among, column.higher_is_better) if column.ranked_by is not None else None
+    against = {} if base is None else differences({base: groups[base].at_seeds(measured), **among}, base)
+    return Compared(column, ranking, against)
+
+
+def _cells(groups: Sequence[Group], one: Compared, values: Values) -> list[Cell | None]:
+    """The column's cell of each row."""
+    stored = values[one.column.name]
+    scored = [[value for run in group.runs if (value := stored.get(run.run_id)) is not None] for group in groups]
+    numbers = [
+        # runs that share a seed count once; a row that merges configurations shows the spread of all its runs
+        list(group.at_seeds(stored).values()) if len(group.configs) == 1 else [v for v in found if isinstance(v, float)]
+        for group, found in zip(groups, scored, strict=True)
+    ]
+    intervals: dict[int, Interval] = {}
+    for n in {len(row) for row in numbers if row}:  # rows of equal length at once
+        alike = [i for i, row in enumerate(numbers) if len(row) == n]
+        intervals |= zip(alike, t_intervals(np.array([numbers[i] for i in alike]), 0.95), strict=True)
+    ranks = {} if one.ranking is None else one.ranking.ranks
+    return [
+        Cell(intervals.get(i), Counter(v for v in found if isinstance(v, str)), ranks.get(i), one.against.get(i))
+        if found
+        else None
+        for i, found in enumerate(scored)
+    ]
+
+
+def _reasons(columns: Sequence[Column], made: Sequence[Row]) -> list[str]:
+    notes = []
+    for column in columns:
+        reasons: Counter[str] = Counter()
+        for row in made:
+            reasons.update(row.scores[column.name].unscored if column.name in row.scores else {})
+        notes += [f"{column.metric}: no value for {count} run(s): {reason}" for reason, count in reasons.items()]
+    return notes
+
+
+def _order(groups: Sequence[Group], columns: Sequence[Column], sort: str, values: Values) -> list[int]:
+    """Rows by the mean of the column to sort by, best first, controls last; as they are where it is not shown."""
+    chosen = [column for column in columns if matches(sort, column)]
+    if len(chosen) > 1:
+        names = ", ".join(column.name for column in chosen)
+        raise ConfigError(f"--sort {sort} may be {names}; write the full name")
+    if not chosen:
+        return list(range(len(groups)))
+    (column,) = chosen
+    measured = values.get(column.ranked_by or column.name, {})
+
+    def key(i: int) -> tuple[bool, bool, float]:
+        numbers = [v for run in groups[i].runs if isinstance(v := measured.get(run.run_id), float) and v == v]
+        value = mean(numbers)
+        return (groups[i].control is not None, not numbers, -value if column.higher_is_better else value)
+
+    return sorted(range(len(groups)), key=key)
+
+
+def _words(short: Mapping[str, str], group: Group) -> Iterator[str]:
+    if group.control is not None:
+        yield group.control
+    for key, value in group.label.items():
+        if isinstance(value, bool):
+            yield from [short[key]] if value else []
+        elif value is not None:
+            yield value if isinstance(value, str) else f"{short[key]}={written(value)}"

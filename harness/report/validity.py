@@ -1,0 +1,167 @@
+"""Which cheap metric tracks an exact one: rank correlations between scores over the runs of a grid."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.errors import ConfigError
+from harness.report.board import plain_interval
+from harness.report.groups import Record, control, grouped, mean, tables, titles
+from harness.report.leaderboard import check_grid, check_metrics
+from harness.report.readings import Run, ScoreName, read_names, read_runs, read_values
+from harness.report.selection import known_keys, select
+from harness.report.tables import matches
+from harness.stats import Interval, spearman
+from harness.store import Store
+
+SIGN = {"higher": 1, "lower": -1}
+PERFECT = 5
+"""Policies whose perfect order is no accident: of 5! orders two are, p = 2 / 120."""
+FEW = 30
+"""Policies below which a rank correlation says little."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How one score goes with the target over policies.
+
+    Attributes:
+        score: the score.
+        correlation: Spearman's, with its 95 % interval and n policies that have both; None where there is none.
+        expected: the sign it has where both agree which policy is better; None where one of them has no better end.
+        verdict: `agrees` or `disagrees` where the interval leaves 0 out or the order is perfect, `unclear` otherwise;
+            empty without a sign.
+    """
+
+    score: ScoreName
+    correlation: Interval | None
+    expected: int | None
+    verdict: Literal["agrees", "disagrees", "unclear", ""]
+
+
+@dataclass(frozen=True)
+class Validity:
+    """A benchmark's scores against its target, best agreement first."""
+
+    title: str
+    target: ScoreName
+    agreements: tuple[Agreement, ...]
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> Record:
+        """Plain JSON values."""
+        return {
+            "title": self.title,
+            "target": vars(self.target),
+            "scores": [
+                vars(one.score)
+                | {"correlation": plain_interval(one.correlation), "expected": one.expected, "verdict": one.verdict}
+                for one in self.agreements
+            ],
+            "notes": list(self.notes),
+        }
+
+
+def validity(
+    store: Store,
+    target: str,
+    *,
+    grid: str | None = None,
+    filters: Sequence[str] = (),
+    over: Literal["runs", "groups"] = "runs",
+) -> list[Validity]:
+    """Correlate every score with the target over policies, benchmark by benchmark where the target was measured.
+
+    Args:
+        store: where the runs are.
+        target: the score to track: short name, `name@definition`, or full name.
+        grid: whose runs are the policies; None takes all.
+        filters: as for `leaderboard`.
+        over: whether each run is a policy, or each group is one with the mean over its seeds.  Control rows are none.
+
+    Raises:
+        UnknownName: no such grid.
+        ConfigError: no run has the target, or it may be several scores.
+    """
+    check_grid(store, grid)
+    done = [run for run in read_runs(store, grid) if run.status == "done"]
+    runs = [run for run in select(done, filters, known_keys(done)) if control(run.config) is None]
+    names = read_names(store, grid)
+    check_metrics([target], names)
+    values = read_values(store, grid, {score.name for score in names})
+    found = []
+    members = tables(runs)
+    for title, part in zip(titles(members), members, strict=True):
+        ids = {run.run_id for run in part}
+        here = [s for s in names if any(isinstance(values.get(s.name, {}).get(run), float) for run in ids)]
+        fitting = [score for score in here if matches(target, score)]
+        if len(fitting) > 1:
+            raise ConfigError(f"--target {target} may be {', '.join(s.name for s in fitting)}; write the full name")
+        if fitting:
+            found.append(_validity(title, part, fitting[0], here, values, over))
+    return found
+
+
+def _validity(
+    title: str,
+    runs: Sequence[Run],
+    target: ScoreName,
+    scores: Sequence[ScoreName],
+    values: Mapping[str, Mapping[str, float | str]],
+    over: Literal["runs", "groups"],
+) -> Validity:
+    groups = grouped(runs, lambda run: run.group_id)
+    policies = [[run] for run in runs] if over == "runs" else groups
+
+    def numbers(score: ScoreName) -> list[float]:
+        stored = values[score.name]
+        each = [[v for run in policy if isinstance(v := stored.get(run.run_id), float)] for policy in policies]
+        return [mean(one) for one in each]
+
+    goal = numbers(target)
+    agreements = []
+    for score in scores:
+        if score.name == target.name:
+            continue
+        pairs = [(a, b) for a, b in zip(numbers(score), goal, strict=True) if a == a and b == b]
+        correlation = spearman([a for a, _ in pairs], [b for _, b in pairs]) if len(pairs) > 1 else None
+        if correlation is not None and math.isnan(correlation.mean):
+            correlation = None  # one of them is the same for every policy
+        sign = SIGN.get(score.direction, 0) * SIGN.get(target.direction, 0) or None
+        agreements.append(Agreement(score, correlation, sign, _verdict(correlation, sign)))
+    agreements.sort(key=_strength)
+    notes = [
+        f"{len(policies)} policies: " + (f"runs of {len(groups)} groups" if over == "runs" else "means over seeds")
+    ]
+    if over == "runs" and len(groups) < len(runs):
+        notes.append("runs that differ in seeds only are not independent: with few groups the intervals are too narrow")
+        notes[-1] += "; --over groups takes means"
+    notes.append("every interval stands alone: among many scores some leave 0 out by chance")
+    if len(policies) < FEW:
+        notes.append(f"fewer than {FEW} policies: read the intervals, not the order")
+    return Validity(title, target, tuple(agreements), tuple(notes))
+
+
+def _verdict(correlation: Interval | None, sign: int | None) -> Literal["agrees", "disagrees", "unclear", ""]:
+    if sign is None:
+        return ""
+    if correlation is None:
+        return "unclear"
+    if correlation.low is None or correlation.high is None:
+        perfect = abs(correlation.mean) > 1 - 1e-9 and correlation.n >= PERFECT  # has no interval, and needs none
+        if not perfect:
+            return "unclear"
+    elif correlation.low <= 0 <= correlation.high:
+        return "unclear"
+    return "agrees" if correlation.mean * sign > 0 else "disagrees"
+
+
+def _strength(agreement: Agreement) -> tuple[bool, bool, float]:
+    """Scores with a sign first, best agreement first; those without a correlation last."""
+    found = agreement.correlation
+    if found is None:
+        return (True, True, 0.0)
+    return (False, agreement.expected is None, -found.mean * (agreement.expected or 1))
