@@ -139,6 +139,7 @@ class Arithmetic:
         "actions",
         "perplexity",
     )
+    selection: ClassVar[tuple[str, str]] = ("exact_match", "exact_match")
 
     difficulty: Annotated[
         Literal["train-easy", "train-medium", "train-hard", "interpolate"] | None,

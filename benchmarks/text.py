@@ -43,6 +43,9 @@ class Text:
         "distinct",
         "ngram_entropy",
         "repetition",
+        "seq_rep",
+        "self_bleu",
+        "memorisation",
         "length",
         "actions",
     )

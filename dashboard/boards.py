@@ -10,12 +10,12 @@ import streamlit as st
 
 from dashboard import charts, look
 from dashboard.glossary import WORDS, measure
-from harness.board import Cell, Column, Leaderboard, Row, Table
-from harness.exports import emphasis
 from harness.printable import printable
-from harness.ranks import Difference
-from harness.rendering import BETTER, COSTS, costs, header, keys, number, rank
-from harness.selection import short_keys
+from harness.report.board import Cell, Column, Leaderboard, Row, Table
+from harness.report.exports import emphasis
+from harness.report.ranks import Difference
+from harness.report.rendering import BETTER, COSTS, costs, header, keys, number, rank
+from harness.report.selection import short_keys
 
 SHOWN_ROWS = 60  # of a table; a longer one is read by nobody, and its download has them all
 SHOWN_DIFFERENCES = 30  # of a forest
@@ -37,7 +37,7 @@ def title(table: Table, board: Leaderboard) -> None:
 def answer(table: Table) -> None:
     """What beats the baseline, in one sentence made of what the seeds separate."""
     if table.baseline is None:
-        look.notice("No row here is plain maximum likelihood, so nothing can be said to beat it.", "answer")
+        look.notice("No single row here is plain maximum likelihood, so nothing can be said to beat it.", "answer")
         return
     base = table.rows[table.baseline].label
     wins, losses = _separated(table, better=True), _separated(table, better=False)

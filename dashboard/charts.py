@@ -74,7 +74,7 @@ def show(drawn: Chart, *, sentence: str, alt_text: str = "", height: int | None 
     look.says(sentence)
 
 
-def domain(values: pd.Series) -> alt.Scale:  # type: ignore[type-arg]
+def domain(values: pd.Series) -> alt.Scale:
     """A scale around these numbers; what is drawn beyond it has to be clipped."""
     low, high = float(values.min()), float(values.max())
     room = 0.08 * (high - low) or 0.05 * abs(high) or 1.0

@@ -10,13 +10,14 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.queries import Stamp, finished, open_store, stamp, store_url
-from harness import effects as factor_effects
-from harness import validity as agreement
-from harness.board import Leaderboard
-from harness.compare import Comparison, compare
-from harness.exports import Format, board_text
-from harness.groups import mean
-from harness.readings import (
+from harness.report import effects as factor_effects
+from harness.report import validity as agreement
+from harness.report.board import Leaderboard
+from harness.report.compare import Comparison, compare
+from harness.report.exports import Format, board_text
+from harness.report.groups import mean
+from harness.report.leaderboard import leaderboard
+from harness.report.readings import (
     ProfileName,
     Run,
     ScoreName,
@@ -28,10 +29,9 @@ from harness.readings import (
     read_profile_names,
     read_values,
 )
-from harness.report import leaderboard
-from harness.selection import known_keys, last_part, written
+from harness.report.selection import known_keys, last_part, written
+from harness.report.validity import Validity
 from harness.stats import t_interval
-from harness.validity import Validity
 
 POINTS = 150  # of a learning curve; more are averaged in windows
 

@@ -13,13 +13,13 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from harness.groups import control, rows, tables, titles
 from harness.printable import printable
-from harness.readings import Run, read_attempts, read_grids, read_runs
 from harness.replaying import Frame, Row, backspace_of, frames
+from harness.report.groups import control, rows, tables, titles
+from harness.report.readings import Run, read_attempts, read_grids, read_runs
+from harness.report.tables import row_labels
 from harness.samples import Sample, side_by_side
 from harness.store import Store
-from harness.tables import row_labels
 
 EVERYTHING = "all runs"
 DEFAULT_STORE = "sqlite:///results/runs.db"

@@ -1,1 +1,28 @@
-"""A benchmark harness for training objectives of autoregressive language models."""
+"""A benchmark harness for training objectives of autoregressive language models.
+
+`from harness import Grid, RunConfig, Store, load_grid, check, run_grid, leaderboard` does from Python what the command
+line does; each is loaded when it is asked for, so that `import harness` stays quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_WHERE = {
+    "Grid": "harness.grid",
+    "RunConfig": "harness.config",
+    "Store": "harness.store",
+    "check": "harness.run",
+    "leaderboard": "harness.report.leaderboard",
+    "load_grid": "harness.grid",
+    "run_grid": "harness.run",
+}
+__all__ = sorted(_WHERE)
+
+
+def __getattr__(name: str) -> Any:
+    """One of the names above, from where it lives."""
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_WHERE[name]), name)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from harness.actions import ActionSpace, Batch, pack
 from harness.config import RunConfig
-from harness.decoders import Decoder, decoder_of
+from harness.decoders import Contrastive, decoder_of
 from harness.disturb import corrupted_starts, forced_mistakes
 from harness.errors import ConfigError
 from harness.exact import expert_steps, own_steps, writer
@@ -81,8 +81,8 @@ def evaluate(
 
     def finish(texts: int | None, states: int) -> FinishedLaw:
         assert law is not None
-        if not isinstance(decoder, Decoder):
-            raise Unscorable(f"{sampling.decoder} decoding depends on what was deleted before: its texts have no law")
+        if isinstance(decoder, Contrastive):
+            raise Unscorable("contrastive search looks at hidden states, not only at chances; use another decoder")
         writes = writer(policy, law, decoder, sampling.length)
         if texts is None:
             return enumerated(writes, law, states)

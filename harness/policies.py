@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -23,7 +24,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from harness.config import RunConfig
-from harness.errors import EnvironmentProblem
+from harness.errors import HarnessError
 from harness.policy import Policy
 from harness.records import Step
 
@@ -100,7 +101,7 @@ def find(directory: Path, config: RunConfig, data_hash: str, device: torch.devic
         policy.untied = facts["untied"]
         steps = tuple(Step(**step) for step in facts["steps"])
         return policy.to(device), Origin(facts["run_id"], steps, written["sha256"])
-    except (OSError, ValueError, KeyError, TypeError, EnvironmentProblem):
+    except (OSError, ValueError, KeyError, TypeError, HarnessError):
         return None  # missing, damaged, or taken away by another process while it was read
 
 
@@ -108,10 +109,10 @@ def _replace(directory: Path, fresh: Path) -> None:
     """Make `fresh` the folder; of several processes that do so at once the last one wins, and each folder is whole."""
     while True:
         try:
-            os.rename(fresh, directory)  # fails where a folder with files stands
+            os.rename(fresh, directory)
             return
-        except OSError:
-            if not directory.exists():
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # no folder with files stands there
                 raise
         old = Path(tempfile.mkdtemp(dir=directory.parent, prefix=".old-"))
         with contextlib.suppress(FileNotFoundError):  # another process was faster

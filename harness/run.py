@@ -159,7 +159,7 @@ def run(config: RunConfig, store: Store, device: torch.device) -> Iterator[tuple
         "device": str(device),
         "data_hash": splits.data_hash,
         "base": None if base is None else base.name,
-        "parameters": sum(p.numel() for p in policy.parameters().values()),
+        "parameters": None if origin is None else sum(p.numel() for p in policy.parameters().values()),
         "head_untied": policy.untied,
         "policy": None if origin is None else {"train_id": config.train_id, "sha256": origin.sha256},
         "trained_by": None if origin is None else origin.run_id,

@@ -71,7 +71,7 @@ class Store:
 
     @property
     def database(self) -> Database:
-        """The open file, for `harness.readings`, which reads more than one run's worth of numbers at a time."""
+        """The open file, for `harness.report.readings`, which reads more than one run's worth of numbers at a time."""
         return self._database
 
     def close(self) -> None:

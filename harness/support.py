@@ -99,8 +99,10 @@ def all_forbidden(law: Law, prompts: Sequence[Example], rollouts: Sequence[Rollo
     """`forbidden` of every rollout; `rollouts[i]` answers `prompts[i]`.
 
     Raises:
-        Unscorable: as `forbidden`, or no text holds a character or an end.
+        Unscorable: as `forbidden`, or no text holds a character or an end, or the texts came without their actions.
     """
+    if len(rollouts) != len(prompts):
+        raise Unscorable(f"there are {len(rollouts)} rollouts for {len(prompts)} prompts: what ended is not known")
     texts = [forbidden(law, example.prompt, rollout) for example, rollout in zip(prompts, rollouts, strict=True)]
     if not any(texts):
         raise Unscorable(f"the {len(texts)} rollouts hold neither a character nor an end to look at")

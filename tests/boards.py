@@ -49,16 +49,3 @@ def add_groups(store: Store, values: dict[str, Sequence[float]], **more: Any) ->
         for trainer, found in values.items():
             if seed < len(found):
                 add(store, {"trainer": trainer}, [mauve(found[seed])], seed=seed, **more)
-
-
-def add_control(store: Store, config: dict[str, Any], scores: list[Score], seed: int = 0) -> None:
-    """A finished run whose stored configuration says what this version's model of it may not know."""
-    plain = {key: part for key, part in config.items() if key != "control"}
-    odd = 0.77 if "control" in config else 0.66
-    run_id = add(store, {**plain, "sampling": {"temperature": odd}}, scores, seed=seed)
-    with store.database.write() as connection:
-        text = connection.exec_driver_sql("SELECT config FROM runs WHERE run_id = ?", (run_id,)).scalar()
-        changed = text.replace('"temperature":0.66', '"temperature":"best"')
-        if "control" in config:
-            changed = changed.replace('{"actions"', f'{{"control":"{config["control"]}","actions"')
-        connection.exec_driver_sql("UPDATE runs SET config = ? WHERE run_id = ?", (changed, run_id))

@@ -33,6 +33,7 @@ base:
 grid:
   actions.backspace: [false, true]
 seeds: 1
+controls: false
 """
 CPU = torch.device("cpu")
 TEXTS = ["out_of_support", "actions", "distinct", "length"]

@@ -10,11 +10,11 @@ import streamlit as st
 
 from dashboard import charts, choices, look, numbers, queries
 from dashboard.glossary import WORDS, measure
-from harness.effects import Effect, factors
 from harness.printable import printable
-from harness.readings import Run, ScoreName
-from harness.rendering import BETTER
-from harness.selection import short_keys, written
+from harness.report.effects import Effect, factors
+from harness.report.readings import Run, ScoreName
+from harness.report.rendering import BETTER
+from harness.report.selection import short_keys, written
 
 GRID = queries.chosen_grid()
 SHOWN = 40  # levels of all factors together

@@ -11,11 +11,11 @@ import streamlit as st
 from dashboard import charts, choices, look, numbers, queries
 from dashboard.glossary import WORDS, measure
 from dashboard.queries import Group
-from harness.compare import Comparison, Line
-from harness.exports import csv_table
 from harness.printable import printable
-from harness.ranks import Difference
-from harness.rendering import ARROWS, BETTER, comparison_cells, rounded
+from harness.report.compare import Comparison, Line
+from harness.report.exports import csv_table
+from harness.report.ranks import Difference
+from harness.report.rendering import ARROWS, BETTER, comparison_cells, rounded
 
 GRID = queries.chosen_grid()
 LEAST, MOST = 2, 6

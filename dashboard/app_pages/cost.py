@@ -9,7 +9,7 @@ import streamlit as st
 
 from dashboard import charts, choices, look, numbers, queries
 from dashboard.numbers import Unit
-from harness.rendering import BETTER
+from harness.report.rendering import BETTER
 
 GRID = queries.chosen_grid()
 UNITS: dict[Unit, str] = {

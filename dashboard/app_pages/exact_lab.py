@@ -10,10 +10,10 @@ import streamlit as st
 from dashboard import boards, charts, choices, look, numbers, queries
 from dashboard.glossary import WORDS, exact, measure
 from dashboard.queries import Group
-from harness.exports import csv_table, markdown_table
-from harness.readings import ProfileName, ScoreName
-from harness.rendering import BETTER, validity_cells
-from harness.validity import Validity
+from harness.report.exports import csv_table, markdown_table
+from harness.report.readings import ProfileName, ScoreName
+from harness.report.rendering import BETTER, validity_cells
+from harness.report.validity import Validity
 
 GRID = queries.chosen_grid()
 MOST = 6  # curves in a chart

@@ -9,9 +9,9 @@ import streamlit as st
 from dashboard import charts, choices, look, queries
 from dashboard.glossary import measure
 from harness.printable import printable
-from harness.readings import Run
-from harness.rendering import ARROWS, BETTER
-from harness.selection import written
+from harness.report.readings import Run
+from harness.report.rendering import ARROWS, BETTER
+from harness.report.selection import written
 
 GRID = queries.chosen_grid()
 

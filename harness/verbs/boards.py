@@ -57,7 +57,7 @@ def leaderboard(
     as_json: Json = False,
 ) -> None:
     """Compare groups of runs: n, mean, 95 % interval over seeds, and the rank that the seeds leave open."""
-    from harness.report import leaderboard as board
+    from harness.report.leaderboard import leaderboard as board
     from harness.settings import split_list
 
     include_files(include)
@@ -73,11 +73,11 @@ def leaderboard(
         sort=sort,
     )
     if format_ == "table" and not as_json:
-        from harness.rendering import as_text, render
+        from harness.report.rendering import as_text, render
 
         _show(render(found)) if output is None else _emit(as_text(found), output)
     else:
-        from harness.exports import board_text
+        from harness.report.exports import board_text
 
         _emit(board_text(found, "json" if as_json or format_ == "table" else format_), output)
 
@@ -93,7 +93,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare two or more choices: their settings, and each score's paired difference from the first."""
-    from harness.compare import compare as compared
+    from harness.report.compare import compare as compared
 
     include_files(include)
     opened = open_store(store)
@@ -101,7 +101,7 @@ def compare(
     if as_json:
         typer.echo(as_json_text([one.to_dict() for one in found]))
     else:
-        from harness.rendering import comparison
+        from harness.report.rendering import comparison
 
         _show([part for one in found for part in comparison(one)])
 
@@ -120,9 +120,9 @@ def export(
     include: Include = None,
 ) -> None:
     """Write everything that a grid's runs, or all runs, left behind, with every number in full."""
-    from harness.exports import board_text, frame, frame_text
-    from harness.report import check_grid
-    from harness.report import leaderboard as board
+    from harness.report.exports import board_text, frame, frame_text
+    from harness.report.leaderboard import check_grid
+    from harness.report.leaderboard import leaderboard as board
 
     include_files(include)
     opened = open_store(store)
@@ -148,9 +148,9 @@ def validity(
     as_json: Json = False,
 ) -> None:
     """Say which metrics order policies as an exact one does: Spearman's rank correlation over runs."""
-    from harness.rendering import as_plain, validity_cells
-    from harness.rendering import validity as drawn
-    from harness.validity import validity as measured
+    from harness.report.rendering import as_plain, validity_cells
+    from harness.report.rendering import validity as drawn
+    from harness.report.validity import validity as measured
 
     include_files(include)
     opened = open_store(store)
@@ -158,7 +158,7 @@ def validity(
     if as_json or format_ == "json":
         _emit(as_json_text([one.to_dict() for one in found]) + "\n", output)
     elif format_ == "md":
-        from harness.exports import markdown_table
+        from harness.report.exports import markdown_table
 
         parts = (f"### {one.title}: {one.target.name}\n\n{markdown_table(*validity_cells(one))}\n" for one in found)
         _emit("\n".join(parts), output)
@@ -170,8 +170,8 @@ def validity(
 
 def print_leaderboard(store: Store, grid: str) -> None:
     """Print a grid's leaderboard as it stands without any choice."""
-    from harness.rendering import render
-    from harness.report import leaderboard as board
+    from harness.report.leaderboard import leaderboard as board
+    from harness.report.rendering import render
 
     _show(render(board(store, grid=grid)))
 

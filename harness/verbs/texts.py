@@ -129,7 +129,7 @@ def _print(scores: Sequence[Score], intervals: Mapping[str, Interval], about: st
     from rich.table import Table
     from rich.text import Text
 
-    from harness.rendering import ARROWS
+    from harness.report.rendering import ARROWS
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("score", overflow="fold")

@@ -271,6 +271,7 @@ zip:
   actions.backspace: [false, true, true]
   actions.noise_kind: [uniform, uniform, ground_truth]
 seeds: 1
+controls: false
 """
 
 

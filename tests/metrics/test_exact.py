@@ -147,7 +147,7 @@ def test_refuses_with_the_reason():
         measure(Pairs(), ("", rollout("", "depth")))
     with pytest.raises(Unscorable, match="begins with the prompt 'b'"):
         measure(Pairs(), ("b", rollout("a")))
-    with pytest.raises(Unscorable, match="no expert state"):
+    with pytest.raises(Unscorable, match="no policy was asked at expert states"):
         kl()
     with pytest.raises(Unscorable, match="NaN"):
         kl(step([0.5, 0.5], [math.nan, 0.5], 0))

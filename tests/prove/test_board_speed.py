@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from harness.config import RunConfig
 from harness.database import CELLS, RUNS, SCORES
-from harness.report import leaderboard
+from harness.report.leaderboard import leaderboard
 from harness.store import Store
 
 GROUPS, SEEDS = 1250, 8

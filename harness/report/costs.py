@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from harness.groups import Group, mean
+from harness.report.groups import Group, mean
 
 Unit = Literal["step", "token", "second"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
@@ -66,7 +66,7 @@ def told(unit: Unit, rows: Sequence[tuple[str, Cost | None]], reference: str) ->
         if cost is None or cost.ratio is None:
             said.append(f"{label}: what it cost is unknown, so it is not ranked")
         elif not cost.equal:
-            times = f"{cost.ratio:.2g} times the {unit}s of {reference}"
+            times = f"{cost.ratio:.3g} times the {unit}s of {reference}"
             said.append(f"{label}: not at equal cost, so not ranked: its score needs {times}")
     if len(said) > 1:
         said.append(f"to compare these, run the grid with one budget: training.{unit}s=N")

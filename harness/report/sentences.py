@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from harness.board import Compared
-from harness.groups import grouped
-from harness.ranks import LARGE_FAMILY, SEEDS_NEEDED, Ranking
-from harness.readings import Run, Seeds
+from harness.report.board import Compared
+from harness.report.groups import grouped
+from harness.report.ranks import LARGE_FAMILY, SEEDS_NEEDED, Ranking
+from harness.report.readings import Run, Seeds
 from harness.stats import detectable_effect
 
 ENOUGH = 8

@@ -12,9 +12,9 @@ from typing import Any, Literal, TypeAlias
 
 import pandas as pd
 
-from harness.board import Cell, Column, Leaderboard, Row, Table, plain
-from harness.rendering import COSTS, costs, header, keys, legend, number, rank
-from harness.selection import short_keys
+from harness.report.board import Cell, Column, Leaderboard, Row, Table, plain
+from harness.report.rendering import COSTS, costs, header, keys, legend, number, rank
+from harness.report.selection import short_keys
 from harness.store import Store
 
 Format = Literal["csv", "json", "md", "latex"]

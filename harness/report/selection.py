@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.config import place
 from harness.errors import ConfigError, did_you_mean
-from harness.readings import Run, Seeds
+from harness.report.readings import Run, Seeds
 
 _FORM = re.compile(r"\s*([\w.-]+?)(\s*!=|\s*==?|\s+in\s)\s*(.*?)\s*", re.DOTALL)
 

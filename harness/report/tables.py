@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from harness import costs, sentences
-from harness.board import Cell, Column, Compared, Row, Table
 from harness.config import BASELINE
-from harness.costs import Cost, Unit
 from harness.errors import ConfigError
-from harness.groups import Group, benchmark, biased, default_baseline, mean, rows
-from harness.ranks import RANKED_ROWS, differences, rank
-from harness.readings import Run, ScoreName, Values
-from harness.selection import Filter, short_keys, written
+from harness.report import costs, sentences
+from harness.report.board import Cell, Column, Compared, Row, Table
+from harness.report.costs import Cost, Unit
+from harness.report.groups import Group, benchmark, biased, default_baseline, mean, rows
+from harness.report.ranks import RANKED_ROWS, differences, rank
+from harness.report.readings import Run, ScoreName, Values
+from harness.report.selection import Filter, short_keys, written
 from harness.stats import Interval, t_intervals
 
 # shown when no metric is asked for, where they are stored
@@ -61,9 +61,10 @@ def table(members: Sequence[Run], title: str, asked: Question) -> Table:
     Raises:
         ConfigError: the baseline that was asked for fits several rows, or the metric to sort by several columns.
     """
+    asked = replace(asked, values=_folded(members, asked))
     keys, groups = rows(members, asked.keys)
     labels = row_labels(groups)
-    columns, notes = _columns(members, asked)
+    columns, notes = _columns(asked)
     base = baseline_row(groups, labels, asked.baseline, notes)
     merged = list(dict.fromkeys(key for group in groups for key in group.merged))
     if merged:
@@ -140,11 +141,30 @@ def baseline_row(
 # ----------------------------------------------------------------------------------------------- its columns
 
 
-def _columns(members: Sequence[Run], asked: Question) -> tuple[list[Column], list[str]]:
+def _folded(members: Sequence[Run], asked: Question) -> Values:
+    """The table's numbers and reasons, where reasons stand in the column of the numbers that they explain.
+
+    A metric that finds nothing to measure may not know its parameters, so that its reason has a full name of its own:
+    `perplexity@sliding-window` beside `perplexity@sliding-window[stride=32,...]`.
+    """
+    ids = {run.run_id for run in members}
+    stored = {name: values for name, values in asked.values.items() if not ids.isdisjoint(values)}
+    measured = {name for name, values in stored.items() if any(isinstance(values.get(run), float) for run in ids)}
+    folded = dict(stored)
+    for name in stored.keys() - measured:
+        score = asked.names[name]
+        same = [other for other in measured if (asked.names[other].metric, asked.names[other].definition)
+                == (score.metric, score.definition)]  # fmt: skip
+        for other in same:
+            folded[other] = {**{run: why for run, why in stored[name].items() if run in ids}, **folded[other]}
+        if same:
+            del folded[name]
+    return folded
+
+
+def _columns(asked: Question) -> tuple[list[Column], list[str]]:
     """The scores to show, and notes on definitions that are not shown."""
-    ids = [run.run_id for run in members]
-    stored = [name for name, values in asked.values.items() if any(run_id in values for run_id in ids)]
-    known = {name: asked.names[name] for name in sorted(stored)}
+    known = {name: asked.names[name] for name in sorted(asked.values)}
     notes: list[str] = []
     chosen: dict[str, None] = {}
     for wanted in asked.metrics or ():

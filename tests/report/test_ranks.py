@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.ranks import RANKED_ROWS, SEEDS_NEEDED, differences, pair, rank
+from harness.report.ranks import RANKED_ROWS, SEEDS_NEEDED, differences, pair, rank
 from harness.stats import rank_intervals
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.groups import settings, varying
-from harness.readings import Run
+from harness.report.groups import settings, varying
+from harness.report.readings import Run
 from harness.stats import Interval, t_interval
 
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.costs import Cost, Unit
-from harness.groups import Record
-from harness.ranks import Difference, Ranking
+from harness.report.costs import Cost, Unit
+from harness.report.groups import Record
+from harness.report.ranks import Difference, Ranking
 from harness.stats import Interval
 
 

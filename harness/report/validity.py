@@ -7,17 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.board import plain_interval
 from harness.errors import ConfigError
-from harness.groups import Record, control, grouped, mean, tables, titles
-from harness.readings import Run, ScoreName, read_names, read_runs, read_values
-from harness.report import check_grid, check_metrics
-from harness.selection import known_keys, select
+from harness.report.board import plain_interval
+from harness.report.groups import Record, control, grouped, mean, tables, titles
+from harness.report.leaderboard import check_grid, check_metrics
+from harness.report.readings import Run, ScoreName, read_names, read_runs, read_values
+from harness.report.selection import known_keys, select
+from harness.report.tables import matches
 from harness.stats import Interval, spearman
 from harness.store import Store
-from harness.tables import matches
 
 SIGN = {"higher": 1, "lower": -1}
+PERFECT = 5
+"""Policies whose perfect order is no accident: of 5! orders two are, p = 2 / 120."""
 FEW = 30
 """Policies below which a rank correlation says little."""
 
@@ -30,7 +32,8 @@ class Agreement:
         score: the score.
         correlation: Spearman's, with its 95 % interval and n policies that have both; None where there is none.
         expected: the sign it has where both agree which policy is better; None where one of them has no better end.
-        verdict: `agrees` or `disagrees` where the interval leaves 0 out, `unclear` otherwise; empty without a sign.
+        verdict: `agrees` or `disagrees` where the interval leaves 0 out or the order is perfect, `unclear` otherwise;
+            empty without a sign.
     """
 
     score: ScoreName
@@ -93,7 +96,7 @@ def validity(
     members = tables(runs)
     for title, part in zip(titles(members), members, strict=True):
         ids = {run.run_id for run in part}
-        here = [score for score in names if not ids.isdisjoint(values.get(score.name, ()))]
+        here = [s for s in names if any(isinstance(values.get(s.name, {}).get(run), float) for run in ids)]
         fitting = [score for score in here if matches(target, score)]
         if len(fitting) > 1:
             raise ConfigError(f"--target {target} may be {', '.join(s.name for s in fitting)}; write the full name")
@@ -145,9 +148,13 @@ def _validity(
 def _verdict(correlation: Interval | None, sign: int | None) -> Literal["agrees", "disagrees", "unclear", ""]:
     if sign is None:
         return ""
-    if correlation is None or correlation.low is None or correlation.high is None:
+    if correlation is None:
         return "unclear"
-    if correlation.low <= 0 <= correlation.high:
+    if correlation.low is None or correlation.high is None:
+        perfect = abs(correlation.mean) > 1 - 1e-9 and correlation.n >= PERFECT  # has no interval, and needs none
+        if not perfect:
+            return "unclear"
+    elif correlation.low <= 0 <= correlation.high:
         return "unclear"
     return "agrees" if correlation.mean * sign > 0 else "disagrees"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from harness.errors import ConfigError
-from harness.readings import Run, Seeds
-from harness.selection import full_key, known_keys, parse_filter, select, short_keys
+from harness.report.readings import Run, Seeds
+from harness.report.selection import full_key, known_keys, parse_filter, select, short_keys
 
 
 def run(name: str, seed: int = 0, **config: object) -> Run:

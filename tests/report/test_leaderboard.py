@@ -11,8 +11,8 @@ from boards import MAUVE, SM, add, mauve, score
 
 from harness.config import RunConfig
 from harness.errors import ConfigError, UnknownName
-from harness.rendering import as_text, rounded
-from harness.report import Leaderboard, leaderboard
+from harness.report.leaderboard import Leaderboard, leaderboard
+from harness.report.rendering import as_text, rounded
 from harness.stats import Interval
 from harness.store import Store
 
@@ -136,6 +136,19 @@ def test_missing_numbers_are_reasons_and_infinite_ones_stay_infinite(store: Stor
     assert "0.3 ± 1.3 (n=2)" in text
     assert "no value" in text
     assert " inf" in text
+
+
+def test_a_reason_stands_in_the_column_of_the_numbers_that_it_explains(store: Store) -> None:
+    """Without a likelihood a perplexity does not know its window, so that its full name has no parameters."""
+    add(store, {}, [score("perplexity", 3.0, parameters={"window": 8})])
+    add(store, {"trainer": "b"}, [score("perplexity", None, reason="no likelihood")])
+    board = leaderboard(store)
+    assert [column.name for column in board.tables[0].columns] == ["perplexity@exact[window=8]"]
+    cell = rows(board)[1]["scores"]["perplexity@exact[window=8]"]
+    assert (cell["mean"], cell["unscored"]) == (None, {"no likelihood": 1})
+    assert "perplexity: no value for 1 run(s): no likelihood" in board.tables[0].notes
+    add(store, {}, [score("perplexity", 4.0, parameters={"window": 9})], seed=1)
+    assert len(leaderboard(store).tables[0].columns) == 2
 
 
 def test_grouping_that_merges_more_than_seeds_says_so(store: Store) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from boards import MAUVE, SM, add, add_control, add_groups, mauve, score
+from boards import MAUVE, SM, add, add_groups, mauve, score
 
-from harness.board import Leaderboard, Row, Table
 from harness.errors import ConfigError
-from harness.readings import read_runs
 from harness.records import Step
-from harness.rendering import as_text
-from harness.report import leaderboard
+from harness.report.board import Leaderboard, Row, Table
+from harness.report.leaderboard import leaderboard
+from harness.report.readings import read_runs
+from harness.report.rendering import as_text
 from harness.store import Store
 
 UP = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
@@ -122,8 +122,8 @@ def test_control_rows_stand_last_and_are_never_ranked(store: Store) -> None:
     """The baseline at its best temperature is a control row: merely sharpening must not win."""
     best = {"trainer": "mle", "sampling": {"temperature": "best"}}
     for seed, value in enumerate(UP):
-        add_control(store, best, [mauve(value + 3)], seed)
-        add_control(store, {"trainer": "mle", "control": "expert"}, [mauve(value + 5)], seed)
+        add(store, best, [mauve(value + 3)], seed=seed)
+        add(store, {"trainer": "mle", "control": "expert"}, [mauve(value + 5)], seed=seed)
         add(store, {}, [mauve(value)], seed=seed)
         add(store, {"trainer": "b"}, [mauve(value + 1)], seed=seed)
     board = leaderboard(store)

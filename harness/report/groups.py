@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 from harness.config import BASE_TRAINER, BASELINE, place
 from harness.plugins import BIASED
-from harness.readings import Run, Seeds
+from harness.report.readings import Run, Seeds
+from harness.report.selection import last_part, written
 from harness.sampling import SamplingConfig
-from harness.selection import last_part, written
 
 Record = dict[str, Any]
 T = TypeVar("T")

@@ -12,13 +12,13 @@ from rich.measure import measure_renderables
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from harness.board import Cell, Column, Leaderboard, Row, Table
-from harness.compare import Comparison
-from harness.ranks import Difference
-from harness.readings import ScoreName
-from harness.selection import short_keys, written
+from harness.report.board import Cell, Column, Leaderboard, Row, Table
+from harness.report.compare import Comparison
+from harness.report.ranks import Difference
+from harness.report.readings import ScoreName
+from harness.report.selection import short_keys, written
+from harness.report.validity import Validity
 from harness.stats import Interval
-from harness.validity import Validity
 
 ARROWS = {"higher": "↑", "lower": "↓", "reference": "≈"}
 _RULED = box.Box("    \n    \n ── \n    \n ── \n ── \n    \n    \n")  # SIMPLE_HEAD, with a rule above the control rows

@@ -16,9 +16,9 @@ from boards import SM, add, add_groups, mauve, score
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.exports import board_text, csv_table, frame, frame_text, latex, latex_table, markdown_table
 from harness.records import Step
-from harness.report import leaderboard
+from harness.report.exports import board_text, csv_table, frame, frame_text, latex, latex_table, markdown_table
+from harness.report.leaderboard import leaderboard
 from harness.store import Store
 
 UP = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]

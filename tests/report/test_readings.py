@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from stored import ME, RESULTS, config, running, score, step
 
-from harness.readings import (
+from harness.records import Point, Profile
+from harness.report.readings import (
     Loss,
     read_attempts,
     read_facts,
@@ -20,7 +21,6 @@ from harness.readings import (
     read_profile_names,
     read_sampled,
 )
-from harness.records import Point, Profile
 from harness.store import Store
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from boards import MAUVE, SM, add, mauve, score
 
-from harness.compare import Comparison, compare
 from harness.errors import ConfigError, UnknownName
-from harness.rendering import as_plain, comparison
+from harness.report.compare import Comparison, compare
+from harness.report.rendering import as_plain, comparison
 from harness.store import Store
 
 UP = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]

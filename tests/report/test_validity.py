@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 
 import pytest
-from boards import add, add_control, score
+from boards import add, score
 
 from harness.errors import ConfigError
 from harness.records import Score
-from harness.rendering import as_plain
-from harness.rendering import validity as drawn
+from harness.report.rendering import as_plain
+from harness.report.rendering import validity as drawn
+from harness.report.validity import validity
 from harness.stats import spearman
 from harness.store import Store
-from harness.validity import validity
 
 
 def scores(i: int) -> list[Score]:
@@ -47,6 +47,7 @@ def test_correlations_have_the_sign_that_directions_promise(store: Store) -> Non
     assert by_name["rare"].correlation is not None
     assert (by_name["rare"].correlation.n, by_name["rare"].verdict) == (2, "unclear")
     assert found.agreements[0].score.metric == "diverged"
+    assert found.agreements[0].verdict == "agrees", "a perfect order of 11 has no interval, and chance 2 / 11!"
     assert found.notes[0] == "12 policies: runs of 12 groups"
     assert "fewer than 30 policies" in found.notes[-1]
     assert found.to_dict()["scores"][0]["expected"] == -1
@@ -58,7 +59,7 @@ def test_a_policy_is_a_run_or_a_group(store: Store) -> None:
     for i in range(4):
         for seed in range(2):
             add(store, {"trainer": f"t{i}"}, scores(2 * i + seed), seed=seed)
-    add_control(store, {"trainer": "mle", "control": "unigram"}, scores(9))
+    add(store, {"trainer": "mle", "control": "unigram"}, scores(9))
     (runs,) = validity(store, "exact_kl", grid="g")
     (groups,) = validity(store, "exact_kl", over="groups")
     assert (runs.notes[0], groups.notes[0]) == ("8 policies: runs of 4 groups", "4 policies: means over seeds")

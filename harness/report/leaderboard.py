@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from harness import sentences
-from harness.board import Cell, Column, Leaderboard, Row, Table
-from harness.costs import Unit
 from harness.errors import ConfigError, UnknownName, did_you_mean
-from harness.groups import Record, tables, titles
-from harness.readings import Run, ScoreName, Values, read_names, read_runs, read_sampled, read_values
-from harness.selection import full_key, known_keys, parse_filter, select
+from harness.report import sentences
+from harness.report.board import Cell, Column, Leaderboard, Row, Table
+from harness.report.costs import Unit
+from harness.report.groups import Record, tables, titles
+from harness.report.readings import Run, ScoreName, Values, read_names, read_runs, read_sampled, read_values
+from harness.report.selection import full_key, known_keys, parse_filter, select
+from harness.report.tables import PREFERRED, Question, matches, table
 from harness.store import Store
-from harness.tables import PREFERRED, Question, matches, table
 
 __all__ = ["Cell", "Column", "Leaderboard", "Record", "Row", "Table", "check_grid", "check_metrics", "leaderboard"]
 
