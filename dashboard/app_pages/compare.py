@@ -32,7 +32,8 @@ def page() -> None:
     if len(here) < LEAST:
         look.notice("Two groups of finished runs are needed to compare anything; there are fewer here.")
         return
-    here = choices.benchmark(here)
+    left, _ = st.columns(2)
+    here = choices.benchmark(here, left)
     chosen = choices.several(
         here, [group.label for group in here[:LEAST]], MOST, FIRST, "groups"
     )  # fmt: skip

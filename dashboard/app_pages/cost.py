@@ -29,8 +29,8 @@ def page() -> None:
     if not here:
         look.notice("There are no finished runs here yet.")
         return
-    left, middle, right = st.columns([2, 2, 3])
-    members = [run for group in choices.benchmark(here, left) for run in group.runs.values()]
+    *places, middle, right = st.columns([2, 2, 3] if len(queries.short_titles(here)) > 1 else [3, 4])
+    members = [run for group in choices.benchmark(here, *places) for run in group.runs.values()]
     scores = [score for score in numbers.scores(GRID, members) if score.direction != "reference"]
     if not scores:
         look.notice("No score of this benchmark says which way is better.")

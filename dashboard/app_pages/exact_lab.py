@@ -31,7 +31,8 @@ def page() -> None:
     if not here:
         look.notice("There are no finished runs here yet.")
         return
-    here = choices.benchmark(here)
+    left, _ = st.columns(2)
+    here = choices.benchmark(here, left)
     scores = numbers.scores(GRID, [run for group in here for run in group.runs.values()])
     known = [score for name in exact() for score in scores if score.metric == name]
     divergences(known, here)
@@ -85,7 +86,7 @@ def curves(profile: ProfileName, chosen: Sequence[Group]) -> None:
         return
     colour, shape, dash = charts.series("group", [group.label for group in chosen])
     name = f"{profile.metric} ({profile.unit})" if profile.unit else profile.metric
-    across = alt.X("x:Q", title=profile.axis)
+    across = alt.X("x:Q", title=profile.axis, axis=alt.Axis(format="~g"))
     up = charts.domain(frame["mean"])
     drawn = (
         alt.Chart(frame.dropna(subset=["low"])).mark_area(opacity=0.14, clip=True).encode(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,9 +33,7 @@ def dashboard(store: StoreUrl = DEFAULT_STORE, port: Port = 8501, sample: Sample
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             raise EnvironmentProblem(f"port {port} is taken, perhaps by another dashboard; give another --port")
     typer.echo(f"{url} on http://127.0.0.1:{port} (Ctrl-C ends it)")
+    sys.stdout.flush()
+    # this process becomes the server, so that whoever ends it ends the server
     command = [sys.executable, "-m", "dashboard", f"--server.port={port}"]
-    try:
-        ended = subprocess.run(command, env={**os.environ, "HARNESS_STORE": url}, check=False)
-    except KeyboardInterrupt:
-        raise typer.Exit(0) from None
-    raise typer.Exit(0 if ended.returncode in (0, 130, -2, -15) else 3)
+    os.execve(sys.executable, command, {**os.environ, "HARNESS_STORE": url})
