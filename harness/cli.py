@@ -1,6 +1,7 @@
 """The command line: which verbs there are, and how any of them ends.
 
-Exit codes: 0 ok, 1 some cells failed, 2 usage or configuration, 3 environment or database, 130 interrupted.  What a
+Exit codes: 0 ok, 1 some cells failed, 2 usage or configuration, 3 environment or database, 75 a worker was asked to
+stop, 130 interrupted.  What a
 verb needs is imported inside it, so that `--help` and `ls` answer without loading torch.
 """
 
@@ -14,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from harness.errors import HarnessError
-from harness.verbs import boards, dashboard, grids, names, stored, texts
+from harness.verbs import boards, dashboard, grids, names, stored, texts, workers
 
 
 class Verbs(TyperGroup):
@@ -54,6 +55,8 @@ for verb in (
     grids.plan,
     grids.run,
     grids.status,
+    workers.worker,
+    workers.retry,
     boards.leaderboard,
     boards.compare,
     boards.validity,

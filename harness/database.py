@@ -1,24 +1,25 @@
-"""The results store's SQLite file: its tables, how it is opened, and what its complaints mean."""
+"""The results store's database: its tables, its transactions, and what its complaints mean."""
 
 from __future__ import annotations
 
 import json
 import math
-import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
+from harness.engines import Mode, insert, place_of
 from harness.errors import StoreError
+from harness.failpoints import failpoint
 from harness.rollout_files import escape, unescape
+from harness.sqlite import driver
 
-SCHEMA_VERSION = 2
-UPGRADABLE = ("1",)  # versions that only lack tables, which are made when such a store is opened for writing
+SCHEMA_VERSION = 3
+UPGRADABLE = ("1", "2")  # versions that only lack tables and columns, which the first writer adds
 STATUSES = ("pending", "running", "done", "failed")
+OUTCOMES = ("running", "done", "failed", "crashed", "stalled", "released", "lost")
 
 # ------------------------------------------------------------------------------------------------------ values
 
@@ -108,16 +109,17 @@ RUNS = sa.Table(
     sa.Column("config", _Json, nullable=False),
     sa.Column("status", sa.Text, sa.CheckConstraint(f"status IN {STATUSES}"), nullable=False),
     sa.Column("owner", _Text),
-    sa.Column("attempts", sa.Integer, nullable=False, default=0),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("created", sa.Text, nullable=False),
     sa.Column("started", sa.Text),
     sa.Column("finished", sa.Text),
     sa.Column("step", sa.Integer),
-    sa.Column("tokens", sa.Integer),
+    sa.Column("tokens", sa.BigInteger),
     sa.Column("seconds", sa.Float),
     sa.Column("error", _Text),
     sa.Column("data_hash", sa.Text),
     sa.Column("provenance", _Json),
+    sa.Column("lease_until", sa.Float),
 )
 CELLS = sa.Table(
     "grid_cells",
@@ -132,7 +134,7 @@ CURVES = sa.Table(
     SCHEMA,
     _run_id(primary_key=True),
     sa.Column("step", sa.Integer, primary_key=True),
-    sa.Column("tokens", sa.Integer, nullable=False),
+    sa.Column("tokens", sa.BigInteger, nullable=False),
     sa.Column("seconds", sa.Float, nullable=False),
     sa.Column("loss", sa.Float),
     sa.Column("kind", sa.Text, nullable=False),
@@ -177,6 +179,28 @@ ROLLOUTS = sa.Table(
     sa.Column("sha256", sa.Text, nullable=False),
     sa.Column("n", sa.Integer, nullable=False),
 )
+CHECKPOINTS = sa.Table(
+    "checkpoints",
+    SCHEMA,
+    _run_id(primary_key=True),
+    sa.Column("step", sa.Integer, primary_key=True),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("threads", sa.Integer, nullable=False),
+)
+ATTEMPTS = sa.Table(
+    "attempts",
+    SCHEMA,
+    _run_id(primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True),
+    sa.Column("owner", _Text, nullable=False),
+    sa.Column("started", sa.Text, nullable=False),
+    sa.Column("ended", sa.Text),
+    sa.Column("outcome", sa.Text, sa.CheckConstraint(f"outcome IN {OUTCOMES}"), nullable=False),
+    sa.Column("from_step", sa.Integer, nullable=False),
+    sa.Column("error", _Text),
+    sa.Column("output", _Text),
+)
 _PLACE = "check that the folder exists and that you may write there, or give another --store"
 _SPACE = "free some space on its disk; what was stored before is intact"
 _ADVICE = {
@@ -194,6 +218,10 @@ _ADVICE = {
     "no such file": _PLACE,
     "not a directory": _PLACE,
     "file exists": _PLACE,
+    "no module named": "install it with pip install 'sequencematch-harness[postgres]'",
+    "authentication failed": "check user and password in --store (or ~/.pgpass)",
+    "connection refused": "start the PostgreSQL server, or check host and port in --store",
+    "does not exist": "create the database with createdb, or check its name in --store",
 }
 
 
@@ -201,29 +229,26 @@ _ADVICE = {
 
 
 class Database:
-    """An open SQLite file with the tables above."""
+    """An open database with the tables above."""
 
-    def __init__(self, url: str, mode: Literal["rwc", "rw", "ro"]) -> None:
-        """Open the file, with mode `rwc` after creating it and its folder where there are none.
+    def __init__(self, url: str, mode: Mode) -> None:
+        """Open it, with mode `rwc` after creating it and its folder where there are none.
 
         Raises:
             StoreError: not such a URL, not a store, written by another schema version, or out of reach.
         """
         self.url = url
-        self.path = path_of(url)
+        self.place = place_of(url)
         self._mode = mode
         with self.told():
             if mode == "rwc":
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-            file = sa.URL.create("sqlite", database=self.path.as_uri(), query={"mode": mode, "uri": "true"})
-            self._engine = sa.create_engine(file)
-            sa.event.listen(self._engine, "connect", _on_connect)
-            sa.event.listen(self._engine, "begin", _on_begin)
+                self.place.folder.mkdir(parents=True, exist_ok=True)
+            self._engine = self.place.engine(mode)
             self._writer = self._engine.execution_options(begin="IMMEDIATE")
             self._check_schema()
 
     def close(self) -> None:
-        """Give the connections back; the file can still be used afterwards."""
+        """Give the connections back; the database can still be used afterwards."""
         self._engine.dispose()
 
     @contextmanager
@@ -231,10 +256,10 @@ class Database:
         """Turn what the database and the disk say into what a person can do."""
         try:
             yield
-        except (sa.exc.SQLAlchemyError, sqlite3.Error, OSError) as error:
-            words = str(getattr(error, "orig", None) or error)
+        except (sa.exc.SQLAlchemyError, driver.Error, OSError, ModuleNotFoundError) as error:
+            words = str(getattr(error, "orig", None) or error).strip()
             advice = next(
-                (then for sign, then in _ADVICE.items() if sign in words.lower()), "check the file and its disk"
+                (then for sign, then in _ADVICE.items() if sign in words.lower()), "check the database and its disk"
             )
             raise StoreError(f"{self.url}: {words}; {advice}") from error
 
@@ -246,25 +271,35 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
-        """A transaction that holds the write lock from its start, committed unless an exception leaves it."""
+        """A transaction that holds SQLite's write lock from its start, committed unless an exception leaves it."""
         if self._mode == "ro":
             raise StoreError(f"{self.url} was opened for reading only; open it without read_only to write")
-        with self.told(), self._writer.begin() as connection:
-            yield connection
+        with self.told():
+            with self._writer.begin() as connection:
+                yield connection
+                failpoint("commit.before")
+            failpoint("commit.after")
+
+    def alone(self, connection: sa.Connection) -> None:
+        """Wait until no other transaction is here; SQLite's write lock has done that already."""
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(7236)"))
 
     def _check_schema(self) -> None:
         with self._engine.connect() as connection:
             tables = sa.inspect(connection).get_table_names()
         if not tables and self._mode == "rwc":
             self._create()
+        elif not tables:
+            raise StoreError(
+                f"{self.url}: nothing is stored there yet; `harness run GRID --store {self.url}` starts it"
+            )
         elif META.name not in tables:
             raise StoreError(f"{self.url} is a database of something else; give another --store")
         with self._engine.connect() as connection:
             found = connection.execute(sa.select(META.c.value).where(META.c.key == "schema")).scalar()
         if found in UPGRADABLE and self._mode != "ro":
-            with self.write() as connection:
-                SCHEMA.create_all(connection)
-                connection.execute(sa.update(META).where(META.c.key == "schema").values(value=str(SCHEMA_VERSION)))
+            self._upgrade()
         elif found != str(SCHEMA_VERSION):
             newer = found is not None and found.isdigit() and int(found) > SCHEMA_VERSION
             advice = "upgrade the harness" if newer else "read it with the version that wrote it"
@@ -275,41 +310,27 @@ class Database:
                 "or start a new one with another --store"
             )
 
-    def _create(self) -> None:
-        raw = self._engine.raw_connection()
-        try:
-            raw.cursor().execute("PRAGMA journal_mode=WAL")  # stays with the file; impossible inside a transaction
-        finally:
-            raw.close()
+    def _upgrade(self) -> None:
+        """Add what an older version lacks; nothing that is there changes, and a second upgrader finds it done."""
         with self.write() as connection:
+            self.alone(connection)
+            SCHEMA.create_all(connection)
+            for table in SCHEMA.sorted_tables:
+                known = {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
+                for column in (column for column in table.c if column.name not in known):
+                    wanted = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
+                    connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {wanted}")
+            connection.execute(sa.update(META).where(META.c.key == "schema").values(value=str(SCHEMA_VERSION)))
+
+    def _create(self) -> None:
+        if self._engine.dialect.name == "sqlite":
+            raw = self._engine.raw_connection()
+            try:
+                raw.cursor().execute("PRAGMA journal_mode=WAL")  # stays with the file; impossible in a transaction
+            finally:
+                raw.close()
+        with self.write() as connection:
+            self.alone(connection)
             SCHEMA.create_all(connection)
             version = {"key": "schema", "value": str(SCHEMA_VERSION)}
-            connection.execute(insert(META).values(version).on_conflict_do_nothing())
-
-
-def path_of(url: str) -> Path:
-    """The absolute path of `sqlite:///PATH`.
-
-    Raises:
-        StoreError: another kind of URL, or a folder.
-    """
-    scheme, _, place = url.partition(":///")
-    if scheme.rstrip("/:") != "sqlite" or "?" in place:
-        raise StoreError(f"{url!r} is not a store's URL; write sqlite:///results/runs.db")
-    if place in ("", ":memory:"):
-        raise StoreError(f"{url!r} is in memory, but rollouts are files beside it; write sqlite:///results/runs.db")
-    path = Path(place).absolute()
-    if path.is_dir():
-        raise StoreError(f"{path} is a folder; name a file in it: sqlite:///{path}/runs.db")
-    return path
-
-
-def _on_connect(connection: sqlite3.Connection, _: object) -> None:
-    connection.isolation_level = None  # the driver's own BEGIN is a deferred one; _on_begin says which we want
-    for pragma in ("busy_timeout=30000", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _on_begin(connection: sa.Connection) -> None:
-    # A deferred transaction that turns to writing fails with "database is locked" at once, whatever the timeout.
-    connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('begin', 'DEFERRED')}")
+            connection.execute(insert(connection, META).values(version).on_conflict_do_nothing())

@@ -1,7 +1,8 @@
-"""The one training loop, a generator of steps: every trainer goes through it, and only its loss differs."""
+"""The one training loop, step by step: every trainer goes through it, and only its loss differs."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Iterator
@@ -11,10 +12,11 @@ import numpy as np
 import torch
 
 from harness.actions import ActionValues, Batch, pack
+from harness.checkpoint import State
 from harness.config import RunConfig, TrainingConfig
 from harness.data import ExpertStream, Normalizer
 from harness.errors import HarnessError
-from harness.plugins import Moment, Trainer
+from harness.plugins import Moment, Replay, Trainer
 from harness.policy import Policy
 from harness.records import Step, Trajectory
 from harness.replay import ReplayBuffer, StartMeasure
@@ -75,85 +77,120 @@ class Budget:
         return config.lr * shape[config.schedule]
 
 
-def fit(policy: Policy, trainer: Trainer, stream: ExpertStream, config: RunConfig) -> Iterator[Step]:
-    """Minimise the trainer's loss on `policy`, in place, until the budget is spent.
+class Training:
+    """One run's optimisation, step by step; cut at any step and continued from its state, it ends in the same bits.
 
-    Yields about `CURVE_POINTS` steps, the first and the last among them; `terms` are means over the step's
-    micro-batches, with the sampler's actions so far and the rollouts' age where the trainer has rollouts.
-
-    Raises:
-        Diverged: the loss is not finite.
+    Attributes:
+        step: optimiser steps so far.
+        seconds: time in training so far, sampling of the replay buffer included.
+        progress: share of the budget used, in [0, 1].
+        points: the curve so far.
+        threads: how many CPU threads computed it; where there are several numbers, it was resumed with another one,
+            which moves the last bits.
     """
-    needs, training, seed = trainer.needs, config.training, config.seeds.train
-    policy.set_scope(training.scope)
-    policy.set_value(needs.value)
-    reference = None
-    if needs.reference is not None:
-        frozen = needs.reference == "start"
-        reference = policy.frozen_copy() if frozen else Policy.load(needs.reference, policy.context, policy.dtype)
-        reference.to(policy.device)
-    normalizer = Normalizer(stream.expert, needs.weighting)
-    buffer = None
-    if needs.rollouts is not None:
-        replay = needs.rollouts
-        noise = stream.noise
+
+    def __init__(self, policy: Policy, trainer: Trainer, stream: ExpertStream, config: RunConfig) -> None:
+        """Everything in place for the first step; training moves `policy`, in place."""
+        self.policy, self.trainer, self.stream, self.config = policy, trainer, stream, config
+        self.needs, self.seed = trainer.needs, config.seeds.train
+        policy.set_scope(config.training.scope)
+        policy.set_value(self.needs.value)
+        reference = None
+        if self.needs.reference is not None:
+            frozen = self.needs.reference == "start"
+            load = Policy.load
+            reference = policy.frozen_copy() if frozen else load(self.needs.reference, policy.context, policy.dtype)
+            reference.to(policy.device)
+        self.normalizer = Normalizer(stream.expert, self.needs.weighting)
+        self.buffer = None if self.needs.rollouts is None else self._buffer(self.needs.rollouts)
+        self.meter, self.budget = Meter(policy, reference), Budget(config.training)
+        self.parameters = policy.parameters()
+        matrices = [p for p in self.parameters.values() if p.ndim > 1]
+        vectors = [p for p in self.parameters.values() if p.ndim <= 1]
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": matrices, "weight_decay": config.training.weight_decay},
+                {"params": vectors, "weight_decay": 0.0},
+            ],
+            lr=config.training.lr,
+            fused=True,
+        )
+        self.step, self.seconds, self.progress = 0, 0.0, self.budget.used(0, 0, 0.0)
+        self.points: list[Step] = []
+        self.threads = {torch.get_num_threads()}
+
+    def _buffer(self, replay: Replay) -> ReplayBuffer:
+        noise = self.stream.noise
         starts = StartMeasure(
-            stream.expert,
-            needs.weighting,
+            self.stream.expert,
+            self.needs.weighting,
             replay.start,
             noise.noise_rate,
             noise.noise_run,
-            stream.propose,
-            policy.context,
+            self.stream.propose,
+            self.policy.context,
         )
-        buffer = ReplayBuffer(replay, starts, seed)
-    meter, budget = Meter(policy, reference), Budget(training)
-    parameters = list(policy.parameters().values())
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": training.weight_decay},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ],
-        lr=training.lr,
-        fused=True,
-    )
+        return ReplayBuffer(replay, starts, self.seed)
 
-    def batch(step_rows: list[Trajectory], part: np.ndarray, *, is_expert: bool) -> Batch:
-        scale = 1.0 if buffer is None or is_expert else buffer.starts.mass
-        weights = torch.float64 if policy.dtype == "float64" else torch.float32
+    @property
+    def finished(self) -> bool:
+        """Whether the budget is spent."""
+        return self.progress >= 1
+
+    @property
+    def tokens(self) -> int:
+        """Nodes through `evaluate` so far, forward passes without gradient included."""
+        return self.meter.tokens
+
+    @property
+    def sampled_actions(self) -> int:
+        """Actions that the replay buffer's rollouts took so far."""
+        return 0 if self.buffer is None else self.buffer.sampled_actions
+
+    def _batch(self, step_rows: list[Trajectory], part: np.ndarray, *, is_expert: bool) -> Batch:
+        scale = 1.0 if self.buffer is None or is_expert else self.buffer.starts.mass
+        weights = torch.float64 if self.policy.dtype == "float64" else torch.float32
         packed = pack(
             [step_rows[i] for i in part],
-            policy.space,
-            needs.weighting,
+            self.policy.space,
+            self.needs.weighting,
             is_expert=is_expert,
-            normalizer=normalizer.of(step_rows),
+            normalizer=self.normalizer.of(step_rows),
             scale=scale,
             dtype=weights,
         )
-        return packed.to(policy.device)
+        return packed.to(self.policy.device)
 
-    step, seconds, progress, marked = 0, 0.0, budget.used(0, 0, 0.0), -1
-    while progress < 1:
+    def advance(self) -> Step | None:
+        """One optimiser step; what it gives for the curve, where the curve has a point.
+
+        A curve has about `CURVE_POINTS` points, the first and the last step among them; `terms` are means over the
+        step's micro-batches, with the sampler's actions so far and the rollouts' age where there are rollouts.
+
+        Raises:
+            Diverged: the loss is not finite.
+        """
         began = time.perf_counter()
-        lr = budget.learning_rate(progress)
-        for group in optimizer.param_groups:
+        training, step = self.config.training, self.step
+        lr = self.budget.learning_rate(self.progress)
+        for group in self.optimizer.param_groups:
             group["lr"] = lr
-        expert = stream.batch(step * training.rows, training.rows)
+        expert = self.stream.batch(step * training.rows, training.rows)
         rollouts: list[Trajectory] = []
         age = 0.0
-        if buffer is not None:
-            buffer.refresh(policy, step)
-            rollouts, age = buffer.draw(training.rows, step)
-        moment = Moment(progress, torch.Generator().manual_seed(key(seed, "loss", step) >> 1))
-        total = torch.zeros((), device=policy.device)
+        if self.buffer is not None:
+            self.buffer.refresh(self.policy, step)
+            rollouts, age = self.buffer.draw(training.rows, step)
+        moment = Moment(self.progress, torch.Generator().manual_seed(key(self.seed, "loss", step) >> 1))
+        total = torch.zeros((), device=self.policy.device)
         terms: dict[str, torch.Tensor] = {}
         shares: dict[str, float] = {}  # a term may be missing where a micro-batch has nothing to say about it
         for part in np.array_split(np.arange(training.rows), training.accumulation):
             share = len(part) / training.rows
-            loss = trainer.loss(
-                meter.evaluate,
-                batch(expert, part, is_expert=True),
-                batch(rollouts, part, is_expert=False) if buffer is not None else None,
+            loss = self.trainer.loss(
+                self.meter.evaluate,
+                self._batch(expert, part, is_expert=True),
+                self._batch(rollouts, part, is_expert=False) if self.buffer is not None else None,
                 moment,
             )
             (loss.total * share).backward()  # type: ignore[no-untyped-call]
@@ -161,22 +198,67 @@ def fit(policy: Policy, trainer: Trainer, stream: ExpertStream, config: RunConfi
             for name, value in loss.terms.items():
                 terms[name] = terms.get(name, torch.zeros(())) + torch.as_tensor(value).detach() * share
                 shares[name] = shares.get(name, 0.0) + share
-        torch.nn.utils.clip_grad_norm_(parameters, training.clip)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        step += 1
-        seconds += time.perf_counter() - began
-        progress = budget.used(step, meter.tokens, seconds)
-        mark = int(progress * CURVE_POINTS)
-        if mark != marked or progress >= 1:
-            marked = mark
-            value = float(total)
-            if not math.isfinite(value):
-                raise Diverged(
-                    f"the loss is {value} after {step} steps; lower training.lr (model.base_lr where it is a base's) "
-                    "or trainer.alpha"
-                )
-            named = {name: float(term) / shares[name] for name, term in terms.items()}
-            if buffer is not None:
-                named |= {"rollout_age": age, "sampled_actions": float(buffer.sampled_actions)}
-            yield Step(step, meter.tokens, seconds, value, lr, named, progress)
+        torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), training.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        marked = int(self.progress * CURVE_POINTS) if step else -1
+        self.step += 1
+        self.seconds += time.perf_counter() - began
+        self.progress = self.budget.used(self.step, self.tokens, self.seconds)
+        if int(self.progress * CURVE_POINTS) == marked and not self.finished:
+            return None
+        value = float(total)
+        if not math.isfinite(value):
+            raise Diverged(
+                f"the loss is {value} after {self.step} steps; lower training.lr (model.base_lr where it is a base's) "
+                "or trainer.alpha"
+            )
+        named = {name: float(term) / shares[name] for name, term in terms.items()}
+        if self.buffer is not None:
+            named |= {"rollout_age": age, "sampled_actions": float(self.sampled_actions)}
+        self.points.append(Step(self.step, self.tokens, self.seconds, value, lr, named, self.progress))
+        return self.points[-1]
+
+    def state(self) -> State:
+        """All that the next step depends on beside the configuration: weights, moments, counts, rollouts.
+
+        There is no generator among it: every stream of randomness belongs to a seed, a purpose and a step, and the
+        schedule and the order of the data are functions of the counts.
+        """
+        tensors = {f"policy.{name}": p.detach() for name, p in self.parameters.items()}
+        for name, parameter in self.parameters.items():
+            moments = self.optimizer.state.get(parameter, {})
+            tensors |= {f"optimizer.{name}.{moment}": value for moment, value in moments.items()}
+        counts = {"step": self.step, "seconds": self.seconds, "tokens": self.tokens, "threads": sorted(self.threads)}
+        replay = None if self.buffer is None else self.buffer.state()
+        facts = {**counts, "replay": replay, "points": [dataclasses.asdict(point) for point in self.points]}
+        return State({name: tensor.to("cpu", copy=True) for name, tensor in tensors.items()}, facts)
+
+    def restore(self, state: State) -> None:
+        """Go on from a state of the same configuration."""
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(state.tensors[f"policy.{name}"])
+                prefix = f"optimizer.{name}."
+                moments = {key[len(prefix) :]: t for key, t in state.tensors.items() if key.startswith(prefix)}
+                self.optimizer.state[parameter] = {key: t.to(parameter.device) for key, t in moments.items()}
+        self.step, self.seconds = state.facts["step"], state.facts["seconds"]
+        self.meter.tokens = state.facts["tokens"]
+        self.points = [Step(**point) for point in state.facts["points"]]
+        self.threads |= set(state.facts["threads"])
+        if self.buffer is not None:
+            self.buffer.restore(state.facts["replay"])
+        self.progress = self.budget.used(self.step, self.tokens, self.seconds)
+
+
+def fit(policy: Policy, trainer: Trainer, stream: ExpertStream, config: RunConfig) -> Iterator[Step]:
+    """Minimise the trainer's loss on `policy`, in place, until the budget is spent; yields the points of the curve.
+
+    Raises:
+        Diverged: the loss is not finite.
+    """
+    training = Training(policy, trainer, stream, config)
+    while not training.finished:
+        point = training.advance()
+        if point is not None:
+            yield point

@@ -20,8 +20,11 @@ def _owner(pid: int) -> str:
 
 
 def is_dead(owner: str) -> bool:
-    """Whether the owner was a process of this host that is gone; False for everybody this host cannot judge."""
-    host, pid, start = ["", "", *owner.rsplit(":", 2)][-3:]
+    """Whether the owner was a process of this host that is gone; False for everybody this host cannot judge.
+
+    What follows `#` tells the claims of one process apart.
+    """
+    host, pid, start = ["", "", *owner.partition("#")[0].rsplit(":", 2)][-3:]
     if host != platform.node() or not pid.isdigit():
         return False
     try:
@@ -30,6 +33,11 @@ def is_dead(owner: str) -> bool:
         return True
     except (psutil.AccessDenied, ValueError):
         return False
+
+
+def host_of(owner: str) -> str:
+    """The host part of an owner's name."""
+    return owner.partition("#")[0].rsplit(":", 2)[0]
 
 
 def _started(pid: int) -> float:

@@ -1,4 +1,4 @@
-"""Shows where a grid is while it runs: two bars on a terminal, one plain line for each change anywhere else."""
+"""Shows where a grid is while it runs: bars on a terminal, one plain line for each change anywhere else."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
 from harness.records import Progress
@@ -53,11 +53,12 @@ def follow(events: Iterable[Progress], console: Console, clock: Callable[[], flo
 def _lines(events: Iterable[Progress], console: Console, clock: Callable[[], float]) -> Tally:
     tally = Tally(0, 0, 0, 0, [])
     start = clock()
-    shown = None
+    shown: dict[str, tuple[str, str]] = {}
     for event in events:
         tally.add(event)
-        if (event.run_id, event.stage) != shown:
-            shown = (event.run_id, event.stage)
+        stage, told = shown.get(event.run_id, ("", ""))
+        if event.stage != stage or event.message not in ("", told):
+            shown[event.run_id] = (event.stage, event.message)
             elapsed = timedelta(seconds=int(clock() - start))
             line = f"{elapsed}  cell {event.cell}/{event.cells}  {event.label or event.run_id}  {event.stage}"
             message = f"  {event.message}" if event.message else ""
@@ -76,18 +77,21 @@ def _bars(events: Iterable[Progress], console: Console) -> Tally:
         console=console,
     ) as bars:
         grid = bars.add_task("cells", total=None)
-        cell = bars.add_task("", total=100)
-        shown = None
+        cells: dict[str, TaskID] = {}  # one bar for each cell that is being computed
         for event in events:
             tally.add(event)
-            if event.run_id != shown:
-                shown = event.run_id
-                bars.reset(cell)
             ended = tally.done + tally.failed + tally.skipped
             bars.update(grid, total=event.cells, completed=ended)
-            name = f"{event.label or event.run_id}  {event.stage}"
-            bars.update(cell, description=escape(name), completed=round(100 * event.fraction))
-            if event.stage in FINAL and event.message:
+            if event.stage in FINAL or event.stage == "waiting":
+                if event.run_id in cells:
+                    bars.remove_task(cells.pop(event.run_id))
+            else:
+                if event.run_id not in cells:
+                    cells[event.run_id] = bars.add_task("", total=100)
+                name = f"{event.label or event.run_id}  {event.stage}"
+                done = round(100 * event.fraction)
+                bars.update(cells[event.run_id], description=escape(name), completed=done)
+            if event.message:
                 told = f"cell {event.cell} {event.stage}: {event.message}"
                 bars.console.print(told, markup=False, highlight=False)
     return tally

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import sqlite3
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+from harness import sqlite
 
 # Every package whose release can move a score, those of mauve-text's clustering among them.
 PACKAGES = (
@@ -58,7 +59,7 @@ def provenance(root: Path | None = None, *, threads: int | None = None) -> dict[
         "accelerators": _accelerators(),
         "threads": threads,
         "packages": {name: _version(name) for name in PACKAGES},
-        "sqlite": sqlite3.sqlite_version,
+        "sqlite": sqlite.version(),
     }
 
 

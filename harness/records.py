@@ -376,7 +376,7 @@ class Step:
     progress: float = 0.0
 
 
-Stage = Literal["base", "train", "sample", "score", "done", "failed", "skipped"]
+Stage = Literal["base", "train", "sample", "score", "done", "failed", "skipped", "waiting"]
 
 
 @dataclass(frozen=True)
@@ -384,7 +384,8 @@ class Progress:
     """Where a grid is, for whoever shows it.
 
     `cell` counts from 1 among `cells`; `fraction` in [0, 1] is the share of the stage that is done.  Stages in
-    order: `base`, `train`, `sample`, `score`, then `done`, `failed` (with `message`) or `skipped` (done before).
+    order: `base`, `train`, `sample`, `score`, then `done`, `failed` (with `message`) or `skipped` (done before);
+    `waiting` (with `message`) is a cell that nobody here computes just now.
     `label` says in a few words which cell it is.
     """
 

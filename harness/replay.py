@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import deque
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 
@@ -107,3 +108,15 @@ class ReplayBuffer:
         rng = generator(self.seed, "replay", step)
         chosen = [self._rows[int(index)] for index in rng.integers(len(self._rows), size=count)]
         return [row for _, row in chosen], float(np.mean([step - born for born, _ in chosen]))
+
+    def state(self) -> dict[str, Any]:
+        """The buffer as JSON values: its rows with the steps they were born at, and the counts of what it drew."""
+        rows = [[born, dataclasses.asdict(row)] for born, row in self._rows]
+        return {"rows": rows, "drawn": self._drawn, "sampled_actions": self.sampled_actions}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Become the buffer that `state` was taken from."""
+        self._rows.clear()
+        for born, row in state["rows"]:
+            self._rows.append((born, Trajectory(**{name: tuple(values) for name, values in row.items()})))
+        self._drawn, self.sampled_actions = state["drawn"], state["sampled_actions"]

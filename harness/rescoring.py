@@ -81,7 +81,7 @@ def rescore(store: Store, grid: str | None, wanted: Sequence[Asked], device: tor
             splits = load_splits(config.benchmark)
             if splits.data_hash != data_hash:
                 raise StoreError(f"its benchmark gives other data now ({data_hash}, now {splits.data_hash})")
-            reference = _reference(config, splits, wanted, store.path.parent / "cache", device)
+            reference = _reference(config, splits, wanted, store.folder / "cache", device)
             features = featurisers.setdefault(reference, Features(reference, device))
             evaluation = stored_evaluation(store.rollouts(run_id).to_dict("records"), config, splits, features)
         except HarnessError as error:

@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from harness.failpoints import failpoint
 from harness.records import Example, Rollout
 
 CANDIDATE = pa.struct([("action", pa.int32()), ("piece", pa.string()), ("probability", pa.float64())])
@@ -93,8 +94,11 @@ def write_durably(content: bytes, partial: Path, final: Path) -> None:
     with partial.open("wb") as file:
         file.write(content)
         file.flush()
+        failpoint("file.written")
         os.fsync(file.fileno())
+    failpoint("file.synced")
     partial.replace(final)
+    failpoint("file.renamed")
     if os.name == "posix":  # the new name, too, has to reach the disk
         folder = os.open(final.parent, os.O_RDONLY)
         try:

@@ -1,29 +1,32 @@
-"""Read this file first: one run from configuration to scores, and a grid of them."""
+"""Read this file first: one run from configuration to scores, and a grid of them.
+
+`harness/supervisor.py` has the runs computed, each in a process that may be killed at any moment.
+"""
 
 from __future__ import annotations
 
 import time
-import traceback
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import torch
 
+from harness.attempt import Attempt, train
 from harness.bases import prepare_base, reference_config, start_policy
 from harness.config import Plugin, RunConfig
 from harness.controls import CONTROLS, control_policy, controls
 from harness.data import ExpertStream, check_whole, training_rows
-from harness.errors import ConfigError, HarnessError
+from harness.errors import ConfigError
 from harness.evaluate import choose_prompts, evaluate
+from harness.events import At, Event, Results, Resumed
 from harness.exact import check_characters
+from harness.failpoints import failpoint
 from harness.features import Features
-from harness.fit import fit
+from harness.fit import Training
 from harness.grid import Grid
 from harness.judges import choose_judge
 from harness.noise import proposals
-from harness.owners import this_owner
 from harness.plugins import Trainer, build
 from harness.policies import Origin, find, keep, policy_folder
 from harness.policy import Policy
@@ -31,7 +34,8 @@ from harness.provenance import peak_memory_bytes, provenance
 from harness.records import Progress, Splits, Stage, Step
 from harness.registry import BENCHMARKS, TRAINERS
 from harness.scoring import profiles, score
-from harness.store import LostClaim, Store
+from harness.store import Store
+from harness.supervisor import DEFAULT, Rules, supervise
 from harness.tuning import Tuned, best_temperature, needs_reference, selection
 
 
@@ -57,40 +61,26 @@ def check(grid: Grid) -> list[RunConfig]:
 
 
 def run_grid(
-    cells: Sequence[RunConfig], store: Store, *, grid_name: str, device: str = "auto", keep_going: bool = True
+    cells: Sequence[RunConfig],
+    store: Store,
+    *,
+    grid_name: str,
+    rules: Rules = DEFAULT,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Generator[Progress, None, None]:
-    """Run every cell that is not done, in order; the same call again continues.
+    """Run every cell that is not done, failed ones included; the same call again continues.
 
-    A failed cell is recorded with its reason, and with `keep_going` the others still run.  A cell that another
-    process holds is left to it.  Stop reading, and the cell at hand is given back unfinished.
+    Cells that another process holds are waited for, and taken over if it falls silent.  Stop reading, or let
+    `stopping` say True, and the cells at hand are saved and given back.
     """
-    where = choose_device(device)
     store.enqueue(grid_name, cells)
+    store.retry([config.run_id for config in cells])
     done = store.runs(grid_name, "done").set_index("run_id")["data_hash"].to_dict()
     for position, config in enumerate(cells, start=1):
-        at = Progress(config.run_id, position, len(cells), "skipped", 1.0, "", config.label)
         if config.run_id in done:
-            yield replace(at, message=_changed(config, done[config.run_id]))
-            continue
-        if not store.claim(config.run_id, this_owner()):
-            yield replace(at, message="another process holds this cell")
-            continue
-        try:
-            for stage, fraction in run(config, store, where):
-                yield replace(at, stage=stage, fraction=fraction)
-        except LostClaim as error:
-            yield replace(at, message=str(error))
-        except Exception as error:
-            told = isinstance(error, HarnessError)
-            store.fail(config.run_id, this_owner(), str(error) if told else traceback.format_exc())
-            yield replace(at, stage="failed", message=str(error) if told else f"{type(error).__name__}: {error}")
-            if not keep_going:
-                return
-        except BaseException:
-            store.release(config.run_id, this_owner())
-            raise
-        else:
-            yield replace(at, stage="done")
+            message = _changed(config, done[config.run_id])
+            yield Progress(config.run_id, position, len(cells), "skipped", 1.0, message, config.label)
+    yield from supervise(store, rules, cells, stopping)
 
 
 def _changed(config: RunConfig, data_hash: str) -> str:
@@ -100,14 +90,14 @@ def _changed(config: RunConfig, data_hash: str) -> str:
     return "" if same else f"done before, on other data ({data_hash}, now {now}); use another --store to run it again"
 
 
-def run(config: RunConfig, store: Store, device: torch.device) -> Iterator[tuple[Stage, float]]:
-    """Train and evaluate one cell that this process has claimed; yields how far which stage is.
+def run(config: RunConfig, device: torch.device, attempt: Attempt) -> Iterator[Event]:
+    """Train and evaluate one cell; says how far which stage is, what is to be stored, and last its results.
 
-    data -> shared base -> policy -> training, or the policy that it left before -> rollouts -> scores -> store.
+    data -> shared base -> policy -> training, or the policy that it left before -> rollouts -> scores.
     """
     began = time.perf_counter()
     splits = load_splits(config.benchmark)
-    cache = store.path.parent / "cache"
+    cache = attempt.folder / "cache"
 
     base = None
     if config.model.from_scratch and config.control is None:
@@ -117,7 +107,7 @@ def run(config: RunConfig, store: Store, device: torch.device) -> Iterator[tuple
         reference = yield from _staged(prepare_base(reference_config(config), splits, cache, device))
     features = Features(reference, device)
 
-    kept = policy_folder(store.path.parent, config)
+    kept = policy_folder(attempt.folder, config)
     origin: Origin | None = None
     if config.control is not None:
         policy = control_policy(config, splits, device)
@@ -129,17 +119,17 @@ def run(config: RunConfig, store: Store, device: torch.device) -> Iterator[tuple
     if splits.law is not None:
         check_characters(policy, splits.law, splits.test)
 
+    threads: list[int] | None = None
     if origin is not None:
-        store.log(config.run_id, this_owner(), origin.steps)
+        yield Resumed(0)  # nothing of the attempts before counts
+        yield from origin.steps
     elif config.control is None:
-        steps = []
-        for step in _fit(config, policy, splits):
-            store.log(config.run_id, this_owner(), [step])
-            steps.append(step)
-            yield "train", step.progress
-        origin = keep(policy, kept, config, steps, splits.data_hash)
+        training = _training(config, policy, splits)
+        yield from train(training, attempt)
+        threads = sorted(training.threads)
+        origin = keep(policy, kept, config, training.points, splits.data_hash)
 
-    yield "sample", 0.0
+    yield At("sample", 0.0)
     tuned: Tuned | None = None
     if config.sampling.temperature == "best":
         tuned = yield from _shares("sample", best_temperature(policy, splits, config, features))
@@ -149,10 +139,10 @@ def run(config: RunConfig, store: Store, device: torch.device) -> Iterator[tuple
     else:
         judge = choose_judge(policy, splits.law, base, config.model)
         evaluation = evaluate(policy, splits, prompts, written, features, judge)
-    yield "score", 0.0
+    yield At("score", 0.0)
     metrics = config.metrics or ()
-    scores = [*score(evaluation, metrics), *([] if tuned is None else [tuned.as_score(evaluation.texts_hash)])]
-    curves = list(profiles(evaluation, metrics))
+    scores = (*score(evaluation, metrics), *(() if tuned is None else (tuned.as_score(evaluation.texts_hash),)))
+    curves = tuple(profiles(evaluation, metrics))
     last = None if origin is None else origin.last
     facts = {
         **provenance(threads=torch.get_num_threads()),
@@ -163,6 +153,7 @@ def run(config: RunConfig, store: Store, device: torch.device) -> Iterator[tuple
         "head_untied": policy.untied,
         "policy": None if origin is None else {"train_id": config.train_id, "sha256": origin.sha256},
         "trained_by": None if origin is None else origin.run_id,
+        "training_threads": threads,
         "evaluated_tokens": 0 if last is None else last.tokens,
         "sampled_actions": 0 if last is None else int(last.terms.get("sampled_actions", 0)),
         "training_seconds": 0.0 if last is None else last.seconds,
@@ -170,42 +161,35 @@ def run(config: RunConfig, store: Store, device: torch.device) -> Iterator[tuple
         "seconds": time.perf_counter() - began,
         "peak_memory_bytes": peak_memory_bytes(),
     }
-    store.finish(
-        config.run_id,
-        this_owner(),
-        scores=scores,
-        profiles=curves,
-        prompts=evaluation.prompts,
-        rollouts=evaluation.rollouts,
-        provenance=facts,
-    )
+    failpoint("results.computed")
+    yield Results(scores, curves, tuple(evaluation.prompts), tuple(evaluation.rollouts), facts)
 
 
-def _fit(config: RunConfig, policy: Policy, splits: Splits) -> Iterator[Step]:
+def _training(config: RunConfig, policy: Policy, splits: Splits) -> Training:
     trainer: Trainer = build(TRAINERS, config.trainer, "trainer")
     expert = training_rows(splits, policy)
     propose = proposals(config.actions, policy, expert, splits.mistake)
     stream = ExpertStream(
         expert, policy.space, config.actions, propose, context=policy.context, seed=config.seeds.train
     )
-    yield from fit(policy, trainer, stream, config)
+    return Training(policy, trainer, stream, config)
 
 
-def _staged(steps: Generator[Step, None, Path]) -> Generator[tuple[Stage, float], None, Path]:
+def _staged(steps: Generator[Step, None, Path]) -> Generator[At, None, Path]:
     """The steps of a shared model's training as progress; returns what they return."""
     try:
         while True:
-            yield "base", next(steps).progress
+            yield At("base", next(steps).progress)
     except StopIteration as stop:
         path: Path = stop.value
         return path
 
 
-def _shares(stage: Stage, shares: Generator[float, None, Tuned]) -> Generator[tuple[Stage, float], None, Tuned]:
+def _shares(stage: Stage, shares: Generator[float, None, Tuned]) -> Generator[At, None, Tuned]:
     """A stage's shares as progress; returns what they return."""
     try:
         while True:
-            yield stage, next(shares)
+            yield At(stage, next(shares))
     except StopIteration as stop:
         tuned: Tuned = stop.value
         return tuned

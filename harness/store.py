@@ -1,26 +1,24 @@
-"""Everything that runs leave behind: one SQLite file, and their rollouts as Parquet files beside it.
+"""Everything that runs leave behind: one database, and their rollouts as Parquet files beside it.
 
-The database is the only coordinator.  A run is *claimed* by one owner at a time; each later write names that owner
-and is refused when the claim is gone.  All workers sit on one machine, because a claim whose process has died can
-be recognised only there: a claim made on another host is held until its owner releases it.
+How workers share it stands in `harness/queue.py`: whoever writes results holds a claim, and loses it by being silent.
 """
 
 from __future__ import annotations
 
 import hashlib
+import shutil
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
 from pydantic import ValidationError
-from sqlalchemy.dialects.sqlite import insert
 
 from harness.config import RunConfig, flatten, is_control, place
 from harness.database import (
     CELLS,
+    CHECKPOINTS,
     CURVES,
     PROFILES,
     ROLLOUTS,
@@ -29,34 +27,31 @@ from harness.database import (
     STATUSES,
     Database,
     number,
-    path_of,
 )
-from harness.errors import StoreError, UnknownName
-from harness.owners import is_dead
+from harness.engines import Mode, insert, place_of
+from harness.errors import StoreError
+from harness.events import Saved
+from harness.queue import LEASE, LostClaim, Queue, now, of_grid, status_now
 from harness.records import Example, Point, Profile, Rollout, Score, Step
 from harness.rollout_files import from_parquet, to_parquet, write_durably
 from harness.rows import profile_row, score_row, step_row
 
-
-class LostClaim(StoreError):
-    """Somebody else holds the run now, or it has been released or finished: drop the work."""
+__all__ = ["LostClaim", "Store"]
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds")
+class Store(Queue):
+    """Runs, grids, curves, scores and rollouts in one database; only plain values and DataFrames leave it.
 
-
-class Store:
-    """Runs, grids, curves, scores and rollouts in one SQLite file; only plain values and DataFrames leave it.
-
-    Every method raises `StoreError` when the file cannot be read or written, saying what to do about it.
+    Every method raises `StoreError` when the database cannot be read or written, saying what to do about it.
     """
 
-    def __init__(self, url: str, *, mode: Literal["rwc", "rw", "ro"] = "rwc") -> None:
-        """Open the store at `sqlite:///PATH`; where there is none, mode `rwc` creates it, its folder too."""
-        self._database = Database(url, mode)
-        self.url, self.path = url, self._database.path
-        self._folder = self.path.parent / "rollouts"
+    def __init__(self, url: str, *, mode: Mode = "rwc", lease: float = LEASE) -> None:
+        """Open the store at `url`; where there is none, mode `rwc` creates it, its folder too.
+
+        `url` is `sqlite:///PATH`, or `postgresql://USER@HOST/DATABASE?files=/FOLDER`; `lease` is in seconds.
+        """
+        super().__init__(url, mode, lease)
+        self._folder = self.folder / "rollouts"
 
     @classmethod
     def open(cls, url: str, *, read_only: bool = False) -> Store:
@@ -65,7 +60,8 @@ class Store:
         Raises:
             StoreError: there is none.
         """
-        if not path_of(url).exists():
+        path = place_of(url).path
+        if path is not None and not path.exists():
             raise StoreError(f"{url}: nothing is stored there yet; `harness run GRID --store {url}` starts it")
         return cls(url, mode="ro" if read_only else "rw")
 
@@ -94,11 +90,12 @@ class Store:
         ids = list(dict.fromkeys(config.run_id for config in configs))
         fresh = {config.run_id: config for config in reversed(configs)}
         with self._database.write() as connection:
+            self._database.alone(connection)
             for run_id in ids:
                 config = fresh[run_id]
                 row = {"run_id": run_id, "group_id": config.group_id, "config": config.model_dump(mode="json")}
-                row |= {"status": "pending", "created": _now()}
-                connection.execute(insert(RUNS).values(row).on_conflict_do_nothing())
+                row |= {"status": "pending", "created": now()}
+                connection.execute(insert(connection, RUNS).values(row).on_conflict_do_nothing())
             here = CELLS.c.grid == grid
             known = set(connection.execute(sa.select(CELLS.c.run_id).where(here)).scalars())
             top = connection.execute(sa.select(sa.func.max(CELLS.c.position)).where(here)).scalar()
@@ -108,42 +105,29 @@ class Store:
             if cells:
                 connection.execute(sa.insert(CELLS), cells)
 
-    def claim(self, run_id: str, owner: str) -> bool:
-        """Try to hold a run; True when `owner` holds it now, with what an unfinished attempt logged thrown away.
+    def log(self, run_id: str, owner: str, steps: Sequence[Step], saved: Saved | None = None) -> None:
+        """Append steps to the run's curve; with `saved`, make that checkpoint count in the same transaction.
 
-        Free are pending and failed runs, running ones whose process on this host is dead, and the owner's own.
-
-        Raises:
-            UnknownName: no such run.
-        """
-        with self._database.write() as connection:
-            row = self._row(connection, run_id)
-            free = row.status in ("pending", "failed") or (
-                row.status == "running" and (row.owner == owner or is_dead(row.owner))
-            )
-            if not free:
-                return False
-            blank = dict.fromkeys(("finished", "step", "tokens", "seconds", "error"))
-            values = {"status": "running", "owner": owner, "attempts": row.attempts + 1, "started": _now(), **blank}
-            connection.execute(sa.update(RUNS).where(RUNS.c.run_id == run_id).values(values))
-            connection.execute(sa.delete(CURVES).where(CURVES.c.run_id == run_id))
-            for leftover in self._folder.glob(f"{run_id}.*.partial"):
-                leftover.unlink(missing_ok=True)
-            return True
-
-    def log(self, run_id: str, owner: str, steps: Sequence[Step]) -> None:
-        """Append steps to the run's curve.
+        `steps` then must hold all that was not logged before, up to the checkpoint's own step.
 
         Raises:
-            LostClaim: `owner` does not hold the run.
+            LostClaim: `owner` does not hold the run; a checkpoint file stays without meaning.
         """
-        if not steps:
+        if not steps and saved is None:
             return
         rows = [step_row(run_id, step) for step in steps]
-        last = {key: rows[-1][key] for key in ("step", "tokens", "seconds")}
+        last = {key: rows[-1][key] for key in ("step", "tokens", "seconds")} if rows else {}
         with self._database.write() as connection:
             self._fence(connection, run_id, owner, last)
-            connection.execute(sa.insert(CURVES), rows)
+            before = self._checkpoints(connection, run_id)
+            if rows:
+                connection.execute(sa.insert(CURVES), rows)
+            if saved is not None:
+                self.register(connection, run_id, saved)
+            kept = {one.path for one in self._checkpoints(connection, run_id)}
+        for one in before:
+            if one.path not in kept:
+                (self.folder / one.path).unlink(missing_ok=True)
 
     def finish(
         self,
@@ -168,15 +152,15 @@ class Store:
         content = to_parquet(prompts, rollouts)
         final = self._folder / f"{run_id}.parquet"
         partial = self._folder / f"{run_id}.{uuid.uuid4().hex}.partial"
-        where = {"path": final.relative_to(self.path.parent).as_posix(), "n": len(rollouts)}
+        where = {"path": final.relative_to(self.folder).as_posix(), "n": len(rollouts)}
         where |= {"run_id": run_id, "sha256": hashlib.sha256(content).hexdigest()}
-        done = {"status": "done", "finished": _now(), "provenance": provenance}
+        done = {"status": "done", "finished": now(), "provenance": provenance}
         with self._database.told():
             self._folder.mkdir(exist_ok=True)
         try:
             with self._database.write() as connection:
                 self._fence(connection, run_id, owner, done | {"data_hash": provenance.get("data_hash")})
-                for table in (SCORES, PROFILES, ROLLOUTS):
+                for table in (SCORES, PROFILES, ROLLOUTS, CHECKPOINTS):
                     connection.execute(sa.delete(table).where(table.c.run_id == run_id))
                 if scores:
                     connection.execute(sa.insert(SCORES), [score_row(run_id, score) for score in scores])
@@ -185,8 +169,10 @@ class Store:
                 connection.execute(sa.insert(ROLLOUTS), [where])
                 # Inside the transaction: whoever lost the claim has been stopped above and cannot replace the file.
                 write_durably(content, partial, final)
+                self._end_attempt(connection, run_id, "done", None)
         finally:
             partial.unlink(missing_ok=True)
+        shutil.rmtree(self._checkpoint_folder(run_id), ignore_errors=True)
 
     def rescore(self, found: Mapping[str, tuple[Sequence[Score], Sequence[Profile]]]) -> None:
         """Give finished runs further scores and profiles, in place of those of the same names; all runs or none.
@@ -209,26 +195,6 @@ class Store:
                     if rows:
                         connection.execute(sa.insert(table), rows)
 
-    def fail(self, run_id: str, owner: str, error: str) -> None:
-        """Mark a run failed with a sentence that says why; its curve stays for whoever looks into it.
-
-        Raises:
-            LostClaim: `owner` does not hold the run.
-        """
-        with self._database.write() as connection:
-            self._fence(connection, run_id, owner, {"status": "failed", "finished": _now(), "error": error})
-
-    def release(self, run_id: str, owner: str) -> None:
-        """Give an unfinished run back, as if it had not been started; its partial curve goes.
-
-        Raises:
-            LostClaim: `owner` does not hold the run.
-        """
-        blank = dict.fromkeys(("owner", "started", "step", "tokens", "seconds"))
-        with self._database.write() as connection:
-            self._fence(connection, run_id, owner, {"status": "pending", **blank})
-            connection.execute(sa.delete(CURVES).where(CURVES.c.run_id == run_id))
-
     # -------------------------------------------------------------------------------------------------- reading
 
     def grids(self) -> list[str]:
@@ -239,11 +205,11 @@ class Store:
     def counts(self, grid: str | None = None) -> dict[str, int]:
         """How many `cells` there are, and how many of them are `done`, `failed`, `running` and `pending`.
 
-        A run whose process is dead counts as pending: the next worker takes it.
+        A run whose process is dead or silent counts as pending: the next worker takes it.
         """
         with self._database.read() as connection:
-            query = _of_grid(sa.select(RUNS.c.status, RUNS.c.owner), grid)
-            found = [_status(row.status, row.owner) for row in connection.execute(query)]
+            query = of_grid(sa.select(RUNS.c.status, RUNS.c.owner, RUNS.c.lease_until), grid)
+            found = [status_now(row.status, row.owner, row.lease_until) for row in connection.execute(query)]
         return {"cells": len(found)} | {
             status: found.count(status) for status in ("done", "failed", "running", "pending")
         }
@@ -251,7 +217,7 @@ class Store:
     def controls(self, grid: str) -> int:
         """How many of a grid's cells are there to read the others by."""
         with self._database.read() as connection:
-            return sum(map(is_control, connection.execute(_of_grid(sa.select(RUNS.c.config), grid)).scalars()))
+            return sum(map(is_control, connection.execute(of_grid(sa.select(RUNS.c.config), grid)).scalars()))
 
     def config(self, run_id: str) -> RunConfig:
         """The configuration that the run was stored with.
@@ -292,14 +258,14 @@ class Store:
         with self._database.read() as connection:
             order = [RUNS.c.created, RUNS.c.run_id] if grid is None else [CELLS.c.position]
             columns = [column for column in RUNS.c if column.name != "provenance"]  # large, and for another question
-            found = connection.execute(_of_grid(sa.select(*columns), grid).order_by(*order)).mappings().all()
-        fixed = [column.name for column in columns if column.name != "config"]
+            found = connection.execute(of_grid(sa.select(*columns), grid).order_by(*order)).mappings().all()
+        fixed = [column.name for column in columns if column.name not in ("config", "lease_until")]
         rows = []
         for row in found:
             config = row["config"]
             names = ",".join(plugin["name"] for plugin in config["metrics"] or ())
             record = {name: row[name] for name in fixed} | flatten({**config, "metrics": names})
-            rows.append(record | {"status": _status(row["status"], row["owner"])})
+            rows.append(record | {"status": status_now(row["status"], row["owner"], row["lease_until"])})
         # dtype=object keeps an integer option an integer in a column where some runs have no such option.
         keys = {key for row in rows for key in row}.difference(fixed)
         frame = pd.DataFrame(rows, columns=[*fixed, *sorted(keys, key=place)], dtype=object)
@@ -313,7 +279,7 @@ class Store:
         Columns: run_id, name (the full one), metric, definition, parameters (a dict), value, kind, reason, n, unit,
         direction, texts_hash.  Where `kind` is None there is no value, only a reason.
         """
-        query = _of_grid(sa.select(SCORES).join(RUNS, RUNS.c.run_id == SCORES.c.run_id), grid)
+        query = of_grid(sa.select(SCORES).join(RUNS, RUNS.c.run_id == SCORES.c.run_id), grid)
         if run_id is not None:
             query = query.where(SCORES.c.run_id == run_id)
         with self._database.read() as connection:
@@ -328,7 +294,7 @@ class Store:
         Columns: run_id, name (the full one), metric, definition, parameters (a dict), axis (what x is), unit,
         direction, x, value, n (of texts or states at that x).
         """
-        query = _of_grid(sa.select(PROFILES).join(RUNS, RUNS.c.run_id == PROFILES.c.run_id), grid)
+        query = of_grid(sa.select(PROFILES).join(RUNS, RUNS.c.run_id == PROFILES.c.run_id), grid)
         if run_id is not None:
             query = query.where(PROFILES.c.run_id == run_id)
         with self._database.read() as connection:
@@ -362,7 +328,7 @@ class Store:
             row = connection.execute(sa.select(ROLLOUTS).where(ROLLOUTS.c.run_id == run_id)).first()
         if row is None:
             raise StoreError(f"run {run_id} has no rollouts here; finished runs do: see `harness ls runs`")
-        path = self.path.parent / row.path
+        path = self.folder / row.path
         with self._database.told():
             if not path.is_file():
                 raise StoreError(f"{path} is missing; restore it from a copy")
@@ -374,26 +340,3 @@ class Store:
                 "restore it from a copy"
             )
         return from_parquet(content)
-
-    # ------------------------------------------------------------------------------------------------- plumbing
-
-    def _row(self, connection: sa.Connection, run_id: str) -> sa.Row[Any]:
-        row = connection.execute(sa.select(RUNS).where(RUNS.c.run_id == run_id)).first()
-        if row is None:
-            raise UnknownName(f"{self.url} has no run {run_id!r}; `harness ls runs` lists them")
-        return row
-
-    def _fence(self, connection: sa.Connection, run_id: str, owner: str, values: Mapping[str, Any]) -> None:
-        """Every transaction of a worker starts here: it goes on only for the one who holds the run."""
-        held = sa.and_(RUNS.c.run_id == run_id, RUNS.c.owner == owner, RUNS.c.status == "running")
-        if connection.execute(sa.update(RUNS).where(held).values(**values)).rowcount != 1:
-            row = self._row(connection, run_id)
-            raise LostClaim(f"run {run_id} is {row.status}, held by {row.owner}, not by {owner}; drop this attempt")
-
-
-def _of_grid(query: sa.Select[Any], grid: str | None) -> sa.Select[Any]:
-    return query if grid is None else query.join(CELLS, CELLS.c.run_id == RUNS.c.run_id).where(CELLS.c.grid == grid)
-
-
-def _status(status: str, owner: str | None) -> str:
-    return "pending" if status == "running" and owner is not None and is_dead(owner) else status

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.cli import app
+from harness.store import Store
+from harness.verbs.arguments import checked_cells, the_grid
 
 TINY = """
 question: Does a small grid run?
@@ -28,6 +33,8 @@ controls: false
 """
 
 INTERRUPTING = """
+import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,14 +45,16 @@ from harness.registry import TRAINERS
 @TRAINERS.register("interrupted")
 @dataclass(frozen=True)
 class Interrupted:
-    \"\"\"Maximum likelihood, during which somebody presses Ctrl-C while the flag exists.\"\"\"
+    \"\"\"Maximum likelihood, during which somebody presses Ctrl-C; the flag says in which process.\"\"\"
 
     flag: str
     needs = Needs()
 
     def loss(self, evaluate, expert, rollouts, moment):
         if moment.progress > 0 and Path(self.flag).exists():
-            raise KeyboardInterrupt
+            pid = int(Path(self.flag).read_text())
+            Path(self.flag).unlink()
+            os.kill(pid, signal.SIGINT)
         return Loss(-(evaluate(expert).log_prob * expert.weight).sum(-1).mean(), {})
 """
 
@@ -193,9 +202,10 @@ def test_ctrl_c_gives_the_cell_back_and_the_same_command_goes_on(shell: Shell) -
     """Interrupted in its second of 2 cells and continued, a grid ends in the same scores as one left alone."""
     plugin, flag, grid = shell.folder / "plugin.py", shell.folder / "flag", shell.folder / "tiny.yaml"
     plugin.write_text(INTERRUPTING)
-    flag.touch()
+    flag.write_text(str(os.getpid()))
     trainers = f"  trainer: [mle, {{name: interrupted, flag: {flag}}}]"
-    grid.write_text(TINY.replace("  trainer: [mle, bc]", trainers).replace("seeds: 2", "seeds: 1"))
+    long = TINY.replace("{steps: 2,", "{steps: 400,").replace("seeds: 2", "seeds: 1")
+    grid.write_text(long.replace("  trainer: [mle, bc]", trainers))
     command = ("run", str(grid), "--include", str(plugin))
 
     stopped = shell(*command, code=130)
@@ -208,7 +218,6 @@ def test_ctrl_c_gives_the_cell_back_and_the_same_command_goes_on(shell: Shell) -
         "pending": 1,
         "controls": 0,
     }
-    flag.unlink()
     assert shell(*command).stdout.startswith("2 cells: 1 done now, 1 ")
     alone = Shell(shell.folder / "alone")
     alone(*command)
@@ -220,7 +229,7 @@ def test_a_store_that_is_none_is_an_environment_problem(shell: Shell) -> None:
     for url, hint in (
         (f"sqlite:///{shell.folder}/notes.db", "not a SQLite file"),
         (f"sqlite:///{shell.folder}", "folder"),
-        ("postgres://somewhere", "sqlite:///"),
+        ("mysql://somewhere", "sqlite:///"),
     ):
         assert hint in shell("status", code=3, store=url).stderr
         assert hint in shell("leaderboard", "--store", url, code=3).stderr
@@ -237,3 +246,44 @@ def test_env_names_versions_and_store(shell: Shell) -> None:
 def test_usage_errors_exit_with_2(shell: Shell) -> None:
     for args in (["lst"], ["plan"], ["run", "x", "--device", "tpu"], ["plan", "x", "--seeds", "many"], ["ls", "x"]):
         shell(*args, code=2)
+
+
+def test_a_worker_that_is_terminated_gives_its_cell_back_and_exits_with_75(shell: Shell) -> None:
+    """SIGTERM in its first cell; a second worker goes on from the checkpoint and ends when nothing is left."""
+    grid = shell.folder / "tiny.yaml"
+    grid.write_text(TINY.replace("{steps: 2,", "{steps: 900,").replace("seeds: 2", "seeds: 1"))
+    with Store(shell.environment["HARNESS_STORE"]) as store:
+        store.enqueue("tiny", checked_cells(the_grid(str(grid), ["trainer=mle"])))
+        command = [sys.executable, "-c", "from harness.cli import main; main()", "worker", "--grid", "tiny"]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        environment = {**os.environ, **shell.environment}
+        process = subprocess.Popen(command, env=environment, **pipes)  # type: ignore[call-overload]
+        while not (store.runs(status="running")["step"] > 0).any():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        err = process.communicate(timeout=60)[1]
+        assert process.returncode == 75, err
+        (run_id,) = store.runs(status="pending")["run_id"]
+        (saved,) = store.checkpoints(run_id)
+        assert 0 < saved.step < 900
+        again = shell("worker", "--until-empty", "--grid", "tiny")
+        assert again.stdout.endswith("1 done, 0 failed\n")
+        assert f"goes on from step {saved.step}" in again.stderr
+        assert store.counts()["done"] == 1
+
+
+def test_failed_runs_are_made_free_again(shell: Shell) -> None:
+    grid = str(shell.folder / "tiny.yaml")
+    shell("run", grid, "model.context=6", "--seeds", "1", code=1)
+    failed = [row["run_id"] for row in shell.json("ls", "runs")]
+    assert "say which runs" in shell("retry", code=2).stderr
+    assert shell("retry", failed[0]).stdout.startswith("1 runs are free again")
+    assert f"run {failed[0]} is pending" in shell("retry", failed[0], code=2).stderr
+    assert shell("retry", "--failed", "--grid", "tiny").stdout.startswith("1 runs")
+    assert shell.json("status", "tiny")["pending"] == 2
+
+
+def test_status_is_watched_until_all_is_done(shell: Shell) -> None:
+    shell("run", str(shell.folder / "tiny.yaml"), "--seeds", "1", "--workers", "2")
+    assert "tiny" in shell("status", "--watch").stdout

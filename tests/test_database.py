@@ -26,7 +26,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
         ("results/runs.db", "write sqlite:///results/runs.db"),
         ("sqlite://", "in memory"),
         ("sqlite:///:memory:", "in memory"),
-        ("postgresql://host/db", "write sqlite:///results/runs.db"),
+        ("mysql://host/db", "write sqlite:///results/runs.db"),
+        ("postgresql://host/db", r"say where with \?files=/FOLDER"),
         ("sqlite:///x.db?mode=ro", "write sqlite:///results/runs.db"),
         ("sqlite:////proc/nowhere/runs.db", "check that the folder exists"),
         ("sqlite:///FOLDER", "is a folder; name a file in it"),
@@ -57,17 +58,43 @@ def test_another_schema_version_is_refused(store: Store, version: str, advice: s
         Store(store.url)
 
 
-def test_a_store_that_only_lacks_tables_is_brought_up_to_date_by_the_first_writer(store: Store) -> None:
-    store.enqueue("g", [config()])
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_an_older_store_is_brought_up_to_date_by_the_first_writer(store: Store, version: str) -> None:
+    """Version 2 had neither leases nor attempts nor checkpoints, version 1 no profiles either; nothing is lost."""
+    run_id = running(store)
+    store.log(run_id, ME, [step(1)])
     with sqlite3.connect(store.path) as connection:
-        connection.execute("DROP TABLE profiles")
-        connection.execute("UPDATE meta SET value = '1'")
+        for table in ("attempts", "checkpoints", *(["profiles"] if version == "1" else [])):
+            connection.execute(f"DROP TABLE {table}")
+        connection.execute("ALTER TABLE runs DROP COLUMN lease_until")
+        before = connection.execute("SELECT * FROM runs").fetchall()
+        connection.execute("UPDATE meta SET value = ?", (version,))
     with pytest.raises(StoreError, match="brings it up to date and keeps all"):
         Store.open(store.url, read_only=True)
     with Store.open(store.url) as upgraded:
         assert upgraded.counts()["cells"] == 1
+        assert upgraded.attempts().empty
+        upgraded.log(run_id, ME, [step(2)])
+        with sqlite3.connect(store.path) as connection:
+            assert [row[:8] for row in connection.execute("SELECT * FROM runs")] == [row[:8] for row in before]
     with Store.open(store.url, read_only=True) as reader:
         assert reader.profiles().empty
+        assert list(reader.curves(run_id)["step"]) == [1, 2]
+
+
+def test_an_upgrade_that_is_stopped_leaves_the_old_version(store: Store) -> None:
+    """Tables and columns come in one transaction: when its last statement fails, none of them is there."""
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("DROP TABLE attempts")
+        connection.execute("ALTER TABLE runs DROP COLUMN lease_until")
+        connection.execute("UPDATE meta SET value = '2'")
+        connection.execute("CREATE TRIGGER no BEFORE UPDATE ON meta BEGIN SELECT RAISE(ABORT, 'stopped'); END")
+    with pytest.raises(StoreError, match="stopped"):
+        Store(store.url)
+    with sqlite3.connect(store.path) as connection:
+        names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+        assert "attempts" not in names
+        assert "lease_until" not in [row[1] for row in connection.execute("PRAGMA table_info(runs)")]
 
 
 def test_open_never_creates_and_read_only_never_writes(store: Store, tmp_path: Path) -> None:

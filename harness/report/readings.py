@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from harness.config import flatten
 from harness.database import CELLS, CURVES, PROFILES, RUNS, SCORES, from_json, number
-from harness.owners import is_dead
+from harness.queue import status_now
 from harness.rollout_files import unescape
 from harness.store import Store
 
@@ -106,14 +106,14 @@ _SEEDS = re.compile(r'"seeds":\{"metric":(\d+),"sample":(\d+),"train":(\d+)\}')
 
 def read_runs(store: Store, grid: str | None = None) -> list[Run]:
     """Every run of a grid in its order, or of the whole store in order of creation."""
-    wanted: list[Any] = [RUNS.c[name] for name in ("run_id", "group_id", "status", "owner", "data_hash")]
+    wanted: list[Any] = [RUNS.c[name] for name in ("run_id", "group_id", "status", "owner", "lease_until", "data_hash")]
     wanted += [RUNS.c.step, RUNS.c.tokens, RUNS.c.seconds, sa.type_coerce(RUNS.c.config, sa.Text).label("config")]
     order = [RUNS.c.created, RUNS.c.run_id] if grid is None else [CELLS.c.position]
     with store.database.read() as connection:
         rows = connection.execute(_of_grid(sa.select(*wanted), grid).order_by(*order)).all()
     shared: dict[str, Mapping[str, Any]] = {}
     found = []
-    for run_id, group_id, status, owner, data_hash, steps, tokens, seconds, text in rows:
+    for run_id, group_id, stored, owner, lease_until, data_hash, steps, tokens, seconds, text in rows:
         if group_id not in shared:  # what a group shares is parsed once; it differs in its seeds only
             shared[group_id] = _settings(_parsed(text))
         match = _SEEDS.findall(text)
@@ -122,8 +122,7 @@ def read_runs(store: Store, grid: str | None = None) -> list[Run]:
             seeds = Seeds(train, sample, metric)
         else:  # a plug-in has an option that reads the same
             seeds = Seeds(**_parsed(text)["seeds"])
-        if status == "running" and owner is not None and is_dead(owner):
-            status = "pending"
+        status = status_now(stored, owner, lease_until)
         found.append(Run(run_id, group_id, status, data_hash, shared[group_id], seeds, steps, tokens, seconds))
     return found
 

@@ -30,8 +30,25 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to 
 SeedCount = Annotated[int | None, typer.Option("--seeds", help="Number of seeds, in place of the grid's.")]
 Limit = Annotated[str | None, typer.Option("--limit", help="Only the first cells: 12, or a share of them: 0.1.")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where tensors live.")]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all cores when left out.")]
-KeepGoing = Annotated[bool, typer.Option("--keep-going/--fail-fast", help="What to do after a cell has failed.")]
+Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes that compute cells at the same time.")]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="CPU threads of all workers together; all cores when left out.")
+]
+KeepGoing = Annotated[
+    bool | None,
+    typer.Option(
+        "--keep-going/--fail-fast",
+        help="After a failed cell; when left out, go on unless the first three all fail for the same reason.",
+        show_default=False,
+    ),
+]
+CheckpointEvery = Annotated[
+    float, typer.Option("--checkpoint-every", min=0.0, help="Seconds between two checkpoints of a run.")
+]
+Timeout = Annotated[float | None, typer.Option("--timeout", min=0.0, help="Seconds that one attempt may take.")]
+StallAfter = Annotated[
+    float, typer.Option("--stall-after", min=1.0, help="Seconds of silence after which a cell is tried again.")
+]
 Metrics = Annotated[
     str,
     typer.Option(help="What to compute, by metric or measure: diversity@simctg,mauve@mauve-text[featuriser=DIR]."),

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.verbs.arguments import (
     DEFAULT_STORE,
+    CheckpointEvery,
     Device,
     GridName,
     Include,
@@ -21,8 +21,11 @@ from harness.verbs.arguments import (
     Overrides,
     SeedCount,
     SomeGrid,
+    StallAfter,
     StoreUrl,
     Threads,
+    Timeout,
+    Workers,
     as_json_text,
     checked_cells,
     include_files,
@@ -32,16 +35,22 @@ from harness.verbs.arguments import (
     the_grid,
 )
 from harness.verbs.boards import print_leaderboard
+from harness.verbs.stopping import stop_on_signals
 
 if TYPE_CHECKING:
     from harness.config import RunConfig
     from harness.progress import Tally
+    from harness.rules import Rules
 
 
 def demo(store: StoreUrl = DEFAULT_STORE, seeds: SeedCount = None, device: Device = "auto") -> None:
     """Run the small real ablation that ships with the harness, and print its leaderboard."""
+    from harness.rules import Rules
+    from harness.worker import server
+
+    server()
     # its models are too small to share between threads, which only wait for each other on a busy machine
-    tally = _run_cells("demo", checked_cells(the_grid("demo", seeds=seeds)), store, device, threads=1)
+    tally = _run_cells("demo", checked_cells(the_grid("demo", seeds=seeds)), store, Rules(device=device, threads=1))
     print_leaderboard(open_store(store), "demo")
     typer.echo("\nNext: harness ls grids  |  harness info sequence_match  |  harness run GRID.yaml")
     raise typer.Exit(1 if tally.failed else 0)
@@ -80,34 +89,50 @@ def run(
     seeds: SeedCount = None,
     limit: Limit = None,
     device: Device = "auto",
+    workers: Workers = 1,
     threads: Threads = None,
-    keep_going: KeepGoing = True,
+    keep_going: KeepGoing = None,
+    checkpoint_every: CheckpointEvery = 60.0,
+    timeout: Timeout = None,
+    stall_after: StallAfter = 1800.0,
     include: Include = None,
 ) -> None:
     """Run a grid's unfinished cells; the same command again continues where it stopped."""
+    from harness.rules import Rules
+    from harness.worker import server
+
+    server()  # it gets ready while the grid is read and checked
     include_files(include)
     asked = the_grid(grid, overrides, seeds)
-    cells = checked_cells(asked)
-    tally = _run_cells(asked.name, cells, store, device, limit=limit, threads=threads, keep_going=keep_going)
+    rules = Rules(
+        workers=workers,
+        device=device,
+        threads=threads,
+        include=tuple(str(path.absolute()) for path in include or ()),
+        keep_going=keep_going,
+        checkpoint_every=checkpoint_every,
+        timeout=timeout,
+        stall_after=stall_after,
+    )
+    tally = _run_cells(asked.name, checked_cells(asked), store, rules, limit=limit)
     raise typer.Exit(1 if tally.failed else 0)
 
 
 def status(
-    grid: SomeGrid = None, store: StoreUrl = DEFAULT_STORE, include: Include = None, as_json: Json = False
+    grid: SomeGrid = None,
+    store: StoreUrl = DEFAULT_STORE,
+    include: Include = None,
+    as_json: Json = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again every two seconds, until all is done.")] = False,
 ) -> None:
-    """Count cells by status."""
+    """Count cells by status; with --watch, show the running ones as they advance."""
     include_files(include)
-    opened = open_store(store) if store_exists(store) else None
-    stored = opened.grids() if opened is not None else []
-    if grid is not None and (opened is None or stored_grid_name(grid, stored) not in stored):
-        cells = checked_cells(the_grid(grid))  # known, and never started: everything is still to do
-        found = {grid: dict.fromkeys(("cells", "done", "failed", "running", "pending"), 0)}
-        found[grid] |= {"cells": len(cells), "pending": len(cells), "controls": sum(cell.is_control for cell in cells)}
-    elif opened is not None:
-        names = stored if grid is None else [stored_grid_name(grid, stored)]
-        found = {name: opened.counts(name) | {"controls": opened.controls(name)} for name in names}
-    else:
-        found = {}
+    if watch:
+        from harness.watching import watch as show
+
+        show(lambda: _counts(grid, store), lambda: open_store(store) if store_exists(store) else None)
+        return
+    found = _counts(grid, store)
     if as_json:
         typer.echo(as_json_text(found if grid is None else next(iter(found.values()))))
     else:
@@ -115,17 +140,22 @@ def status(
         typer.echo("\n".join(lines) or "no grids yet; `harness run GRID` starts one")
 
 
-def _run_cells(
-    name: str,
-    cells: Sequence[RunConfig],
-    url: str,
-    device: str,
-    *,
-    threads: int | None,
-    limit: str | None = None,
-    keep_going: bool = True,
-) -> Tally:
-    import torch
+def _counts(grid: str | None, store: str) -> dict[str, dict[str, int]]:
+    """Cells by status, for one grid or for each that is stored."""
+    opened = open_store(store) if store_exists(store) else None
+    stored = opened.grids() if opened is not None else []
+    if grid is not None and (opened is None or stored_grid_name(grid, stored) not in stored):
+        cells = checked_cells(the_grid(grid))  # known, and never started: everything is still to do
+        found = dict.fromkeys(("cells", "done", "failed", "running", "pending"), 0)
+        found |= {"cells": len(cells), "pending": len(cells), "controls": sum(cell.is_control for cell in cells)}
+        return {grid: found}
+    if opened is None:
+        return {}
+    names = stored if grid is None else [stored_grid_name(grid, stored)]
+    return {name: opened.counts(name) | {"controls": opened.controls(name)} for name in names}
+
+
+def _run_cells(name: str, cells: Sequence[RunConfig], url: str, rules: Rules, limit: str | None = None) -> Tally:
     from rich.console import Console
 
     from harness.grid import first
@@ -133,19 +163,13 @@ def _run_cells(
     from harness.run import run_grid
     from harness.store import Store
 
-    if threads is not None:
-        torch.set_num_threads(threads)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop as Ctrl-C does: the cell at hand is given back
-    with Store(url) as store:
+    with Store(url) as store, stop_on_signals() as stopping:
         store.enqueue(name, cells)  # what --limit leaves out is pending, not unknown
         cells = cells if limit is None else first(cells, limit)
-        events = run_grid(cells, store, grid_name=name, device=device, keep_going=keep_going)
-        try:
-            tally = follow(events, Console(stderr=True))
-        finally:
-            events.close()  # after Ctrl-C this gives the cell at hand back
-    skipped = f"{tally.skipped} done before or held by another process"
-    typer.echo(f"{tally.cells} cells: {tally.done} done now, {skipped}, {tally.failed} failed")
+        tally = follow(run_grid(cells, store, grid_name=name, rules=rules, stopping=stopping), Console(stderr=True))
+    typer.echo(f"{tally.cells} cells: {tally.done} done now, {tally.skipped} done before, {tally.failed} failed")
+    if stopping():
+        raise KeyboardInterrupt
     for run_id, message in tally.failures:
         typer.echo(f"failed: {run_id}: {message}", err=True)
     if tally.failed:

@@ -95,7 +95,7 @@ def sensitivity(
 ) -> None:
     """Show what metrics say about human texts that were damaged on purpose, as a Markdown table."""
     from harness.config import Plugin
-    from harness.database import path_of
+    from harness.engines import place_of
     from harness.run import choose_device
     from harness.scoring import asked
     from harness.sensitivity import as_markdown
@@ -108,7 +108,7 @@ def sensitivity(
     if wrong:
         raise ConfigError(f"{wrong[0]!r} is not KEY=VALUE; write the benchmark's options as corpus=FILE")
     chosen = Plugin(name=benchmark, options=dict(given.split("=", 1) for given in options or ()))
-    found = measured(chosen, wanted, path_of(store).parent / "cache", choose_device(device), seed=seed)
+    found = measured(chosen, wanted, place_of(store).folder / "cache", choose_device(device), seed=seed)
     if as_json:
         rows = {name: [_plain(one, None) for one in scores] for name, scores in found.scores.items()}
         typer.echo(as_json_text({"texts": found.texts, "seed": seed, "scores": rows}))

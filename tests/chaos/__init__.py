@@ -1,0 +1,1 @@
+"""Grids whose processes are killed and frozen while they run."""

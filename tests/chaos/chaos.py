@@ -1,0 +1,199 @@
+"""Runs a grid while killing and freezing whatever computes it, and says how it ended; a program of its own.
+
+    python tests/chaos/chaos.py FOLDER --kills 40 --freezes 4 --seed 0
+
+Four supervisors with a worker process each share one store.  As the grid advances, kill -9 hits one of the eight
+processes at random, or the process that next comes to a named failpoint; a freeze stops one for longer than its
+lease and then lets it go on.  Supervisors that died are started again, as a person would.  The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Sequence
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from harness.config import RunConfig
+from harness.failpoints import NAMES
+from harness.fingerprint import content
+from harness.rules import Rules
+from harness.store import Store
+from harness.supervisor import supervise
+from harness.worker import server
+
+STEPS, WORKERS = 120, 4
+LEASE, FROZEN, SILENT = 2.0, 3.0, 6.0  # seconds: a lease, a freeze, and the silence after which a worker is ended
+RULES = Rules(threads=1, checkpoint_every=0.1, stall_after=SILENT, crashes=10**6, keep_going=True)
+
+
+def cells(count: int) -> list[RunConfig]:
+    """Tiny trainings of 120 steps from one base; every sixth has a replay buffer."""
+    from harness.plugins import resolve
+
+    mixture = {"name": "sequence_match", "buffer_fresh": 4, "buffer_size": 8, "buffer_every": 40}
+    found = [
+        RunConfig(
+            benchmark={"name": "language", "length": 6, "train": 64, "validation": 8, "test": 8},
+            trainer=mixture if seed % 6 == 5 else "mle",
+            model={"layers": 1, "width": 8, "heads": 2, "tokenizer": "characters", "context": 8, "base_steps": 2},
+            training={"steps": STEPS, "rows": 2, "lr": 3e-3},
+            actions={"backspace": True, "noise_rate": 0.2, "noise_kind": "ground_truth"},
+            sampling={"rollouts": 4},
+            metrics=["actions"],
+            seeds={"train": seed, "sample": seed},
+        )
+        for seed in range(count)
+    ]
+    return [resolve(config) for config in found]
+
+
+def serve(url: str) -> None:
+    """A supervisor that ends when the grid has; whatever else ends it is an error, printed and counted."""
+    # The workers' server is the one that this process came from: importing torch again would take seconds.
+    shared = resource_tracker.ensure_running
+    forkserver.ensure_running = forkserver._forkserver.ensure_running = shared  # type: ignore[attr-defined]
+    with Store(url, lease=LEASE) as store:
+        for _ in supervise(store, RULES, None, lambda: False):
+            pass
+
+
+class Chaos:
+    """The supervisors of one grid, and what has been done to them."""
+
+    def __init__(self, url: str, failpoints: Path, rng: random.Random) -> None:
+        self.url, self.failpoints, self.rng = url, failpoints, rng
+        self.context = server()
+        self.supervisors: list[BaseProcess] = []
+        self.frozen: dict[int, float] = {}
+        self.counts: Counter[str] = Counter()
+        self.errors = 0
+
+    def tend(self) -> None:
+        """Start a supervisor in place of each that was killed."""
+        alive = []
+        for process in self.supervisors:
+            if process.exitcode is None:
+                alive.append(process)
+            elif process.exitcode not in (0, -signal.SIGKILL):
+                self.errors += 1
+        while len(alive) < WORKERS:
+            process = self.context.Process(target=serve, args=(self.url,))
+            process.start()
+            alive.append(process)
+        self.supervisors = alive
+
+    def victims(self) -> list[int]:
+        """All processes that compute or supervise: the children of the fork server, which itself is left alone."""
+        parent = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+        return [child.pid for child in psutil.Process(parent).children() if child.pid not in self.frozen]
+
+    def kill(self, failpoint: str | None) -> None:
+        """Kill a process now, or the one that first comes to a failpoint."""
+        if failpoint is not None:
+            (self.failpoints / failpoint).write_text("kill")
+            return
+        victims = self.victims()
+        if victims:
+            pid = self.rng.choice(victims)
+            self.counts["supervisor" if pid in {p.pid for p in self.supervisors} else "worker"] += 1
+            os.kill(pid, signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """Stop a process for longer than its lease."""
+        pid = self.rng.choice(self.victims())
+        self.counts["frozen"] += 1
+        os.kill(pid, signal.SIGSTOP)
+        self.frozen[pid] = time.monotonic() + FROZEN
+
+    def thaw(self) -> None:
+        """Let go on what has been frozen long enough."""
+        for pid, until in list(self.frozen.items()):
+            if time.monotonic() > until:
+                del self.frozen[pid]
+                try:
+                    os.kill(pid, signal.SIGCONT)
+                except ProcessLookupError:
+                    continue
+
+    def run(self, store: Store, total: int, kills: int, freezes: int) -> None:
+        """Until every cell is done; kills and freezes are spread over the steps that the grid takes."""
+        plan: list[tuple[float, str | None]] = [(self.rng.random() * 0.97, "freeze") for _ in range(freezes)]
+        points = [*NAMES, *NAMES, *([None] * kills)][:kills] if kills >= 2 * len(NAMES) else [None] * kills
+        plan += [(self.rng.random() * 0.9, point) for point in points]
+        plan.sort(key=lambda one: one[0])
+        while True:
+            self.tend()
+            self.thaw()
+            runs = store.runs()
+            steps = sum(STEPS if run.status == "done" else run.step or 0 for run in runs.itertuples())
+            while plan and steps >= plan[0][0] * total * STEPS:
+                _, what = plan.pop(0)
+                self.freeze() if what == "freeze" else self.kill(what)
+            if set(runs["status"]) == {"done"}:
+                break
+            time.sleep(0.05)
+        for pid in self.frozen:
+            os.kill(pid, signal.SIGCONT)
+        for process in self.supervisors:
+            process.join(10)
+            self.errors += process.exitcode not in (0, -signal.SIGKILL)
+        self.counts["failpoint"] = len(list(self.failpoints.glob("*.taken")))
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    """The grid alone, then the same grid under fire."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    for name, default in (("cells", 48), ("kills", 40), ("freezes", 4), ("seed", 0)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--url", default="")
+    asked = parser.parse_args(arguments)
+    failpoints = asked.folder / "failpoints"
+    failpoints.mkdir(parents=True)
+    os.environ["HARNESS_FAILPOINTS"] = str(failpoints)
+    server()
+    grid = cells(asked.cells)
+    began = time.monotonic()
+    with Store(f"sqlite:///{asked.folder}/alone/runs.db", lease=LEASE) as alone:
+        alone.enqueue("chaos", grid)
+        for _ in supervise(alone, Rules(workers=2, threads=2), None, lambda: False):
+            pass
+        expected = content(alone)
+    between = time.monotonic()
+    url = asked.url or f"sqlite:///{asked.folder}/chaos/runs.db"
+    with Store(url, lease=LEASE) as store:
+        store.enqueue("chaos", grid)
+        chaos = Chaos(url, failpoints, random.Random(asked.seed))
+        chaos.run(store, len(grid), asked.kills, asked.freezes)
+        attempts = store.attempts()
+        report = {
+            "same": content(store) == expected,
+            "cells": store.counts(),
+            "finished": attempts[attempts["outcome"] == "done"].groupby("run_id").size().tolist(),
+            "leftovers": sorted(str(path.name) for path in store.folder.rglob("*.partial")),
+            "checkpoints": sorted(path.name for path in store.folder.glob("checkpoints/*")),
+            "outcomes": attempts["outcome"].value_counts().to_dict(),
+            "resumed": int((attempts["from_step"] > 0).sum()),
+            "done_to": dict(chaos.counts),
+            "unused": sorted(path.name for path in failpoints.glob("*") if path.suffix != ".taken"),
+            "errors": chaos.errors,
+            "seconds": [round(between - began, 1), round(time.monotonic() - between, 1)],
+        }
+    return report
+
+
+if __name__ == "__main__":
+    multiprocessing.freeze_support()
+    print(json.dumps(main()))

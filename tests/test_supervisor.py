@@ -1,0 +1,218 @@
+"""What becomes of cells whose process dies, falls silent, takes too long, fails, or is asked to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.config import RunConfig
+from harness.errors import EnvironmentProblem, StoreError
+from harness.fingerprint import content
+from harness.plugins import resolve
+from harness.records import Progress
+from harness.registry import include
+from harness.rules import Rules, alike
+from harness.store import Store
+from harness.supervisor import FailedAlike, supervise
+
+PLUGIN = """
+import os, resource, signal, time
+from pathlib import Path
+from dataclasses import dataclass
+from harness.plugins import Loss, Needs
+from harness.registry import TRAINERS
+
+
+@TRAINERS.register("troubled")
+@dataclass(frozen=True)
+class Troubled:
+    \"\"\"Maximum likelihood that gets into trouble halfway.\"\"\"
+
+    trouble: str = "none"
+    full: str = ""
+    needs = Needs()
+
+    def loss(self, evaluate, expert, rollouts, moment):
+        if moment.progress >= 0.5:
+            if self.trouble == "dies":
+                print(*(f"line {n}" for n in range(60)), sep="\\n", flush=True)
+                os.kill(os.getpid(), signal.SIGKILL)
+            if self.trouble == "hangs":
+                time.sleep(600)
+            if self.trouble == "fails":
+                raise ArithmeticError(f"seed {moment.generator.initial_seed()} is not to my taste")
+        full = bool(self.full) and Path(self.full).exists()  # as a disk that has room for 1,000 bytes
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000 if full else resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        time.sleep(0.01 if self.trouble == "slow" else 0)
+        return Loss(-(evaluate(expert).log_prob * expert.weight).sum(-1).mean())
+"""
+
+
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("plugin") / "troubled.py"
+    path.write_text(PLUGIN)
+    include(path)
+    return path
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(f"sqlite:///{tmp_path}/runs.db") as opened:
+        yield opened
+
+
+def cells(trouble: str, seeds: int = 1, steps: int = 30, full: Path | None = None) -> list[RunConfig]:
+    return [
+        resolve(
+            RunConfig(
+                benchmark={"name": "language", "length": 6, "train": 64, "validation": 8, "test": 8},
+                trainer={"name": "troubled", "trouble": trouble, "full": str(full or "")},
+                model={"layers": 1, "width": 8, "heads": 2, "tokenizer": "characters", "context": 8, "base_steps": 0},
+                training={"steps": steps, "rows": 2},
+                sampling={"rollouts": 4},
+                metrics=["actions"],
+                seeds={"train": seed},
+            )
+        )
+        for seed in range(seeds)
+    ]
+
+
+def run(
+    store: Store, grid: list[RunConfig], plugin: Path, stopping: Callable[[], bool] = lambda: False, **rules: Any
+) -> list[Progress]:
+    store.enqueue("g", grid)
+    return list(supervise(store, Rules(threads=1, include=(str(plugin),), **rules), grid, stopping))
+
+
+def outcomes(store: Store) -> list[str]:
+    return list(store.attempts()["outcome"])
+
+
+def test_a_cell_whose_process_dies_is_tried_again_and_then_failed(store: Store, plugin: Path) -> None:
+    """Three deaths by signal 9; of the 60 lines that it printed each time the last 50 are kept: 10 to 59."""
+    events = run(store, cells("dies"), plugin, crashes=3)
+    assert [event.stage for event in events if event.stage in ("waiting", "failed")] == ["waiting", "waiting", "failed"]
+    assert outcomes(store) == ["crashed"] * 3
+    last = store.attempts().iloc[-1]
+    assert "signal 9 (Killed); out of memory?" in last["error"]
+    assert last["output"].splitlines() == [f"line {n}" for n in range(10, 60)]
+    assert store.runs()["status"].tolist() == ["failed"]
+
+
+def test_a_silent_cell_is_ended_and_tried_again(store: Store, plugin: Path) -> None:
+    run(store, cells("hangs"), plugin, stall_after=1.5, crashes=2)
+    assert outcomes(store) == ["stalled", "stalled"]
+    assert "said nothing for 2 s (--stall-after)" in store.runs()["error"][0]
+
+
+def test_a_cell_may_take_only_so_long(store: Store, plugin: Path) -> None:
+    run(store, cells("hangs"), plugin, timeout=1.5)
+    assert outcomes(store) == ["failed"]
+    assert "(--timeout)" in store.runs()["error"][0]
+
+
+def test_three_failures_of_one_kind_end_it_unless_asked_to_keep_going(store: Store, plugin: Path) -> None:
+    """Five cells fail with messages that differ in a number: after three it stops; told to keep going, it does."""
+    grid = cells("fails", seeds=5)
+    with pytest.raises(FailedAlike, match=r"the first 3 cells failed alike: ArithmeticError.*\n.*--keep-going"):
+        run(store, grid, plugin)
+    assert store.counts()["failed"] == 3
+    assert "Traceback" in store.attempts()["error"][0]
+    run(store, grid, plugin, keep_going=True)
+    assert store.counts()["failed"] == 5
+    assert store.retry([config.run_id for config in grid]) == 5
+    with pytest.raises(FailedAlike, match="--fail-fast"):
+        run(store, grid, plugin, keep_going=False)
+    assert store.counts() == {"cells": 5, "done": 0, "failed": 1, "running": 0, "pending": 4}
+
+
+def test_errors_are_alike_when_they_differ_in_numbers() -> None:
+    assert alike("x\nloss is nan after 12 steps") == alike("y\nloss is nan after 7 steps")
+    assert alike("run 0123456789abcdef: -1e-5") == alike("run fedcba9876543210: 2.5")
+    assert alike("no such file") != alike("no such folder")
+
+
+def stopped_halfway(store: Store, grid: list[RunConfig], plugin: Path) -> None:
+    """Run until the first cell has two checkpoints, then ask to stop."""
+    store.enqueue("g", grid)
+    rules = Rules(threads=1, include=(str(plugin),), checkpoint_every=0.05)
+    list(supervise(store, rules, grid, lambda: len(store.checkpoints(grid[0].run_id)) == 2))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(plugin: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The content of a store in which a slow cell was left alone."""
+    with Store(f"sqlite:///{tmp_path_factory.mktemp('alone')}/runs.db") as alone:
+        run(alone, cells("slow", steps=100), plugin)
+        assert outcomes(alone) == ["done"]
+        return content(alone)
+
+
+@pytest.mark.parametrize("damaged", [0, 1, 2])
+def test_stopped_and_damaged_it_goes_on_from_what_is_whole(
+    store: Store, plugin: Path, uninterrupted: str, damaged: int
+) -> None:
+    """None, the newest, or both of two checkpoints have one bit flipped: it goes on from the newest, the older, 0."""
+    grid = cells("slow", steps=100)
+    stopped_halfway(store, grid, plugin)
+    newest, older = store.checkpoints(grid[0].run_id)
+    assert 0 < older.step < newest.step < 100
+    assert store.runs()["status"].tolist() == ["pending"]
+    assert store.curves(grid[0].run_id)["step"].max() <= newest.step
+    for saved in (newest, older)[:damaged]:
+        file = store.folder / saved.path
+        content_ = bytearray(file.read_bytes())
+        content_[-20] ^= 1
+        file.write_bytes(content_)
+    events = run(store, grid, plugin)
+    assert outcomes(store) == ["released", "done"]
+    assert store.attempts()["from_step"].tolist() == [0, (newest.step, older.step, 0)[damaged]]
+    assert sum("is damaged or missing" in event.message for event in events) == damaged
+    assert content(store) == uninterrupted
+    assert list((store.folder / "checkpoints").iterdir()) == []
+
+
+def test_who_was_silent_too_long_drops_the_cell(store: Store, plugin: Path, uninterrupted: str) -> None:
+    """Its lease is ended and the cell claimed by somebody else, who gives it back: it is claimed again, and done."""
+    grid = cells("slow", steps=100)
+    store.enqueue("g", grid)
+    rules = Rules(threads=1, include=(str(plugin),), checkpoint_every=0.05)
+    taken = None
+    with Store(store.url, lease=-1.0) as other:  # a lease that is over as it begins
+        for event in supervise(store, rules, grid, lambda: False):
+            if taken is None and event.stage == "train" and event.fraction > 0.3:
+                other.beat(grid[0].run_id, str(store.runs()["owner"][0]))
+                taken = other.claim_next("elsewhere:1:1")
+                assert taken is not None
+    assert outcomes(store) == ["lost", "lost", "done"]
+    assert content(store) == uninterrupted
+
+
+def test_without_room_for_a_checkpoint_the_cell_waits(store: Store, plugin: Path, tmp_path: Path) -> None:
+    """The disk fills up after two checkpoints: those stay, and with room again the cell goes on from the newer one."""
+    full = tmp_path / "full"
+    grid = cells("slow", steps=100, full=full)
+    stopped_halfway(store, grid, plugin)
+    kept = store.checkpoints(grid[0].run_id)
+    full.touch()
+    with pytest.raises(EnvironmentProblem, match=r"File too large.*a checkpoint of this run takes 0.0 MB: make room"):
+        run(store, grid, plugin, checkpoint_every=0.05)
+    assert store.runs()["status"].tolist() == ["pending"]
+    assert store.checkpoints(grid[0].run_id) == kept
+    full.unlink()
+    run(store, grid, plugin)
+    assert outcomes(store) == ["released", "released", "done"]
+    assert store.attempts()["from_step"].tolist() == [0, kept[0].step, kept[0].step]
+
+
+def test_sqlite_serves_one_host(store: Store, plugin: Path) -> None:
+    grid = cells("none", seeds=2)
+    store.enqueue("g", grid)
+    assert store.claim(grid[0].run_id, "elsewhere:1:1")
+    with pytest.raises(StoreError, match=r"in use on elsewhere: SQLite serves one host.*postgresql"):
+        run(store, grid, plugin)

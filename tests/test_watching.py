@@ -1,0 +1,30 @@
+"""What `status --watch` shows while others work."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from rich.console import Console
+from stored import ME, RESULTS, running, step
+
+from harness.store import Store
+from harness.watching import watch
+
+
+def test_it_shows_running_cells_and_ends_when_all_is_done(tmp_path: Path) -> None:
+    """Two looks: at step 7 of 400, and after the cell was finished between them."""
+    with Store(f"sqlite:///{tmp_path}/runs.db") as store:
+        run_id = running(store)
+        store.log(run_id, ME, [step(7)])
+        out, slept = io.StringIO(), []
+
+        def sleep(seconds: float) -> None:
+            slept.append(seconds)
+            store.finish(run_id, ME, **RESULTS)
+
+        console = Console(file=out, width=120)
+        watch(lambda: {"g": store.counts("g")}, lambda: Store.open(store.url, read_only=True), console, sleep)
+    assert slept == [2.0]
+    assert "1" in out.getvalue()
+    assert "g" in out.getvalue()
