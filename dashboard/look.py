@@ -271,7 +271,7 @@ def number(value: Any) -> str:
     """A number as a person reads it; a dash where there is none."""
     if value is None or value != value:
         return "–" if value is None else "nan"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if 1e3 <= abs(value) < 1e15 else f"{value:.4g}"
 
 
 def duration(seconds: float) -> str:

@@ -51,13 +51,13 @@ def _store(url: str) -> Store:
 
 
 def stamp() -> Stamp:
-    """What differs as soon as something was written: size and time of the database's files."""
-    path = open_store().path
-    files = [path, path.with_name(path.name + "-wal")]
+    """What differs as soon as something was written: size and time of the database's files, or the time at a server."""
+    store = open_store()
+    if not store.is_file:
+        return (int(time.time() / SECONDS_BETWEEN_LOOKS),)
+    files = [store.path, store.path.with_name(store.path.name + "-wal")]
     found = [file.stat() for file in files if file.exists()]
-    return tuple(number for one in found for number in (one.st_mtime_ns, one.st_size)) or (
-        int(time.time() / SECONDS_BETWEEN_LOOKS),
-    )
+    return tuple(number for one in found for number in (one.st_mtime_ns, one.st_size))
 
 
 def chosen_grid() -> str | None:

@@ -56,7 +56,6 @@ TORCH_FREE = (
     "harness.grid",
     "harness.plan",
     "harness.plugins",
-    "harness.printable",
     "harness.progress",
     "harness.provenance",
     "harness.records",

@@ -69,10 +69,10 @@ def test_profiles_by_name_with_numbers_that_are_none(store: Store) -> None:
     ids = [running(store, seed) for seed in (0, 1)]
     store.finish(ids[0], ME, **RESULTS, profiles=[profile(Point(0.0, 0.5, 9), Point(1.0, math.inf, 3))])
     store.finish(ids[1], ME, **RESULTS)
-    (name,) = read_profile_names(store, ids)
+    ((name,),) = read_profile_names(store, "g").values()
     assert (name.name, name.axis, name.direction) == ("lost_at@law[texts=9]", "position (tokens)", "lower")
     assert read_profile(store, name.name, ids) == {ids[0]: [(0.0, 0.5, 9), (1.0, math.inf, 3)]}
-    assert read_profile_names(store, [ids[1]]) == []
+    assert read_profile_names(store, "other") == {}
 
 
 def test_scores_by_data_and_facts_by_run(store: Store) -> None:
