@@ -69,7 +69,7 @@ class ScoreName:
 
 
 @dataclass(frozen=True)
-class Attempt:
+class Timing:
     """When a run was started and finished (ISO 8601, UTC; None: not yet), and why it failed."""
 
     run_id: str
@@ -170,12 +170,12 @@ def read_grids(store: Store) -> list[str]:
         return list(connection.execute(query.order_by(newest.desc(), CELLS.c.grid)).scalars())
 
 
-def read_attempts(store: Store, grid: str | None, statuses: Collection[str]) -> list[Attempt]:
+def read_timings(store: Store, grid: str | None, statuses: Collection[str]) -> list[Timing]:
     """The latest attempts at the runs with one of these stored statuses, in order of their start."""
     columns = [RUNS.c[name] for name in ("run_id", "started", "finished", "error")]
     query = _of_grid(sa.select(*columns).where(RUNS.c.status.in_(list(statuses))), grid)
     with store.database.read() as connection:
-        return [Attempt(*row) for row in connection.execute(query.order_by(RUNS.c.started))]
+        return [Timing(*row) for row in connection.execute(query.order_by(RUNS.c.started))]
 
 
 def read_profile_names(store: Store, grid: str | None = None) -> dict[str | None, list[ProfileName]]:

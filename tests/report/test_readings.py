@@ -12,7 +12,6 @@ from stored import ME, RESULTS, config, running, score, step
 from harness.records import Point, Profile
 from harness.report.readings import (
     Loss,
-    read_attempts,
     read_facts,
     read_grids,
     read_losses,
@@ -20,6 +19,7 @@ from harness.report.readings import (
     read_profile,
     read_profile_names,
     read_sampled,
+    read_timings,
 )
 from harness.store import Store
 
@@ -45,12 +45,12 @@ def test_attempts_say_when_and_why(store: Store) -> None:
     failed, done = running(store, 0), running(store, 1)
     store.fail(failed, ME, "out of memory")
     store.finish(done, ME, **RESULTS)
-    (one,) = read_attempts(store, "g", ["failed"])
+    (one,) = read_timings(store, "g", ["failed"])
     assert (one.run_id, one.error) == (failed, "out of memory")
     assert one.started is not None
     assert one.finished is not None
-    assert [attempt.run_id for attempt in read_attempts(store, None, ["failed", "done"])] == [failed, done]
-    assert read_attempts(store, "other", ["failed"]) == []
+    assert [attempt.run_id for attempt in read_timings(store, None, ["failed", "done"])] == [failed, done]
+    assert read_timings(store, "other", ["failed"]) == []
 
 
 def test_losses_of_several_runs_in_order_of_steps(store: Store) -> None:
