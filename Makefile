@@ -4,7 +4,7 @@ PIP_ARGS ?=
 BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/pytest -n 2
 
-.PHONY: install demo test prove
+.PHONY: install demo dashboard test prove
 
 install: .venv/installed
 
@@ -16,6 +16,9 @@ install: .venv/installed
 
 demo: install
 	$(BIN)/harness demo
+
+dashboard: install
+	$(BIN)/harness dashboard
 
 test: install
 	$(BIN)/ruff check .

@@ -38,7 +38,14 @@ class Language:
         ConfigError: an option of the other law is set, or more successors are asked for than there are symbols.
     """
 
-    metrics: ClassVar[tuple[str, ...]] = ("exact_kl", "out_of_support", "actions", "perplexity")
+    metrics: ClassVar[tuple[str, ...]] = (
+        "exact_kl",
+        "out_of_support",
+        "excess_error",
+        "actions",
+        "perplexity",
+        "ngram_js@pooled[units=characters]",
+    )
     selection: ClassVar[tuple[str, str]] = ("ngram_js@pooled[units=characters]", "ngram_js_3")
 
     law: Annotated[Literal["markov", "brackets", "template"], Field(description="which family of languages")] = "markov"

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from harness.errors import HarnessError
-from harness.verbs import boards, grids, names, stored, texts, workers
+from harness.verbs import boards, dashboard, grids, names, stored, texts, workers
 
 
 class Verbs(TyperGroup):
@@ -35,15 +35,6 @@ class Verbs(TyperGroup):
         except KeyboardInterrupt:
             typer.echo("interrupted; the same command goes on from the first unfinished cell", err=True)
             raise typer.Exit(130) from None
-
-
-app = typer.Typer(
-    cls=Verbs,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Benchmarks training objectives of language models: MLE, behavioural cloning, SequenceMatch.",
-)
 
 
 def spelled(args: Sequence[str]) -> list[str]:
@@ -70,6 +61,7 @@ for verb in (
     boards.compare,
     boards.validity,
     boards.export,
+    dashboard.dashboard,
     stored.rescore,
     stored.samples,
     stored.replay,

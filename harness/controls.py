@@ -113,6 +113,7 @@ def as_rollout(policy: Policy, example: Example, *, ends: bool, length: int | No
         stop="ended" if ended else "depth",
         text=example.text,
         tokens=tokens,
+        pieces=tuple(map(policy.piece, actions)),
     )
 
 

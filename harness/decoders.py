@@ -129,6 +129,10 @@ class Greedy:
 
     deterministic: ClassVar[bool] = True
 
+    def chances(self, logits: Tensor) -> Tensor:
+        """Probabilities [N, V]: 1 for the action that is drawn."""
+        return torch.nn.functional.one_hot(self.draw(logits, logits), logits.shape[-1]).to(logits.dtype)
+
     def draw(self, logits: Tensor, uniform: Tensor, likeness: Likeness | None = None) -> Tensor:
         """Actions [N] from logits [N, V]; of equally likely ones the first."""
         return probabilities(logits).argmax(-1)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from harness.actions import ActionSpace, Batch, pack
 from harness.config import RunConfig
-from harness.decoders import Decoder, decoder_of
+from harness.decoders import Contrastive, decoder_of
 from harness.disturb import corrupted_starts, forced_mistakes
 from harness.errors import ConfigError
 from harness.exact import expert_steps, own_steps, writer
@@ -39,6 +39,7 @@ from harness.streams import generator, key
 
 EXACT_TEXTS = 500  # expert texts on whose states the exact law is compared
 MISTAKE_TEXTS = 200  # expert texts into which mistakes are put, one at every place
+CANDIDATE_ROLLOUTS = 32  # rollouts of a run that keep the likeliest actions of each state, for whoever looks at them
 SAMPLE_ROWS = 256  # rows sampled at once
 
 
@@ -71,7 +72,7 @@ def evaluate(
         assert mistake is not None
         return backspace_after(policy, splits.test[:MISTAKE_TEXTS], mistake, wrong, config.seeds.metric)
 
-    law, rollouts = splits.law, tuple(sample_prompts(policy, prompts, sampling, seed))
+    law, rollouts = splits.law, tuple(sample_prompts(policy, prompts, sampling, seed, candidates=CANDIDATE_ROLLOUTS))
     decoder = decoder_of(sampling)
 
     def own() -> tuple[ExactStep, ...]:
@@ -80,8 +81,8 @@ def evaluate(
 
     def finish(texts: int | None, states: int) -> FinishedLaw:
         assert law is not None
-        if not isinstance(decoder, Decoder):
-            raise Unscorable(f"{sampling.decoder} decoding depends on what was deleted before: its texts have no law")
+        if isinstance(decoder, Contrastive):
+            raise Unscorable("contrastive search looks at hidden states, not only at chances; use another decoder")
         writes = writer(policy, law, decoder, sampling.length)
         if texts is None:
             return enumerated(writes, law, states)
@@ -163,10 +164,11 @@ def sample_prompts(
     seed: int,
     epsilon: float = 0.0,
     force: Replace | None = None,
+    candidates: int = 0,
 ) -> Iterator[Rollout]:
     """One rollout for each prompt, in order, as `sample_starts`."""
     starts = [Start(prompt_tokens(policy, example.prompt)) for example in prompts]
-    return sample_starts(policy, starts, sampling, seed, epsilon, force)
+    return sample_starts(policy, starts, sampling, seed, epsilon, force, candidates)
 
 
 def sample_starts(
@@ -176,11 +178,13 @@ def sample_starts(
     seed: int,
     epsilon: float = 0.0,
     force: Replace | None = None,
+    candidates: int = 0,
 ) -> Iterator[Rollout]:
     """One rollout from each start, in order; start i draws from stream i of `seed` in whatever batch it stands.
 
     `epsilon` is the chance that an action is replaced by what `force` says, or by a uniformly random legal one; what is
     not replaced is drawn from the same stream as without, so that a policy is compared with itself.
+    The first `candidates` rollouts keep the likeliest actions of each state.
     """
     decoder = decoder_of(sampling)
     for begin in range(0, len(starts), SAMPLE_ROWS):
@@ -194,6 +198,7 @@ def sample_starts(
             epsilon=epsilon,
             force=force,
             max_length=sampling.length,
+            candidates=max(0, candidates - begin),
         )
 
 

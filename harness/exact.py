@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from harness.actions import pack
-from harness.decoders import Decoder
+from harness.decoders import Decoder, Greedy
 from harness.errors import ConfigError
 from harness.finished import Prefix, Writer
 from harness.plugins import Weighting
@@ -74,7 +74,7 @@ def _steps(policy: Policy, law: Law, tokens: Sequence[Sequence[int]], texts: Seq
                 yield ExactStep(true, known[n, t], -np.inf if deletes is None else float(deletes[n, t]), t)
 
 
-def writer(policy: Policy, law: Law, decoder: Decoder, max_length: int | None) -> Writer:
+def writer(policy: Policy, law: Law, decoder: Decoder | Greedy, max_length: int | None) -> Writer:
     """The policy as it writes texts after no prompt, drawn by `decoder`, at most `max_length` tokens of them."""
     token = {symbol: policy.encode(symbol)[0] for symbol in law.alphabet}
     return Writer(
@@ -87,7 +87,7 @@ def writer(policy: Policy, law: Law, decoder: Decoder, max_length: int | None) -
 
 
 @torch.no_grad()
-def chances(policy: Policy, decoder: Decoder, prefixes: Sequence[Prefix]) -> np.ndarray:
+def chances(policy: Policy, decoder: Decoder | Greedy, prefixes: Sequence[Prefix]) -> np.ndarray:
     """[M, V] chances of every action after each of M texts, in float64; texts of one length go together."""
     found = np.zeros((len(prefixes), policy.space.size))
     lengths = np.array([len(prefix) for prefix in prefixes])

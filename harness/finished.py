@@ -146,30 +146,36 @@ class Tree:
             stay[at] = np.divide(goes, kept[at], out=np.zeros(len(at)), where=kept[at] > 0)
         return Bounds(kept, stay)
 
-    def grow(self, budget: int, tolerance: float = 0.0) -> None:
-        """Ask in more states, those first on which the bounds of the texts' log-probabilities depend most.
+    def gains(self) -> np.ndarray:
+        """[M, V] by how much the mean width of the bounds of log p depends on each unknown child, nats; -1 elsewhere.
 
         Slopes between the bounds, low to high: log kept(c) moves with g(c) by log(high / low) / (high - low), stay(c)
         by pi(back|c) / (high low).  So the mean width of log p is the sum over unknown children of D(c) pi(child|c),
-        D(c) = passes(c) * the first + D(parent) pi(c|parent) * the second.  Growth ends when that is at most
-        `tolerance` (nats), when all is known, or with `budget` states.
+        D(c) = passes(c) * the first + D(parent) pi(c|parent) * the second.
+        """
+        # a truncated policy may neither end nor delete: low is 0 and the slope infinite until more is known
+        low, high = (np.maximum(self.solve(x).kept, SMALLEST) for x in (0.0, 1.0))
+        slope = np.divide(np.log(high / low), high - low, out=1 / high, where=high > low)
+        comes_back = self.back / (high * low)
+        depends = self.passes * slope
+        for depth in range(1, int(self._depth.max()) + 1):
+            at = np.flatnonzero(self._depth == depth)
+            over, written = self._parent[at], self._written[at]
+            depends[at] += depends[over] * self.chances[over, written] * comes_back[at]
+            depends[at] = np.minimum(depends[at], 1 / SMALLEST)
+        return np.where(self.unknown, depends[:, None] * self.chances, -1.0)
+
+    def grow(self, budget: int, tolerance: float = 0.0) -> None:
+        """Ask in more states, those of the largest gains first.
+
+        Ends when the bounds are at most `tolerance` (nats) wide, when all is known, or with `budget` states.
         """
         while (room := budget - len(self.index)) > 0:
-            unknown = self.unknown
-            # a truncated policy may neither end nor delete: low is 0 and the slope infinite until more is known
-            low, high = (np.maximum(self.solve(x).kept, SMALLEST) for x in (0.0, 1.0))
-            slope = np.divide(np.log(high / low), high - low, out=1 / high, where=high > low)
-            comes_back = self.back / (high * low)
-            depends = self.passes * slope
-            for depth in range(1, int(self._depth.max()) + 1):
-                at = np.flatnonzero(self._depth == depth)
-                over, written = self._parent[at], self._written[at]
-                depends[at] += depends[over] * self.chances[over, written] * comes_back[at]
-                depends[at] = np.minimum(depends[at], 1 / SMALLEST)
-            gain = np.where(unknown, depends[:, None] * self.chances, -1.0)
-            if gain[unknown].sum() <= tolerance:
+            gain = self.gains()
+            open_ = gain >= 0
+            if gain[open_].sum() <= tolerance:
                 return
-            count = min(BATCH, room, int(unknown.sum()))
+            count = min(BATCH, room, int(open_.sum()))
             best = np.argpartition(-gain, count - 1, axis=None)[:count]
             texts = list(self.index)
             places, tokens = np.unravel_index(best, gain.shape)

@@ -345,10 +345,8 @@ class Policy:
         """
         logits = self._head(hidden)
         logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
-        if self.space.backspace_id is not None:
-            illegal = torch.zeros(self.space.size, dtype=torch.bool, device=logits.device)
-            illegal[self.space.backspace_id] = True
-            logits = logits.masked_fill(illegal & ~legal[..., None], -torch.inf)
+        if self.space.backspace_id is not None:  # in place: another [..., V] would cost as much as the softmax
+            logits[..., self.space.backspace_id] = logits[..., self.space.backspace_id].masked_fill(~legal, -torch.inf)
         return logits
 
     def evaluate(self, batch: Batch) -> ActionValues:

@@ -119,6 +119,7 @@ class Rollout:
         text: the reduced text after the prompt, decoded.
         tokens: token ids of the reduced text after the prompt, end token excluded.
         pieces: what each action wrote, one readable string per action; empty where nobody kept them.
+        candidates: per action its likeliest alternatives (action, piece, probability), injected ones without; or empty.
     """
 
     trajectory: Trajectory
@@ -127,6 +128,7 @@ class Rollout:
     text: str
     tokens: tuple[int, ...]
     pieces: tuple[str, ...] = ()
+    candidates: tuple[tuple[tuple[int, str, float], ...], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ class Frame:
         log_prob: of the action in nats, before temperature and truncation; None where it was injected.
         injected: whether it was given rather than chosen.
         partner: of a deleted token the number of the `<backspace>` that deleted it, and the reverse; else None.
+        candidates: the likeliest actions in its state, likeliest first: (piece, action id, probability); where they
+            were not kept there are none.
         state: numbers of the actions whose tokens stand after the prompt once this one is done, in order.
     """
 
@@ -35,6 +37,7 @@ class Frame:
     injected: bool
     partner: int | None
     state: tuple[int, ...]
+    candidates: tuple[tuple[str, int, float], ...] = ()
 
     @property
     def deleted(self) -> bool:
@@ -48,7 +51,7 @@ def frames(row: Row, backspace: int | None) -> tuple[Frame, ...]:
     states: list[tuple[int, ...]] = []
     partners: dict[int, int] = {}
     kinds: list[Literal["token", "backspace", "end"]] = []
-    actions = row["actions"]
+    actions, kept = row["actions"], row.get("candidates") or ()
     for number, action in enumerate(actions, start=1):
         if row["stop"] == "ended" and number == len(actions):
             kinds.append("end")
@@ -71,6 +74,7 @@ def frames(row: Row, backspace: int | None) -> tuple[Frame, ...]:
             injected=bool(row["injected"][i]),
             partner=partners.get(i + 1),
             state=states[i],
+            candidates=tuple((piece, action, chance) for action, piece, chance in kept[i]) if i < len(kept) else (),
         )
         for i in range(len(actions))
     )

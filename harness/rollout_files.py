@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from harness.failpoints import failpoint
 from harness.records import Example, Rollout
 
+CANDIDATE = pa.struct([("action", pa.int32()), ("piece", pa.string()), ("probability", pa.float64())])
 COLUMNS = pa.schema(
     [
         *((name, pa.string()) for name in ("prompt", "text", "reference", "stop")),
@@ -21,6 +22,7 @@ COLUMNS = pa.schema(
         ("injected", pa.list_(pa.bool_())),
         ("log_probs", pa.list_(pa.float64())),
         ("pieces", pa.list_(pa.string())),
+        ("candidates", pa.list_(pa.list_(CANDIDATE))),
     ]
 )
 
@@ -59,6 +61,10 @@ def to_parquet(prompts: Sequence[Example], rollouts: Sequence[Rollout]) -> bytes
             "injected": rollout.trajectory.injected,
             "log_probs": rollout.log_probs,
             "pieces": [escape(piece) for piece in rollout.pieces],
+            "candidates": [
+                [{"action": action, "piece": escape(piece), "probability": chance} for action, piece, chance in state]
+                for state in rollout.candidates
+            ],
         }
         for example, rollout in zip(prompts, rollouts, strict=True)
     ]
@@ -68,11 +74,18 @@ def to_parquet(prompts: Sequence[Example], rollouts: Sequence[Rollout]) -> bytes
 
 
 def from_parquet(content: bytes) -> pd.DataFrame:
-    """One row per rollout, with the columns of `COLUMNS`; lists are Python lists, `pieces` empty in older files."""
+    """One row per rollout, with the columns of `COLUMNS`; lists are Python lists.
+
+    `pieces` and `candidates` (as `Rollout` has them) are empty in files that are older than they are.
+    """
     rows = pq.read_table(pa.BufferReader(content)).to_pylist()
     for row in rows:
         row.update({name: unescape(row[name]) for name in ("prompt", "text", "reference")})
         row["pieces"] = [unescape(piece) for piece in row.get("pieces") or ()]
+        row["candidates"] = [
+            [(one["action"], unescape(one["piece"]), one["probability"]) for one in state]
+            for state in row.get("candidates") or ()
+        ]
     return pd.DataFrame(rows, columns=COLUMNS.names, dtype=object)  # pandas' own strings refuse lone surrogates
 
 

@@ -8,7 +8,7 @@ own stream of uniform numbers, so a rollout does not depend on the batch it was 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -23,7 +23,10 @@ from harness.errors import ConfigError
 from harness.policy import Policy
 from harness.records import Rollout, Trajectory
 
+CANDIDATES = 5  # likeliest actions that are kept of a state
+
 Stop = Literal["ended", "depth", "budget"]
+_Top = list[tuple[int, float]]
 
 Replace = Callable[[int, tuple[int, ...]], int]
 """(row, reduced text so far with its prompt) -> the action that replaces the policy's own."""
@@ -78,6 +81,7 @@ def sample(
     force: Replace | None = None,
     max_length: int | None = None,
     max_actions: int | None = None,
+    candidates: int = 0,
 ) -> list[Rollout]:
     """One rollout from each start.
 
@@ -91,6 +95,7 @@ def sample(
             end, or `<backspace>` where there is something to delete.
         max_length: tokens that the reduced text may hold after the prompt, at most (default) what the context holds.
         max_actions: budget of actions of each row, default twice the context.
+        candidates: how many rollouts, from the first on, keep the likeliest actions of each state that they act in.
 
     Returns:
         N rollouts in order; each says whether it ended, met the depth, or spent its budget.
@@ -107,6 +112,7 @@ def sample(
     log_probs = torch.zeros(count, budget)
     taken = torch.zeros(count, dtype=torch.long)
     stops: list[Stop] = ["depth"] * count
+    likeliest: list[list[_Top]] = [[] for _ in range(min(candidates, count))]
     writing = _prefill(policy, starts, max_length or policy.context)
 
     while writing.row.numel():
@@ -136,8 +142,11 @@ def sample(
             if cut.any():
                 live[todo[cut]] = False
                 todo, at, legal, logits, drawn = (x[~cut] for x in (todo, at, legal, logits, drawn))
-            chosen = logits.log_softmax(-1).gather(-1, drawn[:, None])[:, 0]
+            all_log_probs = logits.log_softmax(-1)
+            chosen = all_log_probs.gather(-1, drawn[:, None])[:, 0]
             who, when = writing.row[todo].cpu(), writing.taken[todo].cpu()
+            for i in (who < len(likeliest)).nonzero()[:, 0].tolist():
+                likeliest[int(who[i])].append(_top(all_log_probs[i]))
             actions[who, when] = drawn.cpu()
             log_probs[who, when] = chosen.float().cpu()
             taken[who] += 1
@@ -164,10 +173,24 @@ def sample(
         if writing.row.numel():
             _append(policy, writing, token)
 
-    return [
+    found = [
         _rollout(policy, start, actions[i, : taken[i]].tolist(), log_probs[i, : taken[i]].tolist(), stops[i])
         for i, start in enumerate(starts)
     ]
+    return [
+        replace(
+            rollout,
+            candidates=((),) * len(start.given)
+            + tuple(tuple((action, policy.piece(action), p) for action, p in top) for top in tops),
+        )
+        for rollout, start, tops in zip(found, starts, likeliest, strict=False)
+    ] + found[len(likeliest) :]
+
+
+def _top(log_probs: Tensor) -> _Top:
+    """The likeliest actions under [V] log-probabilities with their probabilities, the likeliest first."""
+    top = log_probs.float().exp().topk(min(CANDIDATES, len(log_probs)))
+    return [(a, p) for a, p in zip(top.indices.tolist(), top.values.tolist(), strict=True) if p > 0]
 
 
 def _random_legal(logits: Tensor, space: ActionSpace, uniform: Tensor) -> Tensor:

@@ -318,7 +318,8 @@ class Store(Queue):
     def rollouts(self, run_id: str) -> pd.DataFrame:
         """One row per rollout, as `records.Rollout` has it; `reference` is the human continuation.
 
-        Columns: prompt, text, reference, stop; as lists prompt_tokens, tokens, actions, injected, log_probs, pieces.
+        Columns prompt, text, reference, stop; lists prompt_tokens, tokens, actions, injected, log_probs, pieces,
+        candidates.
 
         Raises:
             StoreError: the run has none, or the file is missing or not the one that was stored.

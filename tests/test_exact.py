@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from models import fresh_logits, tiny_policy
 
+from harness.decoders import Decoder, Greedy
 from harness.errors import ConfigError
 from harness.exact import chances, check_characters, expert_steps, own_steps, writer
 from harness.records import Example, Rollout, Trajectory
-from harness.rollouts import Decoder
 
 
 class Coin:
@@ -74,6 +74,9 @@ def test_chances_are_what_the_decoder_draws_from() -> None:
         if not text:
             logits[back] = -math.inf
         assert row == pytest.approx((2 * logits).softmax(-1).numpy(), abs=1e-10)
+    sure = chances(policy, Greedy(), [(a,), (b,)])
+    assert [row.argmax() for row in sure] == [row.argmax() for row in chances(policy, Decoder(), [(a,), (b,)])]
+    assert sure.max(1).tolist() == sure.sum(1).tolist() == [1, 1]
     top = chances(policy, Decoder(top_k=2), [(a,)])[0]
     assert np.count_nonzero(top) == 2
     assert top.sum() == pytest.approx(1)

@@ -40,6 +40,16 @@ class Even:
         return state + 1 if state < self.length and symbol in self.alphabet else None
 
 
+class OnlyA(Even):
+    """The one text a."""
+
+    def __init__(self) -> None:
+        super().__init__("a", 1)
+
+    def next(self, state: Hashable) -> Mapping[str, float]:
+        return {"a": 1.0} if state == 0 else {"": 1.0}
+
+
 def table(world: World, policy: torch.Tensor) -> Writer:
     """A tabular policy [P] as a writer; letters a, b, ... are the world's tokens."""
     rows: dict[Prefix, np.ndarray] = {}
@@ -141,27 +151,33 @@ def test_bounds_hold_the_truth_and_tighten() -> None:
     assert widths[-1] <= 1e-3
 
 
-def test_growth_asks_where_the_bounds_are_widest() -> None:
-    """What growth ranks by sums to the width of the bounds: after k more states it is never beaten by k at random."""
+def test_gains_share_out_the_width_of_the_bounds() -> None:
+    """Slopes between the bounds are exact, so the gains of a tree, however far it has grown, sum to its mean width."""
     world = World(3, 4, True)
     write = table(world, random_policy(world, 3))
-    texts, share = [(0, 1, 2), (0, 0)], [0.5, 0.5]
+    texts, share = [(0, 1, 2), (0, 0), (2,)], [0.5, 0.25, 0.25]
+    tree = Tree(write, texts, share, 999)
+    for budget in (7, 12, 20, 50, 121):
+        tree.grow(budget)
+        low, high = ([tree.log_probability(text, tree.solve(x).kept) for text in texts] for x in (1.0, 0.0))
+        gain = tree.gains()
+        assert len(tree.index) == budget
+        assert gain[gain >= 0].sum() == pytest.approx(np.dot(share, np.subtract(high, low)), abs=1e-12)
+        assert (budget == 121) == (not tree.unknown.any())
 
-    def width(tree: Tree) -> float:
-        bounds = [[tree.log_probability(text, tree.solve(x).kept) for text in texts] for x in (1.0, 0.0)]
-        return float(np.mean(bounds[1]) - np.mean(bounds[0]))
 
-    grown = Tree(write, texts, share, 999)
-    before = len(grown.index)
-    grown.grow(before + 5)
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        other = Tree(write, texts, share, 999)
-        for _ in range(5):
-            open_ = np.argwhere(other.unknown)
-            place, token = open_[rng.integers(len(open_))]
-            other.add([(*list(other.index)[place], int(token))])
-        assert width(grown) <= width(other) + 1e-12
+def test_what_is_always_deleted_does_not_leak() -> None:
+    """ "": a 1/2, b 1/2; a ends; b is deleted for sure, so p(a) = 1/2 / (1 - 1/2) = 1.  If b ends one time in ten,
+    kept("") = 1/2 + 1/20 and p(a) = 1/2 / .55 = 10/11: the rest is a text that the law excludes."""
+    rows = {(): [0.5, 0.5, 0.0, 0.0], (0,): [0.0, 0.0, 1.0, 0.0], (1,): [0.0, 0.0, 0.0, 1.0]}
+    write = Writer(lambda prefixes: np.array([rows[p] for p in prefixes]), {"a": 0, "b": 1}, 2, 3, longest=1)
+    sure = sampled(write, OnlyA(), ["a"], 9)
+    assert np.exp(sure.low) == pytest.approx([1])
+    assert not sure.leaks
+    rows[1,] = [0.0, 0.0, 0.1, 0.9]
+    seldom = sampled(write, OnlyA(), ["a"], 9)
+    assert np.exp(seldom.low) == pytest.approx([10 / 11])
+    assert seldom.leaks
 
 
 @pytest.mark.parametrize("decoder", [Decoder(), Decoder(temperature=0.7, top_k=4)], ids=str)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -147,3 +148,23 @@ def test_characters_split_everything_and_know_what_they_do_not_know() -> None:
     unknown = policy.encode("x")
     assert len(unknown) == 1
     assert unknown[0] in policy.space.unwritable
+
+
+def test_an_action_has_a_piece_that_a_reader_can_read() -> None:
+    """Byte-level tokens: a space stays with its word, half of a two-byte letter is U+FFFD; two actions have names."""
+    tokenizer = byte_level_bpe(["the cat the cat"] * 9, 300)
+    config = ModelConfig(name="gpt2", layers=1, width=8, heads=2, base_steps=0, context=16)
+    policy = Policy.build(config, tokenizer)
+    policy.add_backspace()
+    assert [policy.piece(token) for token in policy.encode("the cat")] == ["the", " cat"]
+    assert [policy.piece(token) for token in policy.encode("ö")] == ["\ufffd", "\ufffd"]
+    assert policy.piece(policy.end_id) == "<end>"
+    assert policy.space.backspace_id is not None
+    assert policy.piece(policy.space.backspace_id) == "<backspace>"
+
+
+def test_a_piece_keeps_its_space_where_texts_lose_their_first(data: Callable[[str], Path]) -> None:
+    """This tokenizer drops the space that a text begins with; a token in the middle of a text has it."""
+    policy = Policy.load(data("stories260K") / "hf", 512)
+    pieces = [policy.piece(token) for token in policy.encode("Once upon a time")]
+    assert "".join(pieces) == " Once upon a time"

@@ -46,6 +46,13 @@ def test_older_files_have_ids_in_place_of_pieces() -> None:
     assert [frame.piece for frame in frames(row([1, 2, BACK, END]), BACK)] == ["[1]", "[2]", "<backspace>", "<end>"]
 
 
+def test_what_the_model_had_in_mind_stands_with_each_action() -> None:
+    """Kept for the first two actions only; a file without any has none."""
+    given = row([1, 2, END]) | {"candidates": [[(1, "a", 0.7), (2, "b", 0.2)], []]}
+    assert [frame.candidates for frame in frames(given, None)] == [(("a", 1, 0.7), ("b", 2, 0.2)), (), ()]
+    assert all(frame.candidates == () for frame in frames(row([1, 2, END]), None))
+
+
 def test_a_rollout_that_was_cut_has_no_end() -> None:
     assert [frame.kind for frame in frames(row([1, END], "depth"), None)] == ["token", "token"]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -49,6 +51,28 @@ def test_every_state_equals_a_fresh_forward_pass(name: str, epsilon: float) -> N
     assert deletions > 20
     for rollout in rollouts:
         assert rollout.log_probs == pytest.approx(recomputed(policy, rollout), abs=1e-5)
+
+
+def test_the_first_rollouts_keep_the_likeliest_actions_and_nothing_else_changes() -> None:
+    """Candidates are those of a fresh forward pass in the same state, given tokens have none; texts are bit for bit as
+    without, and the rollouts after the first four have no candidates."""
+    policy = tiny_policy(seed=3)
+    every = starts(policy, 9)
+    plain, kept = sample(policy, every, seed=5), sample(policy, every, seed=5, candidates=4)
+    assert [replace(rollout, candidates=()) for rollout in kept] == plain
+    assert [bool(rollout.candidates) for rollout in kept] == [True] * 4 + [False] * 5
+    for rollout in kept[:4]:
+        row = rollout.trajectory
+        for t, tops in enumerate(rollout.candidates):
+            text = (*row.prompt, *policy.space.reduce(row.actions[:t]))
+            logits = fresh_logits(policy, text)
+            if len(text) == len(row.prompt):
+                logits[policy.space.backspace_id] = -torch.inf
+            chances, actions = logits.softmax(-1).topk(5)
+            expected = [] if row.injected[t] else actions.tolist()
+            assert [action for action, _, _ in tops] == expected
+            assert [chance for _, _, chance in tops] == pytest.approx(chances.tolist()[: len(tops)], abs=1e-5)
+            assert [piece for _, piece, _ in tops] == [policy.piece(action) for action in expected]
 
 
 def test_a_rollout_does_not_depend_on_its_batch() -> None:

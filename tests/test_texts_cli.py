@@ -123,19 +123,16 @@ def test_the_published_diversity_through_the_door(
 
 
 def test_samples_stand_side_by_side_by_prompt(shell: Callable[..., Any], store: Store) -> None:
-    """Run 1 answered the prompts in another order and one of them twice; a prompt it was not asked is said so."""
-    one = finished(
-        store, [rollout("A", [1, END]), rollout("", [END]), rollout("C", [1, 2, END])], [*map(example, "pqr")]
-    )
-    two = finished(store, [rollout("x", [3, BACK, 1, END]), rollout("y", [4, END])], [*map(example, "qp")], seed=1)
+    """Run 2 answered the prompts in another order and r never; p came twice and is matched by its turn."""
+    answers = [rollout("A", [1, END]), rollout("", [END]), rollout("C", [1, 2, END]), rollout("D", [1, END])]
+    one = finished(store, answers, [*map(example, "pqrp")])
+    answers = [rollout("x", [3, BACK, 1, END]), rollout("y", [4, END]), rollout("z", [4, END])]
+    two = finished(store, answers, [*map(example, "qpp")], seed=1)
     found = side_by_side(store, [one, two])
-    assert [(sample.prompt, sample.reference) for sample in found] == [
-        ("p", "human p"),
-        ("q", "human q"),
-        ("r", "human r"),
-    ]
-    assert [sample.written[one].text for sample in found if sample.written[one]] == ["A", "", "C"]  # type: ignore[union-attr]
-    assert [getattr(sample.written[two], "sample", None) for sample in found] == [1, 0, None]
+    assert [(sample.prompt, sample.reference) for sample in found] == [(p, f"human {p}") for p in "pqrp"]
+    texts = [[written and written.text for written in sample.written.values()] for sample in found]
+    assert texts == [["A", "y"], ["", "x"], ["C", None], ["D", "z"]]
+    assert [getattr(sample.written[two], "sample", None) for sample in found] == [1, 0, None, 2]
     first = {order: side_by_side(store, [one, two], order)[0].prompt for order in ORDERS}
     assert first == {
         "prompts": "p", "longest": "r", "most-backspaces": "q", "most-repetitive": "p", "empty": "q",

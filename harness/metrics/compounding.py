@@ -36,7 +36,7 @@ class ExcessError:
 
     measures: ClassVar[Mapping[str, Measure]] = {
         "excess_error": Measure("ratio", "lower", "own over expert regret, summed over positions; 1: no compounding"),
-        "excess_error_last": Measure("ratio", "lower", "the same over the last quarter of the positions"),
+        "excess_error_late": Measure("ratio", "lower", "the same over the later half of the positions"),
         "own_regret": Measure("nats/token", "lower", "mean regret per own state, over all of them"),
         "lost_states": Measure("fraction", "lower", "share of own states after which no text of the language goes on"),
     }
@@ -81,7 +81,7 @@ class ExcessError:
         lost = sum(step.lost for step in self._own(evaluation))
         return {
             "excess_error": _ratio(own, expert, both),
-            "excess_error_last": _ratio(own, expert, both[-max(1, len(both) // 4) :]),
+            "excess_error_late": _ratio(own, expert, both[len(both) // 2 :]),
             "own_regret": math.fsum(point.value * point.n for point in own.values()) / states,
             "lost_states": lost / states,
         }

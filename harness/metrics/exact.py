@@ -45,7 +45,7 @@ class ExactKL:
         known_law(evaluation)
         steps = evaluation.exact_steps
         if not steps:
-            raise Unscorable("no policy was asked at expert states: these texts came without one, or no test text did")
+            raise Unscorable("no policy was asked at expert states: there is none to these texts, or no test text")
         return {
             "exact_kl": math.fsum(regrets(steps, renormalise=True).tolist()) / len(steps),
             "exact_kl_raw": math.fsum(regrets(steps, renormalise=False).tolist()) / len(steps),

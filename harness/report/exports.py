@@ -148,7 +148,7 @@ def _board_markdown(board: Leaderboard) -> str:
         for row, line in zip(table.rows, rows, strict=True):
             shown = [_markdown(cell) for cell in line]
             for i, column in enumerate(table.columns, start=len(line) - len(table.columns)):
-                best, _ = _emphasis(row, column, table)
+                best, _ = emphasis(row, column, table)
                 shown[i] = f"**{shown[i]}**" if best else shown[i]
             lines.append(shown)
         said = [_markdown(line) for line in (*table.findings, *legend(table), *table.notes)]
@@ -167,7 +167,7 @@ def _board_latex(board: Leaderboard) -> str:
                 body.append(r"\midrule")
             cells = [latex(cell) for cell in line]
             for j, column in enumerate(table.columns, start=first):
-                best, tied = _emphasis(row, column, table)
+                best, tied = emphasis(row, column, table)
                 cells[j] = rf"\underline{{{cells[j]}}}" if tied else cells[j]
                 cells[j] = rf"\textbf{{{cells[j]}}}" if best else cells[j]
             body.append(" & ".join(cells) + r" \\")
@@ -196,7 +196,7 @@ def _caption(table: Table) -> str:
     return text + ". " + "".join(f"{finding[:1].upper()}{finding[1:]}. " for finding in table.findings[:1]).rstrip()
 
 
-def _emphasis(row: Row, column: Column, table: Table) -> tuple[bool, bool]:
+def emphasis(row: Row, column: Column, table: Table) -> tuple[bool, bool]:
     """Whether the row is among a column's best, and whether it shares that place; no row is where all of them tie."""
     ranks = [cell.rank for one in table.rows if (cell := one.scores.get(column.name)) and cell.rank]
     mine = row.scores[column.name].rank if column.name in row.scores else None

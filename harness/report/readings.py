@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 import sqlalchemy as sa
 
 from harness.config import flatten
-from harness.database import CELLS, RUNS, SCORES, from_json, number
+from harness.database import CELLS, CURVES, PROFILES, RUNS, SCORES, from_json, number
 from harness.queue import status_now
 from harness.rollout_files import unescape
 from harness.store import Store
@@ -68,6 +68,36 @@ class ScoreName:
         return f"{self.metric}_gap{self.name.removeprefix(self.metric)}"
 
 
+@dataclass(frozen=True)
+class Attempt:
+    """When a run was started and finished (ISO 8601, UTC; None: not yet), and why it failed."""
+
+    run_id: str
+    started: str | None
+    finished: str | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class ProfileName:
+    """What a profile's full name stands for; `axis` says what x is."""
+
+    name: str
+    metric: str
+    axis: str
+    unit: str
+    direction: str
+
+
+class Loss(NamedTuple):
+    """What training had cost by a logged step, and its loss."""
+
+    step: int
+    tokens: int
+    seconds: float
+    loss: float
+
+
 Values: TypeAlias = dict[str, dict[str, float | str]]
 """Full name -> run id -> the number (inf and nan are numbers), or the reason why there is none."""
 
@@ -105,6 +135,18 @@ def read_names(store: Store, grid: str | None = None) -> list[ScoreName]:
     return sorted((ScoreName(*row) for row in rows), key=lambda score: score.name)
 
 
+def read_names_by_data(store: Store, grid: str | None = None) -> dict[str | None, list[ScoreName]]:
+    """The scores that runs on the same data have, by the data's hash."""
+    columns = [SCORES.c[name] for name in ("name", "metric", "definition", "unit", "direction")]
+    query = sa.select(RUNS.c.data_hash, *columns).join(RUNS, RUNS.c.run_id == SCORES.c.run_id)
+    with store.database.read() as connection:
+        rows = connection.execute(_of_grid(query, grid, SCORES).distinct()).all()
+    found: dict[str | None, list[ScoreName]] = {}
+    for data_hash, *score in sorted(rows, key=lambda row: str(row[1])):
+        found.setdefault(data_hash, []).append(ScoreName(*score))
+    return found
+
+
 def read_values(store: Store, grid: str | None, names: Collection[str]) -> Values:
     """The numbers of the named scores."""
     wanted: list[Any] = [sa.type_coerce(SCORES.c[name], sa.Text) for name in ("run_id", "name", "reason", "kind")]
@@ -120,12 +162,62 @@ def read_values(store: Store, grid: str | None, names: Collection[str]) -> Value
     return {unescape(name): values for name, values in found.items()}
 
 
+def read_grids(store: Store) -> list[str]:
+    """Names of the grids, the one with the newest run first."""
+    newest = sa.func.max(RUNS.c.created)
+    query = sa.select(CELLS.c.grid).join(RUNS, RUNS.c.run_id == CELLS.c.run_id).group_by(CELLS.c.grid)
+    with store.database.read() as connection:
+        return list(connection.execute(query.order_by(newest.desc(), CELLS.c.grid)).scalars())
+
+
+def read_attempts(store: Store, grid: str | None, statuses: Collection[str]) -> list[Attempt]:
+    """The latest attempts at the runs with one of these stored statuses, in order of their start."""
+    columns = [RUNS.c[name] for name in ("run_id", "started", "finished", "error")]
+    query = _of_grid(sa.select(*columns).where(RUNS.c.status.in_(list(statuses))), grid)
+    with store.database.read() as connection:
+        return [Attempt(*row) for row in connection.execute(query.order_by(RUNS.c.started))]
+
+
+def read_profile_names(store: Store, run_ids: Collection[str]) -> list[ProfileName]:
+    """The numbers by position that some of the runs have; by full name."""
+    columns = [PROFILES.c[name] for name in ("name", "metric", "axis", "unit", "direction")]
+    query = sa.select(*columns).where(PROFILES.c.run_id.in_(list(run_ids))).distinct()
+    with store.database.read() as connection:
+        rows = connection.execute(query).all()
+    return sorted((ProfileName(*row) for row in rows), key=lambda profile: profile.name)
+
+
+def read_profile(store: Store, name: str, run_ids: Collection[str]) -> dict[str, list[tuple[float, float, int]]]:
+    """The points (x, value, n) of one profile, by run id."""
+    query = sa.select(PROFILES.c.run_id, PROFILES.c.points).where(PROFILES.c.name == name)
+    with store.database.read() as connection:
+        rows = connection.execute(query.where(PROFILES.c.run_id.in_(list(run_ids)))).all()
+    return {run_id: [(float(x), float(value), int(n)) for x, value, n in points] for run_id, points in rows}
+
+
+def read_losses(store: Store, run_ids: Collection[str]) -> dict[str, list[Loss]]:
+    """The logged losses of runs, in order of steps, by run id."""
+    wanted = [CURVES.c[name] for name in ("run_id", "step", "tokens", "seconds", "loss", "kind")]
+    query = sa.select(*wanted).where(CURVES.c.run_id.in_(list(run_ids))).order_by(CURVES.c.run_id, CURVES.c.step)
+    found: dict[str, list[Loss]] = {}
+    with store.database.read() as connection:
+        for run_id, step, tokens, seconds, loss, kind in connection.execute(query):
+            found.setdefault(run_id, []).append(Loss(step, tokens, seconds, number(loss, kind)))
+    return found
+
+
 def read_sampled(store: Store, grid: str | None = None) -> dict[str, int]:
     """How many actions each finished run sampled while it was trained; runs that never said are left out."""
+    facts = read_facts(store, grid, ["sampled_actions"])
+    return {run_id: int(found["sampled_actions"]) for run_id, found in facts.items() if found}
+
+
+def read_facts(store: Store, grid: str | None, names: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Named parts of the provenance of each finished run; parts that it does not have are left out."""
     query = sa.select(RUNS.c.run_id, RUNS.c.provenance).where(RUNS.c.provenance.is_not(None))
     with store.database.read() as connection:
         rows = connection.execute(_of_grid(query, grid)).all()
-    return {run_id: int(facts["sampled_actions"]) for run_id, facts in rows if "sampled_actions" in facts}
+    return {run_id: {name: facts[name] for name in names if name in facts} for run_id, facts in rows}
 
 
 def _parsed(text: str) -> dict[str, Any]:

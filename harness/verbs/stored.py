@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -134,6 +135,8 @@ def replay(
     if as_json:
         head = {"run_id": run_id, "sample": sample} | {key: row[key] for key in ("prompt", "reference", "text", "stop")}
         actions = [dataclasses.asdict(frame) | {"deleted": frame.deleted} for frame in found]
+        for action in actions:  # nobody knows the probability of what an expert wrote
+            action["log_prob"] = None if math.isnan(action["log_prob"] or 0.0) else action["log_prob"]
         typer.echo(as_json_text(head | {"actions": actions}))
         return
     console = Console()

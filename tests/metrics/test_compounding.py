@@ -46,13 +46,13 @@ EXPERT = [step(0, 1 / 2), step(1, 1 / 2), step(2, 1 / 2), step(0, 1 / 4, backspa
 def test_by_hand() -> None:
     """In units of ln 2 the own regrets are 1, 1 | 2, 1 | 3, log2(4) = 2 where it is lost | 1, the expert's 1, 1 | 1 | 1
     (a chance of 1/4 beside <backspace> 1/2 is 1/2 without it).  Means 1, 3/2, 5/2 over 1, 1, 1; position 3 has no
-    expert state.  Accumulated 5/3, at the last of the three 5/2; 11 of ln 2 over 7 own states; one of seven is lost.
+    expert state.  Accumulated 5/3, over the later two 4/2; 11 of ln 2 over 7 own states; one of them is lost.
     """
     found = ExcessError().measure(evaluation(OWN, EXPERT))
     assert found == pytest.approx(
         {
             "excess_error": 5 / 3,
-            "excess_error_last": 5 / 2,
+            "excess_error_late": 2.0,
             "own_regret": 11 / 7 * math.log(2),
             "lost_states": 1 / 7,
         }

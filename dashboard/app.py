@@ -1,0 +1,74 @@
+"""The frame around every page: navigation, which grid is shown, and what to do where there is nothing yet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from dashboard import look, queries
+from dashboard.glossary import WORDS
+from harness.errors import HarnessError
+from harness.printable import printable
+
+PAGES = Path(__file__).parent / "app_pages"
+SECTIONS = {
+    "Results": (
+        ("overview", "Overview", ":material/dashboard:"),
+        ("leaderboard", "Leaderboard", ":material/leaderboard:"),
+        ("compare", "Compare", ":material/compare_arrows:"),
+        ("ablations", "Ablations", ":material/grid_on:"),
+    ),
+    "Texts": (
+        ("samples", "Samples", ":material/article:"),
+        ("replay", "Replay", ":material/undo:"),
+        ("exact_lab", "Exact lab", ":material/science:"),
+    ),
+    "Runs": (
+        ("cost", "Cost", ":material/timer:"),
+        ("run", "Run", ":material/description:"),
+        ("grid", "Grid", ":material/view_module:"),
+    ),
+}
+
+
+def main() -> None:
+    """Draw the page that the URL names."""
+    st.set_page_config(page_title="sequencematch-harness", page_icon=PAGES.parent / "icon.svg", layout="wide")
+    look.style()
+    page = st.navigation(
+        {
+            section: [
+                st.Page(PAGES / f"{name}.py", title=title, icon=icon, default=name == "overview")
+                for name, title, icon in pages
+            ]
+            for section, pages in SECTIONS.items()
+        }
+    )
+    try:
+        choose_grid()
+    except HarnessError as error:
+        look.page(page.title, "There is nothing to show yet.")
+        look.notice(str(error), "bad")
+        return
+    try:
+        page.run()
+    except HarnessError as error:
+        look.notice(str(error), "bad")
+
+
+def choose_grid() -> None:
+    """The grid that every page is about: it stands in the URL, and is the newest one where the URL names none."""
+    names = {printable(name): name for name in queries.grids()}
+    options = [*names, queries.EVERYTHING]
+    if st.session_state.get("grid") not in options and "grid" not in st.query_params:
+        st.session_state["grid"] = options[0]
+    with st.sidebar:
+        shown = st.selectbox("Grid", options, index=None, key="grid", bind="query-params", help=WORDS["grid"])
+        with st.expander("What the words mean"):
+            look.words(WORDS)
+        st.html(f'<p class="label">Store</p><p class="says">{look.escaped(queries.store_url())}</p>')
+    st.session_state["chosen_grid"] = names.get(shown or options[0])
+
+
+main()

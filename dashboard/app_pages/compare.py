@@ -1,0 +1,136 @@
+"""Two to six groups against each other: what differs in configuration, in scores, and while learning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from dashboard import charts, choices, look, numbers, queries
+from dashboard.glossary import WORDS, measure
+from dashboard.queries import Group
+from harness.printable import printable
+from harness.report.compare import Comparison, Line
+from harness.report.exports import csv_table
+from harness.report.ranks import Difference
+from harness.report.rendering import ARROWS, BETTER, comparison_cells, rounded
+
+GRID = queries.chosen_grid()
+LEAST, MOST = 2, 6
+FIRST = "The first one is what the others are compared with."
+
+look.page("Compare", "A few groups side by side: what was configured differently, and by how much scores differ.")
+
+
+def page() -> None:
+    """Choose groups; the first is what the others are compared with."""
+    here = queries.groups(GRID)
+    if len(here) < LEAST:
+        look.notice("Two groups of finished runs are needed to compare anything; there are fewer here.")
+        return
+    here = choices.benchmark(here)
+    chosen = choices.several(
+        here, [group.label for group in here[:LEAST]], MOST, FIRST, "groups"
+    )  # fmt: skip
+    if len(chosen) < LEAST:
+        look.notice(f"Choose at least {LEAST} groups.")
+        return
+    several = numbers.comparison(GRID, [group.group_id for group in chosen])
+    found = next((one for one in several if printable(one.title) == chosen[0].benchmark), several[0])
+    configuration(found, chosen)
+    scores(found, chosen)
+    learning(chosen)
+
+
+def configuration(found: Comparison, chosen: Sequence[Group]) -> None:
+    """Keys with different values."""
+    st.header("What was configured differently", anchor=False)
+    if not found.settings:
+        look.notice("Nothing: these groups have the same configuration.")
+        return
+    heads = ["key", *(group.label for group in chosen)]
+    rows = [[printable(key), *map(printable, values)] for key, values in found.settings.items()]
+    look.table(heads, rows, caption="Configuration keys with different values", tall=len(rows) > 15)
+    look.downloads(lambda: pd.DataFrame(rows, columns=heads), "configuration")
+
+
+def scores(found: Comparison, chosen: Sequence[Group]) -> None:
+    """Means, and differences from the first group."""
+    st.header("How the scores differ", anchor=False, help=f"{WORDS['interval']} p: {WORDS['p']}")
+    every = st.toggle("All scores", key="all", bind="query-params", help="Otherwise those that a leaderboard shows.")
+    usual = {column.name for table in numbers.board(GRID).tables for column in table.columns}
+    lines = [line for line in found.lines if every or line.score.name in usual] or list(found.lines)
+    look.table(
+        ["score", chosen[0].label, *(group.label for group in chosen[1:])],
+        [[_name(line), _mean(line, 0), *(_other(line, i) for i in range(1, len(chosen)))] for line in lines],
+        caption=f"Mean ± 95 % interval; below, the paired difference from {chosen[0].label}: green is better, orange "
+        "worse, as far as the seeds can tell",
+        numbers=1,
+        tall=len(lines) > 12,
+    )
+    look.notes(found.notes)
+    look.exports("compare", CSV=(lambda: csv_table(*comparison_cells(found)), "compare.csv"))
+
+
+def _name(line: Line) -> look.Cell:
+    score = line.score
+    said = measure(score.metric)
+    hint = f"{said + '; ' if said else ''}{BETTER[score.direction]}. Definition: {score.name}"
+    return look.Cell(f"{score.metric} {ARROWS[score.direction]}", score.unit, hint=hint)
+
+
+def _mean(line: Line, side: int) -> look.Cell:
+    found = line.means[side]
+    return look.Cell("no value" if found is None else rounded(found))
+
+
+def _other(line: Line, side: int) -> look.Cell:
+    mean, difference = line.means[side], line.differences[side - 1]
+    if mean is None or difference is None or not difference.found.n:
+        return _mean(line, side)
+    sign = "+" if difference.interval.mean > 0 else ""
+    told = f"{sign}{rounded(difference.interval)}, p = {difference.found.p:.2g}"
+    return look.Cell(rounded(mean), told, _css(line, difference))
+
+
+def _css(line: Line, difference: Difference) -> str:
+    if not difference.separated or line.score.direction == "reference":
+        return "best" if difference.separated else ""
+    better = (difference.interval.mean > 0) == (line.score.direction == "higher")
+    return "best gain" if better else "best loss"
+
+
+def learning(chosen: Sequence[Group]) -> None:
+    """Mean loss of each group while it learns."""
+    st.header("How they learned", anchor=False)
+    against = (
+        st.segmented_control(
+            "Against", ["step", "tokens", "seconds"], default="step", key="against", bind="query-params", required=True
+        )
+        or "step"
+    )
+    frame = numbers.learning({group.label: group.run_ids for group in chosen}, against)
+    if frame.empty:
+        look.notice("Nothing was logged for these groups.")
+        return
+    colour, _, dash = charts.series("group", [group.label for group in chosen])
+    base = alt.Chart(frame).encode(x=alt.X(f"{against}:Q", title=against))
+    up, name = charts.domain(frame["loss"]), "loss (nats per token)"
+    drawn = base.mark_area(opacity=0.15, clip=True).encode(
+        y=alt.Y("low:Q", title=name, scale=up), y2="high:Q", color=colour
+    ) + base.mark_line(strokeWidth=2, clip=True).encode(
+        y=alt.Y("loss:Q", title=name, scale=up), color=colour, strokeDash=dash,
+        tooltip=[alt.Tooltip("group:N"), alt.Tooltip("loss:Q", format=".4g"), alt.Tooltip("n:Q", title="runs")],
+    )  # fmt: skip
+    charts.show(
+        drawn,
+        height=340,
+        sentence=f"Training loss against {against}: mean over runs with its 95 % interval, in at most {numbers.POINTS} "
+        "windows. Losses of different objectives are different quantities and do not compare.",
+    )
+    look.downloads(frame, "learning-curves")
+
+
+page()

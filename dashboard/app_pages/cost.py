@@ -1,0 +1,87 @@
+"""What quality costs: scores against time, tokens and sampled actions, and which groups are worth their price."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import altair as alt
+import streamlit as st
+
+from dashboard import charts, choices, look, numbers, queries
+from dashboard.numbers import Unit
+from harness.report.rendering import BETTER
+
+GRID = queries.chosen_grid()
+UNITS: dict[Unit, str] = {
+    "seconds": "seconds of training",
+    "tokens": "tokens through the model",
+    "sampled": "actions sampled while training",
+}
+assert tuple(UNITS) == get_args(Unit)
+
+look.page("Cost", "What a better score costs, and which groups are worth their price.")
+
+
+def page() -> None:
+    """Choose a benchmark, a score and what to pay in."""
+    here = queries.groups(GRID)
+    if not here:
+        look.notice("There are no finished runs here yet.")
+        return
+    left, middle, right = st.columns([2, 2, 3])
+    members = [run for group in choices.benchmark(here, left) for run in group.runs.values()]
+    scores = [score for score in numbers.scores(GRID, members) if score.direction != "reference"]
+    if not scores:
+        look.notice("No score of this benchmark says which way is better.")
+        return
+    score = choices.score(scores, middle)
+    unit: Unit = right.segmented_control(
+        "Paid in", list(UNITS), default="seconds", key="unit", bind="query-params", required=True
+    ) or "seconds"  # fmt: skip
+    frame = numbers.costs(GRID, {run.run_id for run in members}, score.name, unit)
+    if frame.empty:
+        look.notice("No finished run recorded what it cost.")
+        return
+    front = frame[frame["front"]].sort_values(unit)
+    told = frame.assign(told=["nothing is better for less" if one else "beaten for less" for one in frame["front"]])
+    pen = charts.ink()
+    few = len(frame) <= len(pen.palette)
+    colour, shape, _ = charts.series("group" if few else "told", list(told["group" if few else "told"]))
+    across = alt.X(f"{unit}:Q", title=UNITS[unit], scale=alt.Scale(zero=False, padding=20))
+    up = alt.Y("mean:Q", title=f"{score.metric} ({BETTER[score.direction]})", scale=alt.Scale(zero=False, padding=12))
+    drawn = (
+        alt.Chart(front).mark_line(strokeDash=[4, 4], color=pen.rule).encode(x=across, y=up)
+        + alt.Chart(told.dropna(subset=["low"])).mark_rule(strokeWidth=1.5).encode(
+            x=across, y=alt.Y("low:Q", title=""), y2="high:Q", color=colour
+        )
+        + alt.Chart(told).mark_point(filled=True, size=130, opacity=1).encode(
+            x=across, y=up, color=colour, shape=shape,
+            tooltip=[
+                alt.Tooltip("group:N"), alt.Tooltip("mean:Q", format=".4g"), alt.Tooltip(f"{unit}:Q", format=",.4g"),
+                alt.Tooltip("n:Q", title="seeds"),
+            ],
+        )
+    )  # fmt: skip
+    sentence = (
+        f"Mean {score.metric} with its interval over seeds against {UNITS[unit]}; along the dashed line no group has a "
+        f"better mean for less: {', '.join(front['group'])}. Means that intervals do not tell apart may change places."
+    )
+    charts.show(drawn, sentence=sentence, height=400)
+    look.table(
+        ["group", "n", "steps", "seconds", "tokens", "tokens per second", "sampled actions", "peak memory (MiB)"],
+        [
+            [
+                look.Cell(row["group"], css="best" if row["front"] else ""),
+                str(row["n"]),
+                *(look.number(row[key]) for key in ("steps", "seconds", "tokens", "speed", "sampled", "memory")),
+            ]
+            for row in frame.to_dict("records")
+        ],
+        caption="Means over a group's runs, bold along the dashed line; seconds and memory depend on the machine",
+        numbers=1,
+        tall=len(frame) > 15,
+    )
+    look.downloads(frame, "cost")
+
+
+page()

@@ -1,0 +1,183 @@
+"""Where the true law is known: exact divergences, how errors grow and are mended, and which cheap score tracks them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import altair as alt
+import streamlit as st
+
+from dashboard import boards, charts, choices, look, numbers, queries
+from dashboard.glossary import WORDS, exact, measure
+from dashboard.queries import Group
+from harness.report.exports import csv_table, markdown_table
+from harness.report.readings import ProfileName, ScoreName
+from harness.report.rendering import BETTER, validity_cells
+from harness.report.validity import Validity
+
+GRID = queries.chosen_grid()
+MOST = 6  # curves in a chart
+SHOWN = 14  # scores in the chart of rank correlations
+
+look.page(
+    "Exact lab", "Where a benchmark's true law is known, nothing has to be estimated: how far each model is from it."
+)
+
+
+def page() -> None:
+    """Divergences, curves by position, and what tracks what."""
+    here = queries.groups(GRID)
+    if not here:
+        look.notice("There are no finished runs here yet.")
+        return
+    here = choices.benchmark(here)
+    scores = numbers.scores(GRID, [run for group in here for run in group.runs.values()])
+    known = [score for name in exact() for score in scores if score.metric == name]
+    divergences(known, here)
+    profiles(here)
+    st.header("Which cheap score tracks an exact one?", anchor=False, help=WORDS["spearman"])
+    if scores:
+        tracking(list(dict.fromkeys([*known, *scores])))
+
+
+def divergences(known: Sequence[ScoreName], here: Sequence[Group]) -> None:
+    """The exact scores of every group."""
+    st.header("How far from the law", anchor=False)
+    if not known:
+        look.notice("This benchmark has no law that is known exactly; the benchmarks `language` and `arithmetic` have.")
+        return
+    ids = {run_id for group in here for run_id in group.run_ids}
+    asked = {"metrics": [score.name for score in known]}
+    for table in numbers.board(GRID, **asked).tables:
+        if any(not ids.isdisjoint(row.runs) for row in table.rows):
+            boards.draw(table)
+            boards.legend(table)
+    look.exports("exact", CSV=(lambda: numbers.export("csv", GRID, **asked), "exact.csv"))
+
+
+def profiles(here: Sequence[Group]) -> None:
+    """One number by position, as a curve for each group."""
+    st.header("How it goes on", anchor=False)
+    ids = [run_id for group in here for run_id in group.run_ids]
+    stored = numbers.profile_names(ids)
+    if not stored:
+        look.notice(
+            "No number by position was stored for these runs; `harness rescore` adds what their metrics have now."
+        )
+        return
+    short = [one.metric for one in stored]
+    named = {one.metric if short.count(one.metric) == 1 else one.name: one for one in stored}
+    wanted = next((i for i, one in enumerate(stored) if one.metric in exact()), 0)
+    left, _ = st.columns([1, 1])
+    profile = named[
+        left.selectbox("Number", list(named), index=wanted, key="profile", bind="query-params")
+    ]  # fmt: skip
+    chosen = choices.several(here, [group.label for group in here[:4]], MOST, "One curve each.", "curves")
+    if chosen:
+        curves(profile, chosen)
+
+
+def curves(profile: ProfileName, chosen: Sequence[Group]) -> None:
+    """Means over seeds with their intervals."""
+    frame = numbers.profile(profile.name, {group.label: group.run_ids for group in chosen})
+    if frame.empty:
+        look.notice("None of these groups has it.")
+        return
+    colour, shape, dash = charts.series("group", [group.label for group in chosen])
+    name = f"{profile.metric} ({profile.unit})" if profile.unit else profile.metric
+    across = alt.X("x:Q", title=profile.axis)
+    up = charts.domain(frame["mean"])
+    drawn = (
+        alt.Chart(frame.dropna(subset=["low"])).mark_area(opacity=0.14, clip=True).encode(
+            x=across, y=alt.Y("low:Q", title=name, scale=up), y2="high:Q", color=colour
+        )
+        + alt.Chart(frame).mark_line(strokeWidth=2).encode(
+            x=across, y=alt.Y("mean:Q", title=name, scale=up), color=colour, strokeDash=dash
+        )
+        + alt.Chart(frame).mark_point(filled=True, size=45, opacity=1).encode(
+            x=across, y=alt.Y("mean:Q", title=name, scale=up), color=colour, shape=shape,
+            tooltip=[
+                alt.Tooltip("group:N"), alt.Tooltip("x:Q"), alt.Tooltip("mean:Q", format=".4g"),
+                alt.Tooltip("n:Q", title="runs"),
+            ],
+        )
+    )  # fmt: skip
+    said = measure(profile.metric)
+    ends = [
+        f"{group.label} from {own['mean'].iloc[0]:.3g} to {own['mean'].iloc[-1]:.3g}"
+        for group in chosen
+        if not (own := frame[frame["group"] == group.label]).empty
+    ]
+    charts.show(
+        drawn,
+        height=360,
+        sentence=f"{profile.metric}{': ' + said if said else ''} ({BETTER[profile.direction]}), mean over seeds with "
+        f"its 95 % interval: {'; '.join(ends)}.",
+    )
+    look.downloads(frame, f"profile-{profile.metric}")
+
+
+def tracking(scores: Sequence[ScoreName]) -> None:
+    """Rank correlations of every score with one that is taken for the truth."""
+    left, right = st.columns(2)
+    target = choices.score(scores, left, "The score to track")
+    over = right.segmented_control(
+        "Each model is", ["a run", "a group's mean"], default="a run", key="over", bind="query-params", required=True,
+        help="Runs that differ in seeds only are not independent: with few groups, take means.",
+    )  # fmt: skip
+    members = {score.name for score in scores}
+    for found in numbers.validity(GRID, target.name, "groups" if over == "a group's mean" else "runs"):
+        if any(one.score.name in members for one in found.agreements):
+            agreement(found)
+
+
+def agreement(found: Validity) -> None:
+    """The chart of the strongest correlations, and all of them as a table."""
+    target = found.target.metric
+    kinds: dict[str, charts.Kind] = {
+        "puts models in the same order": "good",
+        "in the opposite order": "bad",
+        "cannot be told": "plain",
+        "has no better end": "accent",
+    }
+    words = dict(zip(("agrees", "disagrees", "unclear", ""), kinds, strict=True))
+    readings = [
+        charts.Reading(
+            one.score.metric, one.correlation.mean, one.correlation.low, one.correlation.high, words[one.verdict],
+            f"{one.correlation.n} models",
+        )
+        for one in found.agreements
+        if one.correlation is not None
+    ]  # fmt: skip
+    if not readings:
+        look.notice(f"No score can be set beside {target}: too few models have both.")
+        return
+    same = [one.label for one in readings if kinds[one.told] == "good"]
+    charts.intervals(
+        _unique(readings[:SHOWN]),
+        axis=f"rank correlation with {target}",
+        kinds=kinds,
+        sentence=f"Rank correlation of each score with {target} over models, with its 95 % interval. Whether a score "
+        f"agrees depends on which end of it is better. It puts models in the same order: {', '.join(same) or 'none'}.",
+    )
+    heads, rows = validity_cells(found)
+    look.table(heads, rows, caption=f"Rank correlation with {found.target.name}", numbers=1, tall=len(rows) > 12)
+    look.notes(found.notes)
+    look.exports(
+        f"tracks-{target}",
+        CSV=(lambda: csv_table(heads, rows), f"tracks-{target}.csv"),
+        Markdown=(lambda: markdown_table(heads, rows), f"tracks-{target}.md"),
+    )
+
+
+def _unique(readings: Sequence[charts.Reading]) -> list[charts.Reading]:
+    """The same with labels that tell definitions of one metric apart."""
+    seen: dict[str, int] = {}
+    told = []
+    for one in readings:
+        seen[one.label] = seen.get(one.label, 0) + 1
+        told.append(one if seen[one.label] == 1 else charts.renamed(one, f"{one.label} ({seen[one.label]})"))
+    return told
+
+
+page()

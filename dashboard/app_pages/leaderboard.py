@@ -1,0 +1,75 @@
+"""The leaderboard: tied ranks with intervals, control rows under a rule, and every export."""
+
+from __future__ import annotations
+
+import shlex
+
+import streamlit as st
+
+from dashboard import boards, look, numbers, queries
+
+GRID = queries.chosen_grid()
+UNITS = {"anything": None, "step": "step", "token": "token", "second": "second"}
+
+look.page("Leaderboard", "Every group of runs with its scores, as far as the seeds can tell them apart.")
+
+
+def page() -> None:
+    """Filters in the URL, then one table per benchmark."""
+    keys, metrics = numbers.keys(GRID), numbers.metrics(GRID)
+    if not metrics:
+        look.notice("There are no finished runs here yet.")
+        return
+    with st.container(border=True):
+        left, right = st.columns(2)
+        shown = left.multiselect(
+            "Scores", metrics, key="metric", bind="query-params", placeholder="the usual ones",
+            help="Scores of different definitions never share a column.",
+        )  # fmt: skip
+        by = right.multiselect(
+            "Group by", keys, key="by", bind="query-params", placeholder="everything but the seeds",
+            help="Rows are averaged over what is not named here.",
+        )  # fmt: skip
+        left, right = st.columns(2)
+        wanted = left.text_input(
+            "Filter", key="filter", bind="query-params", placeholder="trainer=bc, backspace=true, alpha in 0.01|0.1",
+            help="Conditions separated by commas; all must hold: key=value, key!=value, key in a|b.",
+        )  # fmt: skip
+        per = right.segmented_control(
+            "Rank only rows of equal cost per", list(UNITS), key="per", default="anything", bind="query-params",
+            required=True, help="Rows that cost the same in this unit, within 10 %, are ranked against each other.",
+        )  # fmt: skip
+    asked = {
+        "metrics": shown or None,
+        "group_by": by or None,
+        "filters": [part.strip() for part in (wanted or "").split(",") if part.strip()],
+        "per": UNITS[per or "anything"],
+    }
+    board = numbers.board(GRID, **asked)
+    for table in board.tables:
+        boards.title(table, board)
+        boards.draw(table)
+        boards.legend(table)
+        look.notes([*table.findings, *table.notes])
+    if board.tables:
+        st.header("How to read it", anchor=False)
+    look.notes(board.notes)
+    if not board.tables:
+        return
+    name = f"leaderboard-{GRID or 'all'}"
+    look.exports(
+        name,
+        CSV=(lambda: numbers.export("csv", GRID, **asked), f"{name}.csv"),
+        Markdown=(lambda: numbers.export("md", GRID, **asked), f"{name}.md"),
+        LaTeX=(lambda: numbers.export("latex", GRID, **asked), f"{name}.tex"),
+    )
+    st.header("The same on the command line", anchor=False)
+    words = ["harness", "leaderboard", *([GRID] if GRID else [])]
+    words += [f"--metric={','.join(shown)}"] if shown else []
+    words += [f"--group-by={','.join(by)}"] if by else []
+    words += [f"--filter={one}" for one in asked["filters"] or ()]
+    words += [f"--per={asked['per']}"] if asked["per"] else []
+    st.code(shlex.join(words), language=None, wrap_lines=True)
+
+
+page()

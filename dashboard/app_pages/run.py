@@ -1,0 +1,121 @@
+"""One run: configuration, curves, scores with their definitions, and where it came from."""
+
+from __future__ import annotations
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from dashboard import charts, choices, look, queries
+from dashboard.glossary import measure
+from harness.printable import printable
+from harness.report.readings import Run
+from harness.report.rendering import ARROWS, BETTER
+from harness.report.selection import written
+
+GRID = queries.chosen_grid()
+
+look.page("Run", "One configuration with one seed: how it learned, what it scored, and where it came from.")
+
+
+def page() -> None:
+    """Everything about the run that the URL names."""
+    here = queries.groups(GRID, unfinished=True)
+    if not here:
+        look.notice("There are no runs here yet. `harness run demo` starts some.")
+        return
+    several = len(queries.short_titles(here)) > 1
+    places = st.columns([2, 4, 1] if several else [5, 1])
+    group = choices.group(choices.benchmark(here, places[0]), places[-2])
+    run = group.runs[choices.seed(group.runs, places[-1])]
+    state(run)
+    curves(run.run_id)
+    scores(run.run_id)
+    st.header("Where it came from", anchor=False)
+    with st.expander("Configuration"):
+        pairs = {key: written(value) for key, value in run.config.items()}
+        pairs |= {f"seeds.{name}": str(value) for name, value in run.seeds._asdict().items()}
+        look.table(["key", "value"], [list(pair) for pair in pairs.items()], caption="Every setting of this run")
+        look.downloads(lambda: pd.DataFrame(pairs.items(), columns=["key", "value"]), f"config-{run.run_id}")
+    with st.expander("Provenance"):
+        facts = queries.as_lines(queries.provenance(run.run_id)) or "nothing is recorded before a run is done"
+        st.code("\n".join(map(printable, facts.split("\n"))), language=None, wrap_lines=True)
+
+
+def state(run: Run) -> None:
+    """Status, time and cost."""
+    look.tiles(
+        [
+            ("Status", run.status, f"status-{run.status}"),
+            ("Steps", look.number(run.steps), ""),
+            ("Tokens", look.number(run.tokens), ""),
+            ("Training", "–" if run.seconds is None else look.duration(run.seconds), ""),
+        ]
+    )
+    look.says(f"Run {run.run_id}.")
+    if run.status == "failed":
+        look.notice(queries.error_of(run.run_id), "bad")
+        look.says("The same `harness run` command tries failed cells again.")
+
+
+def curves(run_id: str) -> None:
+    """Loss and its terms over training."""
+    st.header("How it learned", anchor=False)
+    frame = queries.curves(run_id)
+    if frame.empty:
+        look.notice("Nothing was logged for this run.")
+        return
+    left, right = st.columns(2)
+    terms = {printable(name.removeprefix("terms.")): name for name in frame.columns if name.startswith("terms.")}
+    terms = {"loss": "loss", **{name: column for name, column in terms.items() if frame[column].notna().any()}}
+    term = left.selectbox("Curve", list(terms), key="term", bind="query-params")
+    against = (
+        right.segmented_control(
+            "Against", ["step", "tokens", "seconds"], default="step", key="against", bind="query-params", required=True
+        )
+        or "step"
+    )
+    shown = frame[[against, terms[term]]].set_axis(["x", "y"], axis=1).dropna().astype(float)
+    drawn = (
+        alt.Chart(shown)
+        .mark_line(strokeWidth=1.5, color=charts.ink().accent)
+        .encode(
+            x=alt.X("x:Q", title=against),
+            y=alt.Y("y:Q", title=term, scale=alt.Scale(zero=False)),
+            tooltip=[alt.Tooltip("x:Q", title=against), alt.Tooltip("y:Q", title="value", format=".4g")],
+        )
+    )
+    ends = f"{shown['y'].iloc[0]:.4g} at the start, {shown['y'].iloc[-1]:.4g} at the end" if len(shown) else "no number"
+    charts.show(drawn, height=320, sentence=f"{term} against {against}: {ends} of {len(frame):,} logged steps.")
+    look.downloads(frame, f"curve-{run_id}")
+
+
+def scores(run_id: str) -> None:
+    """Every score under its full name."""
+    st.header("What it scored", anchor=False)
+    frame = queries.scores_of(run_id)
+    if frame.empty:
+        look.notice("There are no scores before a run is done.")
+        return
+    rows = [
+        [
+            look.Cell(f"{row['metric']} {ARROWS[row['direction']]}", hint=measure(row["metric"])),
+            look.Cell(look.number(row["value"]))
+            if row["kind"] is not None
+            else look.Cell("no value", str(row["reason"])),
+            row["unit"],
+            f"{row['n']:,}",
+            look.Cell(row["name"], BETTER[row["direction"]], css="texts"),
+        ]
+        for row in frame.to_dict("records")
+    ]
+    look.table(
+        ["score", "value", "unit", "n", "definition"],
+        rows,
+        caption="Each with how many texts or states it is from",
+        tall=True,
+    )
+    look.downloads(frame, f"scores-{run_id}")
+
+
+page()

@@ -1,0 +1,270 @@
+"""One table of the leaderboard as a page shows it: its answer, its rows, and how far they are from the baseline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import charts, look
+from dashboard.glossary import WORDS, measure
+from harness.printable import printable
+from harness.report.board import Cell, Column, Leaderboard, Row, Table
+from harness.report.exports import emphasis
+from harness.report.ranks import Difference
+from harness.report.rendering import BETTER, COSTS, costs, header, keys, number, rank
+from harness.report.selection import short_keys
+
+SHOWN_ROWS = 60  # of a table; a longer one is read by nobody, and its download has them all
+SHOWN_DIFFERENCES = 30  # of a forest
+SHOWN_CLAUSES = 3  # of an answer
+
+BETTER_ROW, WORSE_ROW, OPEN_ROW = "better than the baseline", "worse than the baseline", "not separated from it"
+
+
+def title(table: Table, board: Leaderboard) -> None:
+    """The benchmark's name as a heading, with what tells it from others of that name below."""
+    name, _, more = table.title.partition(" (")
+    alike = [one for one in board.tables if one.title.partition(" (")[0] == name]
+    look.heading(name, more.removesuffix(")") if len(alike) > 1 else "")
+
+
+# -------------------------------------------------------------------------------------------------- the answer
+
+
+def answer(table: Table) -> None:
+    """What beats the baseline, in one sentence made of what the seeds separate."""
+    if table.baseline is None:
+        look.notice("No row here is plain maximum likelihood, so nothing can be said to beat it.", "answer")
+        return
+    base = table.rows[table.baseline].label
+    wins, losses = _separated(table, better=True), _separated(table, better=False)
+    if not wins:
+        why = f" {look.sentence(table.findings[0].partition('; ')[0])}" if table.findings else ""
+        worse = f" Worse than it: {_clauses(losses)}." if losses else ""
+        look.notice(f"Nothing beats {base} here.{worse}{'' if losses else why}", "answer")
+        return
+    lost = f" Worse than {base}: {_clauses(losses)}." if losses else ""
+    look.notice(f"{base} is beaten by {_clauses(wins)}.{lost} The seeds separate no other row from it.", "answer")
+
+
+def _separated(table: Table, *, better: bool) -> dict[tuple[str, ...], list[str]]:
+    """Rows that are separated from the baseline, by the scores on which they are."""
+    found: dict[str, list[str]] = {}
+    for row in table.rows:
+        for column in table.columns:
+            if _side(column, row.scores.get(column.name)) == (BETTER_ROW if better else WORSE_ROW):
+                found.setdefault(row.label, []).append(column.metric)
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for label, metrics in found.items():
+        alike.setdefault(tuple(metrics), []).append(label)
+    return alike
+
+
+def _clauses(alike: dict[tuple[str, ...], list[str]]) -> str:
+    clauses = [
+        f"{_list(rows) if len(rows) <= SHOWN_CLAUSES else f'{len(rows)} rows'} on {_list(metrics)}"
+        for metrics, rows in alike.items()
+    ]
+    if len(clauses) > SHOWN_CLAUSES:
+        more = sum(map(len, list(alike.values())[SHOWN_CLAUSES:]))
+        clauses = [*clauses[:SHOWN_CLAUSES], f"{more} more rows on one score or another"]
+    return "; ".join(clauses)
+
+
+def _list(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _side(column: Column, cell: Cell | None) -> str | None:
+    """On which side of the baseline a cell is; None where there is no better side, or nothing to compare."""
+    if cell is None or cell.difference is None or column.ranked_by is None:
+        return None
+    if not cell.difference.separated:
+        return OPEN_ROW
+    return BETTER_ROW if (cell.difference.interval.mean > 0) == column.higher_is_better else WORSE_ROW
+
+
+# --------------------------------------------------------------------------------------------------- the table
+
+
+def draw(table: Table) -> None:
+    """The table with its ranks, control rows under a rule, then what the data say about it."""
+    rows = _shown(table)
+    costly = any(row.cost is not None for row in rows)
+    heads = [
+        *(look.Cell(printable(key)) for key in short_keys(table.keys)),
+        look.Cell("n", hint=WORDS["n"]),
+        *(look.Cell(name) for name in (COSTS if costly else ())),
+        *(_head(column, table) for column in table.columns),
+    ]
+    ends = {column.name: _ends(column, rows) for column in table.columns}
+    body = [
+        [
+            *keys(row, table),
+            str(row.n),
+            *(costs(row) if costly else ()),
+            *(_cell(row, column, table, ends[column.name]) for column in table.columns),
+        ]
+        for row in rows
+    ]
+    look.table(
+        heads,
+        body,
+        caption=f"Mean ± 95 % interval over n seeds; {_legend(table)}",
+        numbers=len(table.keys),
+        pinned=sum(row.control is not None for row in rows),
+        base=None if table.baseline is None else next((i for i, r in enumerate(rows) if r is _base(table)), None),
+    )
+    if len(rows) < len(table.rows):
+        look.says(
+            f"{len(table.rows) - len(rows)} more rows: filter or group them on the Leaderboard; CSV has them all."
+        )
+
+
+def legend(table: Table) -> None:
+    """What each column is, folded away."""
+    with st.expander("What the columns mean"):
+        look.table(
+            ["score", "what it says", "unit", "definition"],
+            [
+                [
+                    header(column, table),
+                    look.Cell(measure(column.metric) or "–", BETTER[column.direction], css="texts"),
+                    column.unit,
+                    look.Cell(column.name, css="texts"),
+                ]
+                for column in table.columns
+            ],
+            caption="Scores of different definitions never share a column",
+        )
+
+
+def _shown(table: Table) -> list[Row]:
+    """The first rows, the baseline and the control rows."""
+    chosen = [row for row in table.rows if row.control is None][:SHOWN_ROWS]
+    base = [] if table.baseline is None or _base(table) in chosen else [_base(table)]
+    return [*chosen, *base, *[row for row in table.rows if row.control is not None][:SHOWN_ROWS]]
+
+
+def _base(table: Table) -> Row:
+    assert table.baseline is not None
+    return table.rows[table.baseline]
+
+
+def _legend(table: Table) -> str:
+    if table.baseline is None:
+        return "↓ lower is better, ↑ higher is better"
+    return (
+        "green: better than the marked baseline row, orange: worse, as far as the seeds can tell; grey: not separated"
+    )
+
+
+def _head(column: Column, table: Table) -> look.Cell:
+    tie = ", all tie" if _all_tie(column, table) else ""
+    said = measure(column.metric)
+    hint = f"{said + '; ' if said else ''}{BETTER[column.direction]}. Definition: {column.name}"
+    return look.Cell(header(column, table), f"{column.unit}{tie}".removeprefix(", "), hint=hint)
+
+
+def _all_tie(column: Column, table: Table) -> bool:
+    ranks = [cell.rank for row in table.rows if (cell := row.scores.get(column.name)) and cell.rank is not None]
+    return len(ranks) > 1 and set(ranks) == {(1, len(ranks))}
+
+
+def _ends(column: Column, rows: Sequence[Row]) -> tuple[float, float] | None:
+    """The column's own scale: from its lowest to its highest interval's end."""
+    found = [cell.interval for row in rows if (cell := row.scores.get(column.name)) and cell.interval is not None]
+    numbers = [end for one in found for end in (one.mean, one.low, one.high) if end is not None and math.isfinite(end)]
+    if len(found) < 2 or not numbers or min(numbers) == max(numbers):
+        return None
+    return min(numbers), max(numbers)
+
+
+def _cell(row: Row, column: Column, table: Table, ends: tuple[float, float] | None) -> look.Cell:
+    cell = row.scores.get(column.name)
+    if cell is None:
+        return look.Cell("–")
+    if cell.interval is None:
+        return look.Cell("no value", "; ".join(cell.unscored))
+    best, _ = emphasis(row, column, table)
+    side = {BETTER_ROW: " gain", WORSE_ROW: " loss"}.get(_side(column, cell) or "", "")
+    place = rank(cell)
+    return look.Cell(
+        number(cell, row.n),
+        f"rank {place}".replace("-", "–") if place and not _all_tie(column, table) else "",
+        ("best" if best else "") + side,
+        span=_span(cell, ends),
+    )
+
+
+def _span(cell: Cell, ends: tuple[float, float] | None) -> tuple[float, float, float] | None:
+    interval = cell.interval
+    if ends is None or interval is None or not math.isfinite(interval.mean):
+        return None
+    low, high = ends
+
+    def at(value: float | None) -> float:
+        return ((interval.mean if value is None else value) - low) / (high - low) * 0.96 + 0.02
+
+    return at(interval.low), at(interval.mean), at(interval.high)
+
+
+# -------------------------------------------------------------------------------------------------- the forest
+
+
+def forest(table: Table, column: Column) -> None:
+    """Each row's difference from the baseline with its interval; what the seeds separate has a colour and a shape."""
+    if table.baseline is None:
+        return
+    base = table.rows[table.baseline].label
+    found = [
+        (row, cell, cell.difference)
+        for row in table.rows
+        if (cell := row.scores.get(column.name)) is not None and cell.difference is not None
+    ]
+    if not found:
+        look.notice(f"No row shares enough seeds with {base} to be compared on {column.metric}.")
+        return
+    if len(found) > SHOWN_DIFFERENCES:
+        found.sort(key=lambda one: one[2].found.p)
+        look.says(f"The {SHOWN_DIFFERENCES} clearest of {len(found)} differences.")
+    readings = [_reading(row, column, cell, difference) for row, cell, difference in found[:SHOWN_DIFFERENCES]]
+    separated = [f"{one.label} ({one.mean:+.3g})" for one in readings if one.told != OPEN_ROW]
+    sentence = (
+        f"{column.metric} minus that of {base} ({BETTER[column.direction]}), with a 95 % interval over shared seeds. "
+        f"Separated at p ≤ .05 over all these comparisons together: {', '.join(separated) or 'none'}."
+    )
+    charts.intervals(
+        readings,
+        axis=f"difference from {base} in {column.metric}" + (f" ({column.unit})" if column.unit else ""),
+        kinds={BETTER_ROW: "good", WORSE_ROW: "bad", OPEN_ROW: "plain"},
+        sentence=sentence,
+    )
+    look.downloads(
+        pd.DataFrame(
+            {"row": row.label, "minus": base, "score": column.ranked_by or column.name, "difference": d.interval.mean}
+            | {"low": d.interval.low, "high": d.interval.high, "p": d.found.p, "n": d.found.n}
+            for row, _, d in found
+        ),
+        f"differences-{table.title}-{column.metric}",
+    )
+
+
+def _reading(row: Row, column: Column, cell: Cell, difference: Difference) -> charts.Reading:
+    interval = difference.interval
+    return charts.Reading(
+        label=printable(row.label),
+        mean=interval.mean,
+        low=interval.low,
+        high=interval.high,
+        told=_side(column, cell) or OPEN_ROW,
+        more=f"{difference.found.n} seeds, p = {difference.found.p:.2g}",
+    )
+
+
+def ordered(table: Table) -> dict[str, Column]:
+    """The columns that have a better end, by a short name."""
+    return {f"{header(column, table)}": column for column in table.columns if column.ranked_by is not None}

@@ -1,0 +1,143 @@
+"""A rollout that plays: the sentence while it is written and rewritten, and what the model had in mind."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import streamlit as st
+
+from dashboard import look
+from harness.printable import printable
+from harness.replaying import Frame
+
+SECONDS = 0.7  # between two steps
+MARKS = {"backspace": "⌫", "end": "■"}
+LONGEST_TRACK = 300  # actions; of more, none could be told apart
+
+
+def show(name: str, prompt: str, frames: Sequence[Frame]) -> None:
+    """The rollout at one step, a slider over the steps, and buttons that move and play it.
+
+    It starts at the first deletion, where there is one: that is what there is to see.
+    """
+    key = f"step {name}"
+    playing = st.session_state.get("playing") == name
+    deletions = [frame.number for frame in frames if frame.kind == "backspace"]
+    st.session_state.setdefault(key, deletions[0] if deletions else len(frames))
+
+    def move(to: int) -> None:
+        st.session_state[key] = min(len(frames), max(1, to))
+        st.session_state["playing"] = None
+
+    def play() -> None:
+        st.session_state["playing"] = None if playing else name
+        if not playing and st.session_state[key] >= len(frames):
+            st.session_state[key] = 1
+
+    def stop() -> None:
+        st.session_state["playing"] = None
+
+    @st.fragment(run_every=SECONDS if playing else None)
+    def part() -> None:
+        still = st.session_state.get("playing") == name
+        if still and playing:
+            st.session_state[key] = min(len(frames), st.session_state[key] + 1)
+            if st.session_state[key] >= len(frames):
+                stop()
+        if (st.session_state.get("playing") == name) != playing:
+            st.rerun()  # the timer starts or ends
+        step = int(st.session_state[key])
+        left, right = st.columns([3, 2], gap="large")
+        with left:
+            look.stage(written(prompt, frames[:step]), label=f"Step {step} of {len(frames)}")
+            track(frames, step)
+            with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
+                st.button(
+                    "Pause" if playing else "Play", key="play", on_click=play, type="primary",
+                    icon=":material/pause:" if playing else ":material/play_arrow:",
+                )  # fmt: skip
+                st.button("Back", key="back", on_click=move, args=(step - 1,), disabled=step <= 1)
+                st.button("Next", key="next", on_click=move, args=(step + 1,), disabled=step >= len(frames))
+                later = [number for number in deletions if number > step] or deletions
+                if later:
+                    st.button("Next ⌫", key="deletion", on_click=move, args=(later[0],), help="To the next deletion.")
+            if len(frames) > 1:
+                st.slider("Step", 1, len(frames), key=key, on_change=stop)
+        with right:
+            look.verdict(verdict(frames, step))
+            odds(frames[step - 1])
+            look.text(standing(prompt, frames, step), label="The text that stands now")
+
+    part()
+
+
+def written(prompt: str, frames: Sequence[Frame]) -> list[look.Span]:
+    """Every action so far in order; deleted tokens struck through, the last action marked."""
+    last = frames[-1].number
+    spans = [look.Span(prompt, "prompt")] if prompt else []
+    for frame in frames:
+        now = " now" if frame.number == last else ""
+        if frame.kind == "token":
+            gone = frame.partner is not None and frame.partner <= last
+            given = " given" if frame.injected else ""
+            piece = frame.piece.replace("\n", "↵\n") if gone or now else frame.piece
+            space = piece[: len(piece) - len(piece.lstrip(" "))] if piece.strip() else ""
+            spans += [look.Span(space)] if space else []  # a mark on the space before a word would hide the word
+            spans.append(look.Span(piece[len(space) :], f"token{' deleted' if gone else ''}{given}{now}"))
+        else:
+            css = "mark" if frame.kind == "backspace" else "ending"
+            spans.append(look.Span(MARKS[frame.kind], f"{css}{now}"))
+    if frames[-1].kind != "end":
+        spans.append(look.Span("", "cursor"))
+    return spans
+
+
+def standing(prompt: str, frames: Sequence[Frame], step: int) -> list[look.Span]:
+    """The reduced text at that step."""
+    kept = "".join(frames[number - 1].piece for number in frames[step - 1].state)
+    return [*([look.Span(prompt, "prompt")] if prompt else []), look.Span(kept or ("" if prompt else "(nothing yet)"))]
+
+
+def verdict(frames: Sequence[Frame], step: int) -> str:
+    """What happens at that step, in a sentence."""
+    frame = frames[step - 1]
+    piece = quoted(frame.piece)
+    if frame.injected:
+        return f"{piece} was put there by the benchmark; the model did not choose it."
+    assert frame.log_prob is not None
+    chance = look.percent(frame.log_prob)
+    if frame.kind == "end":
+        return f"It ends the text; it gave that a chance of {chance}."
+    if frame.kind == "backspace":
+        gone = "nothing" if frame.partner is None else quoted(frames[frame.partner - 1].piece)
+        return f"It takes {gone} back; it gave deleting a chance of {chance}."
+    after = "" if frame.partner is None else f" It will take this back at step {frame.partner}."
+    return f"It writes {piece}; it gave that a chance of {chance}.{after}"
+
+
+def quoted(piece: str) -> str:
+    """A piece of text as it stands in a sentence."""
+    return f"“{printable(piece.strip(' ') or piece)}”"
+
+
+def track(frames: Sequence[Frame], step: int) -> None:
+    """Every action as a small mark, so that deletions are seen before they happen."""
+    if len(frames) <= LONGEST_TRACK:
+        kinds = ["mark" if f.kind == "backspace" else "gone" if f.deleted else "" for f in frames]
+        look.track([f"{kind}{' now' if i == step else ''}" for i, kind in enumerate(kinds, start=1)])
+
+
+def odds(frame: Frame) -> None:
+    """The likeliest actions before this one with their probabilities, and the one that was taken."""
+    if frame.injected or frame.log_prob is None:
+        return
+    shown = [(name, share, token == frame.token) for name, token, share in frame.candidates]
+    if not any(taken for _, _, taken in shown):
+        shown.append((frame.piece, math.exp(frame.log_prob), True))
+    look.odds(
+        [(printable(name), share, taken) for name, share, taken in shown],
+        label=f"What it held likeliest at step {frame.number}"
+        if frame.candidates
+        else f"Its choice at step {frame.number}",
+    )
