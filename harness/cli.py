@@ -57,6 +57,7 @@ for verb in (
     grids.status,
     workers.worker,
     workers.retry,
+    workers.reproduce,
     boards.leaderboard,
     boards.compare,
     boards.validity,

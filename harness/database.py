@@ -201,6 +201,14 @@ ATTEMPTS = sa.Table(
     sa.Column("error", _Text),
     sa.Column("output", _Text),
 )
+REPRODUCTIONS = sa.Table(
+    "reproductions",
+    SCHEMA,
+    _run_id(primary_key=True),
+    sa.Column("at", sa.Text, primary_key=True),
+    sa.Column("verdict", sa.Text, nullable=False),
+    sa.Column("details", _Json, nullable=False),
+)
 _PLACE = "check that the folder exists and that you may write there, or give another --store"
 _SPACE = "free some space on its disk; what was stored before is intact"
 _ADVICE = {

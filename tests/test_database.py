@@ -64,7 +64,7 @@ def test_an_older_store_is_brought_up_to_date_by_the_first_writer(store: Store, 
     run_id = running(store)
     store.log(run_id, ME, [step(1)])
     with sqlite3.connect(store.path) as connection:
-        for table in ("attempts", "checkpoints", *(["profiles"] if version == "1" else [])):
+        for table in ("attempts", "checkpoints", "reproductions", *(["profiles"] if version == "1" else [])):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("ALTER TABLE runs DROP COLUMN lease_until")
         before = connection.execute("SELECT * FROM runs").fetchall()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,16 +14,22 @@ from harness.verbs.arguments import (
     CheckpointEvery,
     Device,
     Include,
+    Json,
     KeepGoing,
+    RunId,
     StallAfter,
     StoreUrl,
     Threads,
     Timeout,
     Workers,
+    as_json_text,
     include_files,
     stored_grid_name,
 )
 from harness.verbs.stopping import stop_on_signals
+
+if TYPE_CHECKING:
+    from harness.records import Progress
 
 RELEASED = 75  # the exit code of a worker that was asked to stop: start it again (sysexits.h: a temporary failure)
 
@@ -94,3 +102,39 @@ def retry(
         chosen = run_ids or [run_id for run_id, now in status.items() if now == "failed"]
         count = opened.retry(chosen)
     typer.echo(f"{count} runs are free again; harness run GRID or harness worker goes on with them")
+
+
+def reproduce(
+    run: RunId,
+    store: StoreUrl = DEFAULT_STORE,
+    device: Device = "auto",
+    threads: Threads = None,
+    include: Include = None,
+    as_json: Json = False,
+) -> None:
+    """Train a finished run again from what is stored, and say: identical, statistically equal, or different."""
+    from rich.console import Console
+
+    from harness.progress import follow
+    from harness.reproduce import Verdict
+    from harness.reproduce import reproduce as reproduced
+    from harness.rules import Rules
+    from harness.samples import find_run
+    from harness.store import Store
+    from harness.worker import server
+
+    server()
+    include_files(include)
+    rules = Rules(device=device, threads=threads, include=tuple(str(path.absolute()) for path in include or ()))
+    verdicts: list[Verdict] = []
+    with Store.open(store) as opened, stop_on_signals() as stopping:
+        run_id = find_run(opened, run)
+        steps = reproduced(opened, run_id, rules, stopping)
+
+        def watched() -> Iterator[Progress]:
+            verdicts.append((yield from steps))
+
+        follow(watched(), Console(stderr=True))
+    (verdict,) = verdicts
+    typer.echo(as_json_text(dataclasses.asdict(verdict)) if as_json else f"{run_id}: {verdict.sentence}")
+    raise typer.Exit(1 if verdict.word == "different" else 0)
