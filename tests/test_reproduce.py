@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 
 import pytest
 
+from harness import sqlite
 from harness.errors import HarnessError
 from harness.grid import load_grid
 from harness.reproduce import Compared, Verdict, reproduce
@@ -73,7 +73,7 @@ def test_a_score_that_moved_is_judged_by_what_seeds_vary(store: Store, far: bool
 
 
 def put(store: Store, run_id: str, value: float) -> None:
-    with sqlite3.connect(store.path) as connection:
+    with sqlite.driver.connect(store.path) as connection:
         connection.execute(
             "UPDATE scores SET value = ? WHERE run_id = ? AND metric = 'exact_kl'", (float(value), run_id)
         )
