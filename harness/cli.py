@@ -71,6 +71,7 @@ for verb in (
     names.ls,
     names.info,
     names.env,
+    names.doctor,
 ):
     app.command()(verb)
 

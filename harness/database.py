@@ -288,6 +288,18 @@ class Database:
                 failpoint("commit.before")
             failpoint("commit.after")
 
+    def complaints(self, *, thorough: bool) -> list[str]:
+        """What SQLite finds wrong with its own file; `thorough` compares every index and reference, too."""
+        if self._engine.dialect.name != "sqlite":
+            return []
+        checks = ("integrity_check", "foreign_key_check") if thorough else ("quick_check",)
+        found: list[str] = []
+        with self.read() as connection:
+            for check in checks:
+                rows = connection.exec_driver_sql(f"PRAGMA {check}").all()
+                found += [" ".join(map(str, row)) for row in rows if tuple(row) != ("ok",)]
+        return found
+
     def alone(self, connection: sa.Connection) -> None:
         """Wait until no other transaction is here; SQLite's write lock has done that already."""
         if connection.dialect.name == "postgresql":

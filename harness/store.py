@@ -329,6 +329,12 @@ class Store(Queue):
             rows.append(record | {f"terms.{name}": value for name, value in row["terms"].items()})
         return pd.DataFrame(rows, columns=None if rows else fixed)
 
+    def stored_files(self) -> list[tuple[str, str]]:
+        """(path, sha256) of every rollouts file."""
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(ROLLOUTS.c.path, ROLLOUTS.c.sha256).order_by(ROLLOUTS.c.path))
+            return [(row.path, row.sha256) for row in rows]
+
     def rollouts(self, run_id: str) -> pd.DataFrame:
         """One row per rollout, as `records.Rollout` has it; `reference` is the human continuation.
 
