@@ -53,4 +53,4 @@ def server(folder: Path) -> Iterator[str]:
     try:
         yield f"postgresql://harness@127.0.0.1:{port}/postgres?files={folder}/files"
     finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], check=True, capture_output=True, cwd="/", **who)
+        subprocess.run([*control, "-m", "immediate", "stop"], capture_output=True, cwd="/", **who)
