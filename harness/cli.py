@@ -56,6 +56,7 @@ for verb in (
     grids.run,
     grids.status,
     workers.worker,
+    workers.launch,
     workers.retry,
     workers.reproduce,
     boards.leaderboard,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -138,3 +138,38 @@ def reproduce(
     (verdict,) = verdicts
     typer.echo(as_json_text(dataclasses.asdict(verdict)) if as_json else f"{run_id}: {verdict.sentence}")
     raise typer.Exit(1 if verdict.word == "different" else 0)
+
+
+def launch(
+    engine: Annotated[Literal["submitit"], typer.Option("--engine", help="What starts the workers.")] = "submitit",
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Jobs to start, each with one worker.")] = 1,
+    store: StoreUrl = DEFAULT_STORE,
+    grid: OneGrid = None,
+    cluster: Annotated[
+        Literal["auto", "local", "slurm"],
+        typer.Option("--cluster", help="auto is Slurm where it is installed, else this machine."),
+    ] = "auto",
+    hours: Annotated[float, typer.Option("--hours", min=0.02, help="Time a job may take.")] = 24.0,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads of each job.")] = None,
+    gpus: Annotated[int, typer.Option("--gpus", min=0, help="GPUs of each job.")] = 0,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE for the engine: slurm_partition=long; may be repeated.")
+    ] = None,
+    include: Include = None,
+) -> None:
+    """Start workers as jobs, on Slurm or here; they end when the store has nothing left to do."""
+    from harness.launch import launch as launched
+    from harness.launch import log_folder
+
+    wrong = [given for given in settings or () if "=" not in given]
+    if wrong:
+        raise ConfigError(f"--set {wrong[0]}: write KEY=VALUE, as in slurm_partition=long")
+    arguments = [*(["--grid", grid] if grid else [])]
+    for path in include or ():
+        arguments += ["--include", str(path.absolute())]
+    parameters = dict(given.split("=", 1) for given in settings or ())
+    jobs = launched(
+        store, workers, arguments, cluster=cluster, hours=hours, threads=threads, gpus=gpus, parameters=parameters
+    )
+    typer.echo(f"{engine} started {len(jobs)} jobs: {', '.join(jobs)}; their output is in {log_folder(store)}")
+    typer.echo(f"watch them with: harness status --watch --store '{store}'")
