@@ -58,7 +58,6 @@ TORCH_FREE = (
     "harness.grid",
     "harness.plan",
     "harness.plugins",
-    "harness.printable",
     "harness.progress",
     "harness.provenance",
     "harness.records",
