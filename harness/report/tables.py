@@ -122,7 +122,8 @@ def baseline_row(
     """
     wanted = ",".join(map(str, asked)) or ", ".join(f"{key}={written(value)}" for key, value in BASELINE.items())
     if asked:
-        found = [i for i, group in enumerate(groups) if all(keep(run) for keep in asked for run in group.runs)]
+        fit = [i for i, group in enumerate(groups) if all(keep(run) for keep in asked for run in group.runs)]
+        found = [i for i in fit if groups[i].control is None] or fit
         if len(found) > 1:
             fitting = "; ".join(labels[i] for i in found)
             raise ConfigError(

@@ -236,3 +236,9 @@ def test_seeds_are_read_even_where_an_option_looks_like_them(store: Store) -> No
     add(store, {"benchmark": odd}, [mauve(1.0)], seed=3)
     (run,) = read_runs(store)
     assert run.seeds == (3, 3, 3)
+
+
+def test_a_baseline_that_fits_control_rows_too_means_the_trained_one(store: Store) -> None:
+    add(store, {}, [mauve(0.5)])
+    add(store, {"control": "expert"}, [mauve(0.9)])
+    assert only(leaderboard(store, baseline=["trainer=mle"])).baseline == 0
