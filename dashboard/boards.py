@@ -94,12 +94,12 @@ def _side(column: Column, cell: Cell | None) -> str | None:
 # --------------------------------------------------------------------------------------------------- the table
 
 
-def draw(table: Table) -> None:
-    """The table with its ranks, control rows under a rule, then what the data say about it."""
+def draw(table: Table, *, brief: bool = False) -> None:
+    """The table with its ranks, control rows under a rule; `brief` names a row in one column instead of key by key."""
     rows = _shown(table)
     costly = any(row.cost is not None for row in rows)
     heads = [
-        *(look.Cell(printable(key)) for key in short_keys(table.keys)),
+        *(["group"] if brief else map(printable, short_keys(table.keys))),
         look.Cell("n", hint=WORDS["n"]),
         *(look.Cell(name) for name in (COSTS if costly else ())),
         *(_head(column, table) for column in table.columns),
@@ -107,7 +107,7 @@ def draw(table: Table) -> None:
     ends = {column.name: _ends(column, rows) for column in table.columns}
     body = [
         [
-            *keys(row, table),
+            *([row.label] if brief else keys(row, table)),
             str(row.n),
             *(costs(row) if costly else ()),
             *(_cell(row, column, table, ends[column.name]) for column in table.columns),
@@ -118,7 +118,7 @@ def draw(table: Table) -> None:
         heads,
         body,
         caption=f"Mean ± 95 % interval over n seeds; {_legend(table)}",
-        numbers=len(table.keys),
+        numbers=1 if brief else len(table.keys),
         pinned=sum(row.control is not None for row in rows),
         base=None if table.baseline is None else next((i for i, r in enumerate(rows) if r is _base(table)), None),
     )

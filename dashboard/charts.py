@@ -44,6 +44,8 @@ DARK = Ink(
     ("#56b4e9", "#f58b4c", "#3cc79b", "#e0a0c8", "#e6b84a", "#9cd3f5", "#a8b4c0"),
 )  # fmt: skip
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
+BANDED = 3  # fewest runs whose interval is drawn as a band: two have one that hides everything
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [10, 3], [3, 5])
 
 
@@ -58,7 +60,7 @@ def show(drawn: Chart, *, sentence: str, alt_text: str = "", height: int | None 
     if height is not None:
         drawn = drawn.properties(height=height)
     drawn = (
-        drawn.configure(background="transparent", padding={"left": 2, "right": 12, "top": 6, "bottom": 4})
+        drawn.configure(background="transparent", font=FONT, padding={"left": 2, "right": 12, "top": 6, "bottom": 4})
         .configure_view(stroke=None)
         .configure_axis(
             labelFontSize=12, titleFontSize=12, titleFontWeight="normal", labelLimit=340, labelColor=pen.text,

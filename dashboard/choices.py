@@ -20,7 +20,8 @@ def benchmark(found: Sequence[Group], place: Place = None) -> list[Group]:
     titles = queries.short_titles(found)
     if len(titles) == 1:
         return list(found)
-    chosen = (place or st).selectbox("Benchmark", list(titles), key="benchmark", bind="query-params")
+    place = place or st.columns(2)[0]
+    chosen = place.selectbox("Benchmark", list(titles), key="benchmark", bind="query-params")
     return [group for group in found if group.benchmark == titles[chosen]]
 
 

@@ -25,7 +25,7 @@ WORDS = {
     "token": "A piece of text, the unit in which the model writes.",
 }
 
-EXACT = ("exact_kl", "finished", "compounding", "out_of_support", "recovery", "recovered", "p_back")
+EXACT = ("exact_kl", "finished", "excess_error", "out_of_support", "recovered", "recovery", "p_back")
 """Plug-ins that measure against a law that is known exactly."""
 
 

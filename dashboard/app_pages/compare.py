@@ -32,8 +32,7 @@ def page() -> None:
     if len(here) < LEAST:
         look.notice("Two groups of finished runs are needed to compare anything; there are fewer here.")
         return
-    left, _ = st.columns(2)
-    here = choices.benchmark(here, left)
+    here = choices.benchmark(here)
     chosen = choices.several(
         here, [group.label for group in here[:LEAST]], MOST, FIRST, "groups"
     )  # fmt: skip
@@ -128,7 +127,8 @@ def learning(chosen: Sequence[Group]) -> None:
     colour, _, dash = charts.series("group", [group.label for group in chosen])
     base = alt.Chart(frame).encode(x=alt.X(f"{against}:Q", title=against))
     up, name = charts.domain(frame["loss"]), "loss (nats per token)"
-    drawn = base.mark_area(opacity=0.15, clip=True).encode(
+    banded = alt.Chart(frame[frame["n"] >= charts.BANDED]).encode(x=alt.X(f"{against}:Q", title=against))
+    drawn = banded.mark_area(opacity=0.15, clip=True).encode(
         y=alt.Y("low:Q", title=name, scale=up), y2="high:Q", color=colour
     ) + base.mark_line(strokeWidth=2, clip=True).encode(
         y=alt.Y("loss:Q", title=name, scale=up), color=colour, strokeDash=dash,
@@ -137,8 +137,8 @@ def learning(chosen: Sequence[Group]) -> None:
     charts.show(
         drawn,
         height=340,
-        sentence=f"Training loss against {against}: mean over runs with its 95 % interval, in at most {numbers.POINTS} "
-        "windows. Losses of different objectives are different quantities and do not compare.",
+        sentence=f"Training loss against {against}, in at most {numbers.POINTS} windows: mean over runs, with its 95 % "
+        f"interval from {charts.BANDED} runs on. Losses of different objectives are different quantities.",
     )
     look.downloads(frame, "learning-curves")
 

@@ -31,8 +31,7 @@ def page() -> None:
     if not here:
         look.notice("There are no finished runs here yet.")
         return
-    left, _ = st.columns(2)
-    here = choices.benchmark(here, left)
+    here = choices.benchmark(here)
     scores = numbers.scores(GRID, [run for group in here for run in group.runs.values()])
     known = [score for name in exact() for score in scores if score.metric == name]
     divergences(known, here)
@@ -46,20 +45,20 @@ def divergences(known: Sequence[ScoreName], here: Sequence[Group]) -> None:
     """The exact scores of every group."""
     st.header("How far from the law", anchor=False)
     if not known:
-        look.notice("This benchmark has no law that is known exactly; the benchmarks `language` and `arithmetic` have.")
+        look.notice("This benchmark has no law that is known exactly; `language` has one.")
         return
     ids = {run_id for group in here for run_id in group.run_ids}
     asked = {"metrics": [score.name for score in known]}
     for table in numbers.board(GRID, **asked).tables:
         if any(not ids.isdisjoint(row.runs) for row in table.rows):
-            boards.draw(table)
+            boards.draw(table, brief=True)
             boards.legend(table)
     look.exports("exact", CSV=(lambda: numbers.export("csv", GRID, **asked), "exact.csv"))
 
 
 def profiles(here: Sequence[Group]) -> None:
     """One number by position, as a curve for each group."""
-    st.header("How it goes on", anchor=False)
+    st.header("Curves by position", anchor=False)
     stored = numbers.profile_names(GRID, [run for group in here for run in group.runs.values()])
     if not stored:
         look.notice(
@@ -68,7 +67,8 @@ def profiles(here: Sequence[Group]) -> None:
         return
     short = [one.metric for one in stored]
     named = {one.metric if short.count(one.metric) == 1 else one.name: one for one in stored}
-    wanted = next((i for i, one in enumerate(stored) if one.metric in exact()), 0)
+    order = {name: i for i, name in enumerate(exact())}
+    wanted = min(range(len(stored)), key=lambda i: order.get(stored[i].metric, len(order)))
     left, _ = st.columns([1, 1])
     profile = named[
         left.selectbox("Number", list(named), index=wanted, key="profile", bind="query-params")
@@ -89,7 +89,7 @@ def curves(profile: ProfileName, chosen: Sequence[Group]) -> None:
     across = alt.X("x:Q", title=profile.axis, axis=alt.Axis(format="~g"))
     up = charts.domain(frame["mean"])
     drawn = (
-        alt.Chart(frame.dropna(subset=["low"])).mark_area(opacity=0.14, clip=True).encode(
+        alt.Chart(frame[frame["n"] >= charts.BANDED]).mark_area(opacity=0.14, clip=True).encode(
             x=across, y=alt.Y("low:Q", title=name, scale=up), y2="high:Q", color=colour
         )
         + alt.Chart(frame).mark_line(strokeWidth=2).encode(
@@ -113,7 +113,7 @@ def curves(profile: ProfileName, chosen: Sequence[Group]) -> None:
         drawn,
         height=360,
         sentence=f"{profile.metric}{': ' + said if said else ''} ({BETTER[profile.direction]}), mean over seeds with "
-        f"its 95 % interval: {'; '.join(ends)}.",
+        f"its 95 % interval from {charts.BANDED} seeds on: {'; '.join(ends)}.",
     )
     look.downloads(frame, f"profile-{profile.metric}")
 

@@ -65,7 +65,7 @@ def answers() -> None:
     for place, table in enumerate(board.tables, start=1):
         boards.title(table, board)
         boards.answer(table)
-        boards.draw(table)
+        boards.draw(table, brief=True)
         boards.legend(table)
         columns = boards.ordered(table)
         if columns and table.baseline is not None:

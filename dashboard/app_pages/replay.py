@@ -15,8 +15,8 @@ PLACES = 40  # points of the chart; more are taken together
 
 look.page(
     "Replay",
-    "The model writes one token at a time. ⌫ is one of its moves: it deletes the last token, so that the model can "
-    "take back a mistake and write something else.",
+    "The model writes one token at a time. One of its actions is <backspace> ⌫: it deletes the last token, so that the "
+    "model can take back a mistake and write something else.",
 )
 
 

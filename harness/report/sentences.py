@@ -97,7 +97,10 @@ def _wins(ranking: Ranking, labels: Sequence[str]) -> str:
     pairs = rows * (rows - 1) // 2
     if not ranking.wins:
         return "everything ties"
-    losers = {row: tuple(sorted(worse for better, worse in ranking.wins if better == row)) for row, _ in ranking.wins}
+    beaten: dict[int, list[int]] = {}
+    for better, worse in ranking.wins:
+        beaten.setdefault(better, []).append(worse)
+    losers = {row: tuple(sorted(found)) for row, found in beaten.items()}
     clauses = [
         f"{_list([labels[row] for row in alike])} {'beat' if len(alike) > 1 else 'beats'} "
         f"{_list([labels[row] for row in losers[alike[0]]])}"

@@ -1,0 +1,1 @@
+"""Side-by-side timings, each a script that prints a table."""

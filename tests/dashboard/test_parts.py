@@ -1,0 +1,272 @@
+"""The parts that pages are made of: sentences about a table, tables, charts, a rollout's steps, numbers in words."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stores import Reader, config, finish, new, rollout, score, two_groups
+
+from dashboard import boards, charts, glossary, look, numbers, player, queries
+from harness.records import Example
+from harness.replaying import frames
+from harness.report.board import Table
+from harness.report.leaderboard import leaderboard
+from harness.store import Store
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """All HTML that is written."""
+    found: list[str] = []
+    monkeypatch.setattr(look.st, "html", found.append)
+    return found
+
+
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """`at(make)`: the store that `make` puts into a folder is the dashboard's."""
+
+    def start(make: Any) -> str:
+        url: str = make(tmp_path)
+        monkeypatch.setenv("HARNESS_STORE", url)
+        return url
+
+    return start
+
+
+def table_of(url: str, **asked: Any) -> Table:
+    with Store.open(url, read_only=True) as store:
+        return leaderboard(store, **asked).tables[0]
+
+
+# ------------------------------------------------------------------------------------------------- answers
+
+
+def test_what_beats_the_baseline_is_told_score_by_score(tmp_path: Path, said: list[str]) -> None:
+    """bc's out_of_support and perplexity are lower at each of seven seeds; p = 2/2^7 = .016."""
+    boards.answer(table_of(two_groups(tmp_path)))
+    (told,) = Reader(said).text
+    assert told == (
+        "mle is beaten by bc backspace on out_of_support and perplexity. The seeds separate no other row from it."
+    )
+
+
+def test_what_is_worse_is_told_and_so_is_that_nothing_wins(tmp_path: Path, said: list[str]) -> None:
+    with Store(new(tmp_path)) as store:
+        for seed in range(7):
+            finish(store, config(seed), 0.5)
+            finish(store, config(seed, True, "bc"), 0.7 + seed / 90)
+    boards.answer(table_of(new(tmp_path)))
+    (told,) = Reader(said).text
+    assert told.startswith("Nothing beats mle here. Worse than it: bc backspace on out_of_support and perplexity.")
+
+
+def test_too_few_seeds_say_nothing(tmp_path: Path, said: list[str]) -> None:
+    boards.answer(table_of(two_groups(tmp_path, seeds=3)))
+    (told,) = Reader(said).text
+    assert (
+        told == "Nothing can be said to beat mle yet: 3 seeds cannot separate these rows: a sign flip needs at least 6."
+    )
+
+
+def test_without_a_baseline_there_is_no_answer(tmp_path: Path, said: list[str]) -> None:
+    boards.answer(table_of(two_groups(tmp_path), filters=["trainer=bc"]))
+    (told,) = Reader(said).text
+    assert told.startswith("No single row here is plain maximum likelihood")
+
+
+def test_a_table_shows_ranks_only_where_rows_differ(tmp_path: Path, said: list[str]) -> None:
+    """out_of_support separates bc (rank 1, green) from mle (rank 2); diversity has no order and no rank."""
+    boards.draw(table_of(two_groups(tmp_path), metrics=["out_of_support", "diversity"]), brief=True)
+    words = Reader(said).text
+    assert words.count("rank 1") == words.count("rank 2") == 1
+    assert "0.530 ± 0.020" in words  # .50, .51, ..., .56: mean .53, sd .0216, t(6) = 2.447
+    (html,) = said
+    assert 'class="best gain"' in html
+    assert html.count('class="base"') == 1
+
+
+def test_a_long_table_keeps_its_baseline_and_says_what_is_missing(
+    tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boards, "SHOWN_ROWS", 1)
+    boards.draw(table_of(two_groups(tmp_path, seeds=1)))
+    assert "1 more rows: filter or group them on the Leaderboard" in " ".join(Reader(said).text)
+
+
+# ---------------------------------------------------------------------------------------------------- look
+
+
+def test_intervals_in_cells_stay_inside(said: list[str]) -> None:
+    """Ends 0 and 1 are the column's; what lies beyond is cut."""
+    look.table(["a"], [[look.Cell("x", span=(-0.5, 0.25, 2.0), share=0.5)]], caption="c")
+    assert "--low:0.0%;--mean:25.0%;--high:100.0%" in said[0]
+    assert "--part:50.0%" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [(None, "–"), (math.nan, "nan"), (1234, "1,234"), (0.123456, "0.1235"), (230400.0, "230,400"), (math.inf, "inf")],
+)
+def test_numbers_as_a_person_reads_them(value: Any, written: str) -> None:
+    assert look.number(value) == written
+
+
+@pytest.mark.parametrize(("seconds", "written"), [(0.4, "0 s"), (119, "119 s"), (300, "5 min"), (8040, "2 h 14 min")])
+def test_durations(seconds: float, written: str) -> None:
+    assert look.duration(seconds) == written
+
+
+def test_shares_and_sentences() -> None:
+    assert [look.percent(math.log(share)) for share in (1, 0.123, 1e-5)] == ["100.0%", "12.3%", "1.0e-05"]
+    assert [look.sentence(text) for text in ("two seeds", "p: low", "Done.")] == ["Two seeds.", "p: low.", "Done."]
+
+
+def test_every_measure_of_an_installed_metric_has_a_sentence() -> None:
+    assert "law" in glossary.measure("exact_kl")
+    assert glossary.measure("nobody's") == ""
+    assert glossary.exact()[0] == "exact_kl"
+
+
+# -------------------------------------------------------------------------------------------------- player
+
+
+def test_each_step_of_a_rollout_is_told() -> None:
+    """a, x, <backspace>, b, end, each with log-probability -.5: e^-.5 = 60.7 %."""
+    row = {"actions": [1, 2, 9, 3, 0], "stop": "ended", "injected": [True, *[False] * 4], "log_probs": [-0.5] * 5}
+    shown = frames({**row, "pieces": [" a", " x", "?", "b\n", "?"]}, 9)
+    assert [player.verdict(shown, step) for step in range(1, 6)] == [
+        "“a” was put there by the benchmark; the model did not choose it.",
+        "It writes “x”; the chance of that was 60.7%. It will take this back at step 3.",
+        "It takes “x” back; the chance of that was 60.7%.",
+        "It writes “b↵”; the chance of that was 60.7%.",
+        "It ends the text; the chance of that was 60.7%.",
+    ]
+    spans = player.written("once", shown[:3])
+    assert [(span.text, span.css) for span in spans] == [
+        ("once", "prompt"), (" ", ""), ("a", "token given"), (" ", ""), ("x", "token deleted"), ("⌫", "mark now"),
+        ("", "cursor"),
+    ]  # fmt: skip
+    assert [span.text for span in player.standing("once", shown, 3)] == ["once", " a"]
+    assert [span.text for span in player.standing("", shown[:1], 1)] == [" a"]
+
+
+def test_the_action_that_was_taken_always_stands_among_the_likeliest(said: list[str]) -> None:
+    (row,) = [{"actions": [5, 0], "stop": "ended", "injected": [False, False], "log_probs": [-2.0, -1.0]}]
+    shown = frames({**row, "pieces": ["e", "?"], "candidates": [[(1, "a", 0.6), (2, "b", 0.2)], []]}, None)
+    player.odds(shown[0])
+    assert [word for word in Reader(said).text if word in "abe"] == ["a", "b", "e"]
+    assert said[0].count("✓") == 1
+
+
+# -------------------------------------------------------------------------------------- numbers and queries
+
+
+def test_groups_have_the_names_of_the_leaderboard(at: Any) -> None:
+    at(lambda folder: two_groups(folder, seeds=2))
+    found = queries.groups("g")
+    assert [(group.label, list(group.runs)) for group in found] == [("mle", ["0", "1"]), ("bc backspace", ["0", "1"])]
+    assert set(queries.run_names("g").values()) == {
+        f"{name}, seed {s}" for name in ("mle", "bc backspace") for s in (0, 1)
+    }
+    assert queries.short_titles(found) == {"text": "text"}
+
+
+def test_learning_curves_are_means_over_runs(at: Any) -> None:
+    """Losses 2, 1, 2/3 at steps 1 to 3 in both runs: the mean is the same and its interval has no width."""
+    at(lambda folder: two_groups(folder, seeds=2))
+    (first, _) = queries.groups("g")
+    frame = numbers.learning({"mle": first.run_ids}, "tokens")
+    assert frame["tokens"].tolist() == [10, 20, 30]
+    assert frame["loss"].tolist() == pytest.approx([2, 1, 2 / 3])
+    assert frame["low"].tolist() == frame["loss"].tolist()
+    assert frame["n"].tolist() == [2, 2, 2]
+
+
+def test_profiles_are_means_over_runs(at: Any) -> None:
+    """At x = 1 the runs have .50 and .51: mean .505."""
+    at(lambda folder: two_groups(folder, seeds=2))
+    (first, _) = queries.groups("g")
+    (name,) = numbers.profile_names("g", list(first.runs.values()))
+    frame = numbers.profile(name.name, {"mle": first.run_ids})
+    assert frame["x"].tolist() == [0, 1]
+    assert frame["mean"].tolist() == pytest.approx([0.1, 0.505])
+
+
+def test_nothing_on_the_front_is_beaten_for_less(at: Any) -> None:
+    """Both cost 1.5 seconds and bc is better: it alone is on the front."""
+    at(lambda folder: two_groups(folder, seeds=2))
+    ids = {run_id for group in queries.groups("g") for run_id in group.run_ids}
+    frame = numbers.costs("g", ids, "out_of_support@law", "seconds")
+    assert frame.set_index("group")["front"].to_dict() == {"mle": False, "bc backspace": True}
+    assert frame["seconds"].tolist() == [1.5, 1.5]
+    assert frame["memory"].tolist() == [1, 1]
+
+
+def test_rollouts_know_what_deletes(at: Any) -> None:
+    """Two rollouts delete at their third action of five."""
+    at(lambda folder: two_groups(folder, seeds=1))
+    (run_id,) = queries.groups("g")[0].run_ids
+    found = queries.rollouts(run_id)
+    assert found.backspace == 9
+    assert [found.deletions(i) for i in (0, 1)] == [1, 1]
+    assert found.by_position()["deletes"].tolist() == [0, 0, 2, 0, 0]
+
+
+def test_what_a_page_shows_changes_with_the_store(at: Any) -> None:
+    """Nothing is remembered beyond a write."""
+    url = at(lambda folder: two_groups(folder, seeds=1))
+    assert len(queries.finished("g")) == 2
+    before = queries.stamp()
+    with Store.open(url) as store:
+        finish(store, config(5))
+    assert queries.stamp() != before
+    assert len(queries.finished("g")) == 3
+
+
+def test_a_run_with_one_text_and_other_scores(at: Any) -> None:
+    """A store of a third party's metric alone: its score stands alone and has no sentence."""
+
+    def make(folder: Path) -> str:
+        with Store(new(folder)) as store:
+            texts = {"prompts": [Example("x")], "rollouts": [rollout()]}
+            finish(store, config(), scores=[score("mine", 1.0)], **texts)
+        return new(folder)
+
+    at(make)
+    members = list(queries.groups("g")[0].runs.values())
+    assert [one.metric for one in numbers.scores("g", members)] == ["mine"]
+
+
+def test_palettes_are_readable() -> None:
+    """Text has a contrast of 4.5 against its background, marks have 3 (WCAG 2.2)."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    def contrast(a: str, b: str) -> float:
+        low, high = sorted((luminance(a), luminance(b)))
+        return (high + 0.05) / (low + 0.05)
+
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    for pen in (charts.LIGHT, charts.DARK):
+        assert contrast(pen.text, pen.ground) >= 4.5
+        assert all(contrast(colour, pen.ground) >= 3 for colour in (*pen.palette, pen.accent, pen.muted))
+    colours = dict(
+        line.strip().removeprefix("--").split(": light-dark(", 1)
+        for line in look.STYLE.splitlines()
+        if ": light-dark(" in line
+    )
+    pairs = {name: tuple(value.rstrip(");").split(", ")) for name, value in colours.items()}
+    grounds = [pairs[name] for name in ("ground", "raised", "wash", "bad-wash")]
+    for i in (0, 1):
+        assert all(
+            contrast(pairs[name][i], pairs["ground"][i]) >= 4.5 for name in ("ink", "soft", "accent", "good", "bad")
+        )
+        assert all(contrast(pairs["ink"][i], ground[i]) >= 4.5 for ground in grounds)
+        assert contrast(pairs["bad"][i], pairs["bad-wash"][i]) >= 4.5
