@@ -13,7 +13,7 @@ from dashboard.glossary import WORDS, measure
 from harness.printable import printable
 from harness.report.board import Cell, Column, Leaderboard, Row, Table
 from harness.report.exports import emphasis
-from harness.report.ranks import Difference
+from harness.report.ranks import SEEDS_NEEDED, Difference
 from harness.report.rendering import BETTER, COSTS, costs, header, keys, number, rank
 from harness.report.selection import short_keys
 
@@ -37,14 +37,18 @@ def title(table: Table, board: Leaderboard) -> None:
 def answer(table: Table) -> None:
     """What beats the baseline, in one sentence made of what the seeds separate."""
     if table.baseline is None:
-        look.notice("No row here is plain maximum likelihood, so nothing can be said to beat it.", "answer")
+        look.notice("No single row here is plain maximum likelihood, so nothing can be said to beat it.", "answer")
         return
     base = table.rows[table.baseline].label
     wins, losses = _separated(table, better=True), _separated(table, better=False)
+    told = [cell.difference for row in table.rows for cell in row.scores.values() if cell.difference is not None]
+    if not any(one.found.n >= SEEDS_NEEDED for one in told):
+        why = table.findings[0].partition("; ")[0] if table.findings else "no row shares its seeds"
+        look.notice(f"Nothing can be said to beat {base} yet: {why}.", "answer")
+        return
     if not wins:
-        why = f" {look.sentence(table.findings[0].partition('; ')[0])}" if table.findings else ""
         worse = f" Worse than it: {_clauses(losses)}." if losses else ""
-        look.notice(f"Nothing beats {base} here.{worse}{'' if losses else why}", "answer")
+        look.notice(f"Nothing beats {base} here.{worse} The seeds separate no other row from it.", "answer")
         return
     lost = f" Worse than {base}: {_clauses(losses)}." if losses else ""
     look.notice(f"{base} is beaten by {_clauses(wins)}.{lost} The seeds separate no other row from it.", "answer")

@@ -66,7 +66,7 @@ def show(drawn: Chart, *, sentence: str, alt_text: str = "", height: int | None 
         )
         .configure_legend(
             labelFontSize=12, titleFontSize=12, labelLimit=420, labelColor=pen.text, titleColor=pen.text,
-            orient="top", columns=3, symbolSize=90, symbolOpacity=1, titleFontWeight="normal",
+            orient="top", symbolSize=90, symbolOpacity=1, titleFontWeight="normal",
         )
         .configure_header(labelColor=pen.text, titleColor=pen.text, labelFontSize=12)
     )  # fmt: skip
@@ -79,6 +79,15 @@ def domain(values: pd.Series) -> alt.Scale:
     low, high = float(values.min()), float(values.max())
     room = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
     return alt.Scale(domain=[low - room, high + room], nice=True)
+
+
+def legend(labels: Sequence[str]) -> alt.Legend:
+    """Beside each other where a phone has room for them, else below each other."""
+    return alt.Legend(orient="top", columns=1 if _rows(labels) > 1 else len(labels))
+
+
+def _rows(labels: Sequence[str]) -> int:
+    return len(labels) if sum(len(label) + 4 for label in labels) > 44 else 1
 
 
 def zero() -> alt.Chart:
@@ -95,10 +104,11 @@ def series(field: str, values: Sequence[str], title: str | None = None) -> tuple
     palette = ink().palette
     scales: tuple[Sequence[Any], ...] = (palette, SHAPES, DASHES)
     ranges = [[scale[i % len(scale)] for i in range(len(known))] for scale in scales]
+    key = legend(known)
     return (
-        alt.Color(f"{field}:N", title=title, scale=alt.Scale(domain=known, range=ranges[0])),
-        alt.Shape(f"{field}:N", title=title, scale=alt.Scale(domain=known, range=ranges[1])),
-        alt.StrokeDash(f"{field}:N", title=title, scale=alt.Scale(domain=known, range=ranges[2])),
+        alt.Color(f"{field}:N", title=title, legend=key, scale=alt.Scale(domain=known, range=ranges[0])),
+        alt.Shape(f"{field}:N", title=title, legend=key, scale=alt.Scale(domain=known, range=ranges[1])),
+        alt.StrokeDash(f"{field}:N", title=title, legend=key, scale=alt.Scale(domain=known, range=ranges[2])),
     )
 
 
@@ -129,17 +139,20 @@ def intervals(readings: Sequence[Reading], *, axis: str, kinds: Mapping[str, Kin
     }
     used = [told for told in kinds if told in set(frame["told"])]
     colour = alt.Color(
-        "told:N", title=None, legend=alt.Legend(orient="top") if len(used) > 1 else None,
+        "told:N", title=None, legend=legend(used) if len(used) > 1 else None,
         scale=alt.Scale(domain=used, range=[looks[kinds[told]][0] for told in used]),
     )  # fmt: skip
     shape = alt.Shape(
         "told:N", title=None, scale=alt.Scale(domain=used, range=[looks[kinds[told]][1] for told in used])
     )
-    place = alt.Y("label:N", title=None, sort=list(frame["label"]), axis=alt.Axis(labelOverlap=False, grid=False))
+    place = alt.Y("label:N", title=None, sort=list(frame["label"]), axis=None)  # names stand above the lines: phones
     base = alt.Chart(frame)
     across = alt.X("low:Q", title=axis, axis=alt.Axis(tickCount=7))
     drawn = (
         zero()
+        + base.mark_text(align="left", dy=-13, fontSize=12, color=pen.text).encode(
+            x=alt.value(0), y=place, text="label:N"
+        )
         + base.mark_rule(strokeWidth=2).encode(x=across, x2="high:Q", y=place, color=colour)
         + base.mark_point(filled=True, size=110, opacity=1).encode(
             x=alt.X("mean:Q", title=axis, axis=alt.Axis(tickCount=7)), y=place, color=colour, shape=shape,
@@ -150,7 +163,7 @@ def intervals(readings: Sequence[Reading], *, axis: str, kinds: Mapping[str, Kin
             ],
         )
     )  # fmt: skip
-    show(drawn, sentence=sentence, height=84 + 28 * frame["label"].nunique() + (24 if len(used) > 1 else 0))
+    show(drawn, sentence=sentence, height=76 + 38 * frame["label"].nunique() + 18 * _rows(used))
 
 
 def renamed(one: Reading, label: str) -> Reading:

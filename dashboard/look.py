@@ -271,7 +271,16 @@ def number(value: Any) -> str:
     """A number as a person reads it; a dash where there is none."""
     if value is None or value != value:
         return "–" if value is None else "nan"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if 1e3 <= abs(value) < 1e15 else f"{value:.4g}"
+
+
+def moment(iso: str | None) -> str:
+    """A point in time without its fractions of a second.
+
+    >>> moment("2026-11-22T09:05:50.123456+00:00")
+    '2026-11-22 09:05:50'
+    """
+    return "–" if iso is None else iso[:19].replace("T", " ")
 
 
 def duration(seconds: float) -> str:

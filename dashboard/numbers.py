@@ -30,6 +30,7 @@ from harness.report.readings import (
     read_values,
 )
 from harness.report.selection import known_keys, last_part, written
+from harness.report.tables import PREFERRED
 from harness.report.validity import Validity
 from harness.stats import t_interval
 
@@ -41,7 +42,7 @@ Unit = Literal["seconds", "tokens", "sampled"]
 
 
 def board(grid: str | None, **asked: Any) -> Leaderboard:
-    """As `harness.report.leaderboard`."""
+    """As `harness.report.leaderboard.leaderboard`."""
     return _board(store_url(), stamp(), grid, tuple(sorted((key, _frozen(value)) for key, value in asked.items())))
 
 
@@ -96,16 +97,10 @@ def _values(url: str, at: Stamp, grid: str | None, name: str) -> Mapping[str, fl
 
 def scores(grid: str | None, members: Sequence[Run]) -> list[ScoreName]:
     """The scores that some of the runs have: first those that a leaderboard shows unasked."""
-    ids = {run.run_id for run in members}
     by_data = _by_data(store_url(), stamp(), grid)
     known = {score.name: score for data in {run.data_hash for run in members} for score in by_data.get(data, ())}
-    usual = [
-        column.name
-        for table in board(grid).tables
-        if any(run_id in ids for row in table.rows for run_id in row.runs)
-        for column in table.columns
-    ]
-    return [known[name] for name in dict.fromkeys([*usual, *known]) if name in known]
+    place = {metric: i for i, metric in enumerate(PREFERRED)}
+    return sorted(known.values(), key=lambda score: place.get(score.metric, len(place)))
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -126,11 +121,8 @@ def pivot(members: Sequence[Run], numbers: Mapping[str, float | str], across: st
 
 def effects(members: Sequence[Run], numbers: Mapping[str, float | str]) -> list[factor_effects.Effect]:
     """Every factor's main effects."""
-    return [
-        one
-        for factor in factor_effects.factors(members)
-        for one in factor_effects.main_effects(members, numbers, factor)
-    ]
+    factors = factor_effects.factors(members)
+    return [one for factor in factors for one in factor_effects.main_effects(members, numbers, factor, factors)]
 
 
 def costs(grid: str | None, run_ids: set[str], score: str, unit: Unit) -> pd.DataFrame:
@@ -161,13 +153,11 @@ def costs(grid: str | None, run_ids: set[str], score: str, unit: Unit) -> pd.Dat
             | {"memory": mean([one.get("peak_memory_bytes", math.nan) / 2**20 for one in own])}
         )
     better = 1.0 if table.columns[0].higher_is_better else -1.0
-    for one in rows:
-        one["front"] = not any(
-            other[unit] <= one[unit]
-            and better * other["mean"] >= better * one["mean"]
-            and (other[unit], other["mean"]) != (one[unit], one["mean"])
-            for other in rows
-        )
+    best: tuple[float, float] | None = None
+    for one in sorted(rows, key=lambda one: (one[unit], -better * one["mean"])):
+        point = (better * one["mean"], one[unit])
+        one["front"] = best is None or point[0] > best[0] or point == best
+        best = point if one["front"] else best
     return pd.DataFrame(rows)
 
 
@@ -179,14 +169,16 @@ def _facts(url: str, at: Stamp, grid: str | None) -> dict[str, dict[str, Any]]:
 # ------------------------------------------------------------------------------------------- group by group
 
 
-def comparison(grid: str | None, group_ids: Sequence[str]) -> list[Comparison]:
+def comparison(grid: str | None, group_ids: Sequence[str], metrics: Sequence[str] | None) -> list[Comparison]:
     """As `harness.report.compare.compare`, of groups."""
-    return _comparison(store_url(), stamp(), grid, tuple(group_ids))
+    return _comparison(store_url(), stamp(), grid, tuple(group_ids), None if metrics is None else tuple(metrics))
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _comparison(url: str, at: Stamp, grid: str | None, group_ids: tuple[str, ...]) -> list[Comparison]:
-    return compare(open_store(), group_ids, grid=grid)
+def _comparison(
+    url: str, at: Stamp, grid: str | None, group_ids: tuple[str, ...], metrics: tuple[str, ...] | None
+) -> list[Comparison]:
+    return compare(open_store(), group_ids, grid=grid, metrics=metrics)
 
 
 def learning(members: Mapping[str, Sequence[str]], against: str) -> pd.DataFrame:
@@ -224,14 +216,16 @@ def _learning(url: str, at: Stamp, members: tuple[tuple[str, tuple[str, ...]], .
     return pd.DataFrame(found, columns=["group", against, "loss", "low", "high", "n"])
 
 
-def profile_names(run_ids: Sequence[str]) -> list[ProfileName]:
-    """The numbers by position that some of the runs have."""
-    return _profile_names(store_url(), stamp(), tuple(run_ids))
+def profile_names(grid: str | None, members: Sequence[Run]) -> list[ProfileName]:
+    """The numbers by position that runs on the same data as these have."""
+    by_data = _profile_names(store_url(), stamp(), grid)
+    known = {one.name: one for data in {run.data_hash for run in members} for one in by_data.get(data, ())}
+    return list(known.values())
 
 
-@st.cache_data(max_entries=8, show_spinner=False)
-def _profile_names(url: str, at: Stamp, run_ids: tuple[str, ...]) -> list[ProfileName]:
-    return read_profile_names(open_store(), run_ids)
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _profile_names(url: str, at: Stamp, grid: str | None) -> dict[str | None, list[ProfileName]]:
+    return read_profile_names(open_store(), grid)
 
 
 def profile(name: str, members: Mapping[str, Sequence[str]]) -> pd.DataFrame:

@@ -105,15 +105,20 @@ def verdict(frames: Sequence[Frame], step: int) -> str:
     piece = quoted(frame.piece)
     if frame.injected:
         return f"{piece} was put there by the benchmark; the model did not choose it."
-    assert frame.log_prob is not None
-    chance = look.percent(frame.log_prob)
+    after = ""
     if frame.kind == "end":
-        return f"It ends the text; it gave that a chance of {chance}."
-    if frame.kind == "backspace":
-        gone = "nothing" if frame.partner is None else quoted(frames[frame.partner - 1].piece)
-        return f"It takes {gone} back; it gave deleting a chance of {chance}."
-    after = "" if frame.partner is None else f" It will take this back at step {frame.partner}."
-    return f"It writes {piece}; it gave that a chance of {chance}.{after}"
+        what = "It ends the text"
+    elif frame.kind == "backspace":
+        what = (
+            "It deletes nothing"
+            if frame.partner is None
+            else f"It takes {quoted(frames[frame.partner - 1].piece)} back"
+        )
+    else:
+        what = f"It writes {piece}"
+        after = "" if frame.partner is None else f" It will take this back at step {frame.partner}."
+    chance = "" if frame.log_prob is None else f"; the chance of that was {look.percent(frame.log_prob)}"
+    return f"{what}{chance}.{after}"
 
 
 def quoted(piece: str) -> str:

@@ -16,7 +16,7 @@ import streamlit as st
 from harness.printable import printable
 from harness.replaying import Frame, Row, backspace_of, frames
 from harness.report.groups import control, rows, tables, titles
-from harness.report.readings import Run, read_attempts, read_grids, read_runs
+from harness.report.readings import Run, read_grids, read_runs, read_timings
 from harness.report.tables import row_labels
 from harness.samples import Sample, side_by_side
 from harness.store import Store
@@ -51,13 +51,13 @@ def _store(url: str) -> Store:
 
 
 def stamp() -> Stamp:
-    """What differs as soon as something was written: size and time of the database's files."""
-    path = open_store().path
-    files = [path, path.with_name(path.name + "-wal")]
+    """What differs as soon as something was written: size and time of the database's files, or the time at a server."""
+    store = open_store()
+    if not store.is_file:
+        return (int(time.time() / SECONDS_BETWEEN_LOOKS),)
+    files = [store.path, store.path.with_name(store.path.name + "-wal")]
     found = [file.stat() for file in files if file.exists()]
-    return tuple(number for one in found for number in (one.st_mtime_ns, one.st_size)) or (
-        int(time.time() / SECONDS_BETWEEN_LOOKS),
-    )
+    return tuple(number for one in found for number in (one.st_mtime_ns, one.st_size))
 
 
 def chosen_grid() -> str | None:
@@ -227,14 +227,14 @@ def working(grid: str | None) -> list[Working]:
     took: dict[tuple[Any, Any], list[float]] = {}
     started: dict[str, float] = {}
     now = datetime.now(UTC).timestamp()
-    for attempt in read_attempts(open_store(), grid, ("done", "running")):
-        run = members.get(attempt.run_id)
-        if run is None or attempt.started is None:
+    for one in read_timings(open_store(), grid, ("done", "running")):
+        run = members.get(one.run_id)
+        if run is None or one.started is None:
             continue
-        if attempt.finished is None:
-            started[run.run_id] = now - _moment(attempt.started)
+        if one.finished is None:
+            started[run.run_id] = now - _moment(one.started)
         else:
-            took.setdefault(_kind(run), []).append(_moment(attempt.finished) - _moment(attempt.started))
+            took.setdefault(_kind(run), []).append(_moment(one.finished) - _moment(one.started))
     names = run_names(grid)
     found = []
     for run_id, run in running.items():
@@ -249,7 +249,7 @@ def failures(grid: str | None) -> list[tuple[str, str, str]]:
     names = run_names(grid)
     return [
         (one.run_id, names.get(one.run_id, one.run_id), (one.error or "no reason given").strip().splitlines()[-1])
-        for one in read_attempts(open_store(), grid, ("failed",))[:FAILURES]
+        for one in read_timings(open_store(), grid, ("failed",))[:FAILURES]
     ]
 
 
@@ -260,7 +260,7 @@ def failed_grids() -> list[str]:
 
 def error_of(run_id: str) -> str:
     """Why a run failed."""
-    found = [one.error for one in read_attempts(open_store(), None, ("failed",)) if one.run_id == run_id]
+    found = [one.error for one in read_timings(open_store(), None, ("failed",)) if one.run_id == run_id]
     return (found[0] if found else None) or "no reason given"
 
 
@@ -285,6 +285,11 @@ def _share(run: Run) -> float:
 def scores_of(run_id: str) -> pd.DataFrame:
     """As `Store.scores` of one run."""
     return open_store().scores(run_id=run_id)
+
+
+def attempts_at(run_id: str) -> list[Mapping[Any, Any]]:
+    """Every attempt at a run, as `Store.attempts`."""
+    return list(open_store().attempts(run_id).to_dict("records"))
 
 
 def curves(run_id: str) -> pd.DataFrame:

@@ -28,9 +28,9 @@ def page() -> None:
     if not here:
         look.notice("There are no finished runs here yet.")
         return
-    left, right = st.columns(2)
+    *places, right = st.columns(2 if len(queries.short_titles(here)) > 1 else 1)
     members = [
-        run for group in choices.benchmark(here, left) if not group.is_control for run in group.runs.values()
+        run for group in choices.benchmark(here, *places) if not group.is_control for run in group.runs.values()
     ]  # fmt: skip
     found = numbers.scores(GRID, members)
     names = factors(members)
@@ -58,8 +58,8 @@ def heat(frame: pd.DataFrame, score: ScoreName, first: str, second: str) -> None
     shown = frame.assign(across=frame["across"].map(printable), down=frame["down"].map(printable))
     low, high = float(frame["mean"].min()), float(frame["mean"].max())
     base = alt.Chart(shown).encode(
-        x=alt.X("across:N", title=first, sort=None, axis=alt.Axis(labelAngle=0, orient="top", labelLimit=160)),
-        y=alt.Y("down:N", title=second, sort=None),
+        x=alt.X("across:N", title=first, sort=None, axis=alt.Axis(labelAngle=0, orient="top", labelLimit=110)),
+        y=alt.Y("down:N", title=second, sort=None, axis=alt.Axis(labelLimit=110)),
     )
     dark = alt.datum.mean < low + 0.6 * (high - low)
     drawn = base.mark_rect(cornerRadius=2, stroke=charts.ink().ground, strokeWidth=2).encode(

@@ -15,7 +15,9 @@ from harness.printable import printable
 from harness.report.compare import Comparison, Line
 from harness.report.exports import csv_table
 from harness.report.ranks import Difference
+from harness.report.readings import ScoreName
 from harness.report.rendering import ARROWS, BETTER, comparison_cells, rounded
+from harness.report.tables import PREFERRED
 
 GRID = queries.chosen_grid()
 LEAST, MOST = 2, 6
@@ -30,18 +32,27 @@ def page() -> None:
     if len(here) < LEAST:
         look.notice("Two groups of finished runs are needed to compare anything; there are fewer here.")
         return
-    here = choices.benchmark(here)
+    left, _ = st.columns(2)
+    here = choices.benchmark(here, left)
     chosen = choices.several(
         here, [group.label for group in here[:LEAST]], MOST, FIRST, "groups"
     )  # fmt: skip
     if len(chosen) < LEAST:
         look.notice(f"Choose at least {LEAST} groups.")
         return
-    several = numbers.comparison(GRID, [group.group_id for group in chosen])
+    every = bool(st.session_state.get("all"))  # a toggle further down
+    metrics = None if every else [score.name for score in usual(chosen)]
+    several = numbers.comparison(GRID, [group.group_id for group in chosen], metrics)
     found = next((one for one in several if printable(one.title) == chosen[0].benchmark), several[0])
     configuration(found, chosen)
     scores(found, chosen)
     learning(chosen)
+
+
+def usual(chosen: Sequence[Group]) -> list[ScoreName]:
+    """The scores that a leaderboard shows unasked, or all where there is none of them."""
+    found = numbers.scores(GRID, [run for group in chosen for run in group.runs.values()])
+    return [score for score in found if score.metric in PREFERRED] or found
 
 
 def configuration(found: Comparison, chosen: Sequence[Group]) -> None:
@@ -59,9 +70,8 @@ def configuration(found: Comparison, chosen: Sequence[Group]) -> None:
 def scores(found: Comparison, chosen: Sequence[Group]) -> None:
     """Means, and differences from the first group."""
     st.header("How the scores differ", anchor=False, help=f"{WORDS['interval']} p: {WORDS['p']}")
-    every = st.toggle("All scores", key="all", bind="query-params", help="Otherwise those that a leaderboard shows.")
-    usual = {column.name for table in numbers.board(GRID).tables for column in table.columns}
-    lines = [line for line in found.lines if every or line.score.name in usual] or list(found.lines)
+    st.toggle("All scores", key="all", bind="query-params", help="Otherwise those that a leaderboard shows.")
+    lines = found.lines
     look.table(
         ["score", chosen[0].label, *(group.label for group in chosen[1:])],
         [[_name(line), _mean(line, 0), *(_other(line, i) for i in range(1, len(chosen)))] for line in lines],

@@ -12,6 +12,7 @@ from dashboard.numbers import Unit
 from harness.report.rendering import BETTER
 
 GRID = queries.chosen_grid()
+SHOWN = 60  # rows of the table; the download has all
 UNITS: dict[Unit, str] = {
     "seconds": "seconds of training",
     "tokens": "tokens through the model",
@@ -28,8 +29,8 @@ def page() -> None:
     if not here:
         look.notice("There are no finished runs here yet.")
         return
-    left, middle, right = st.columns([2, 2, 3])
-    members = [run for group in choices.benchmark(here, left) for run in group.runs.values()]
+    *places, middle, right = st.columns([2, 2, 3] if len(queries.short_titles(here)) > 1 else [3, 4])
+    members = [run for group in choices.benchmark(here, *places) for run in group.runs.values()]
     scores = [score for score in numbers.scores(GRID, members) if score.direction != "reference"]
     if not scores:
         look.notice("No score of this benchmark says which way is better.")
@@ -75,12 +76,14 @@ def page() -> None:
                 str(row["n"]),
                 *(look.number(row[key]) for key in ("steps", "seconds", "tokens", "speed", "sampled", "memory")),
             ]
-            for row in frame.to_dict("records")
+            for row in frame.head(SHOWN).to_dict("records")
         ],
         caption="Means over a group's runs, bold along the dashed line; seconds and memory depend on the machine",
         numbers=1,
         tall=len(frame) > 15,
     )
+    if len(frame) > SHOWN:
+        look.says(f"{len(frame) - SHOWN} more groups stand in the download.")
     look.downloads(frame, "cost")
 
 

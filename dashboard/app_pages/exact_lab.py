@@ -17,6 +17,7 @@ from harness.report.validity import Validity
 
 GRID = queries.chosen_grid()
 MOST = 6  # curves in a chart
+QUICK = 400  # models that are correlated unasked
 SHOWN = 14  # scores in the chart of rank correlations
 
 look.page(
@@ -30,14 +31,15 @@ def page() -> None:
     if not here:
         look.notice("There are no finished runs here yet.")
         return
-    here = choices.benchmark(here)
+    left, _ = st.columns(2)
+    here = choices.benchmark(here, left)
     scores = numbers.scores(GRID, [run for group in here for run in group.runs.values()])
     known = [score for name in exact() for score in scores if score.metric == name]
     divergences(known, here)
     profiles(here)
     st.header("Which cheap score tracks an exact one?", anchor=False, help=WORDS["spearman"])
     if scores:
-        tracking(list(dict.fromkeys([*known, *scores])))
+        tracking(list(dict.fromkeys([*known, *scores])), here)
 
 
 def divergences(known: Sequence[ScoreName], here: Sequence[Group]) -> None:
@@ -58,8 +60,7 @@ def divergences(known: Sequence[ScoreName], here: Sequence[Group]) -> None:
 def profiles(here: Sequence[Group]) -> None:
     """One number by position, as a curve for each group."""
     st.header("How it goes on", anchor=False)
-    ids = [run_id for group in here for run_id in group.run_ids]
-    stored = numbers.profile_names(ids)
+    stored = numbers.profile_names(GRID, [run for group in here for run in group.runs.values()])
     if not stored:
         look.notice(
             "No number by position was stored for these runs; `harness rescore` adds what their metrics have now."
@@ -85,7 +86,7 @@ def curves(profile: ProfileName, chosen: Sequence[Group]) -> None:
         return
     colour, shape, dash = charts.series("group", [group.label for group in chosen])
     name = f"{profile.metric} ({profile.unit})" if profile.unit else profile.metric
-    across = alt.X("x:Q", title=profile.axis)
+    across = alt.X("x:Q", title=profile.axis, axis=alt.Axis(format="~g"))
     up = charts.domain(frame["mean"])
     drawn = (
         alt.Chart(frame.dropna(subset=["low"])).mark_area(opacity=0.14, clip=True).encode(
@@ -117,7 +118,7 @@ def curves(profile: ProfileName, chosen: Sequence[Group]) -> None:
     look.downloads(frame, f"profile-{profile.metric}")
 
 
-def tracking(scores: Sequence[ScoreName]) -> None:
+def tracking(scores: Sequence[ScoreName], here: Sequence[Group]) -> None:
     """Rank correlations of every score with one that is taken for the truth."""
     left, right = st.columns(2)
     target = choices.score(scores, left, "The score to track")
@@ -125,8 +126,14 @@ def tracking(scores: Sequence[ScoreName]) -> None:
         "Each model is", ["a run", "a group's mean"], default="a run", key="over", bind="query-params", required=True,
         help="Runs that differ in seeds only are not independent: with few groups, take means.",
     )  # fmt: skip
+    means = over == "a group's mean"
+    models = len(here) if means else sum(len(group.runs) for group in here)
+    if models > QUICK and not st.toggle(
+        f"Set {models:,} models side by side", key="many", bind="query-params", help="This takes a while."
+    ):
+        return
     members = {score.name for score in scores}
-    for found in numbers.validity(GRID, target.name, "groups" if over == "a group's mean" else "runs"):
+    for found in numbers.validity(GRID, target.name, "groups" if means else "runs"):
         if any(one.score.name in members for one in found.agreements):
             agreement(found)
 

@@ -69,6 +69,7 @@ def page() -> None:
     words += [f"--group-by={','.join(by)}"] if by else []
     words += [f"--filter={one}" for one in asked["filters"] or ()]
     words += [f"--per={asked['per']}"] if asked["per"] else []
+    words += [] if queries.store_url() == queries.DEFAULT_STORE else [f"--store={queries.store_url()}"]
     st.code(shlex.join(words), language=None, wrap_lines=True)
 
 

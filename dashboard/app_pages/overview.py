@@ -52,7 +52,10 @@ def failures(count: int) -> None:
         for _, name, reason in queries.failures(GRID):
             look.notice(f"{name}\n{reason}", "bad")
         look.says("The same command tries failed cells again, and only those that are not done:")
-        commands = [shlex.join(["harness", "run", name]) for name in ([GRID] if GRID else queries.failed_grids())]
+        store = [] if queries.store_url() == queries.DEFAULT_STORE else [f"--store={queries.store_url()}"]
+        commands = [
+            shlex.join(["harness", "run", name, *store]) for name in ([GRID] if GRID else queries.failed_grids())
+        ]
         st.code("\n".join(commands), language=None, wrap_lines=True)
 
 

@@ -37,9 +37,35 @@ def page() -> None:
         pairs |= {f"seeds.{name}": str(value) for name, value in run.seeds._asdict().items()}
         look.table(["key", "value"], [list(pair) for pair in pairs.items()], caption="Every setting of this run")
         look.downloads(lambda: pd.DataFrame(pairs.items(), columns=["key", "value"]), f"config-{run.run_id}")
+    attempts(run.run_id)
     with st.expander("Provenance"):
         facts = queries.as_lines(queries.provenance(run.run_id)) or "nothing is recorded before a run is done"
         st.code("\n".join(map(printable, facts.split("\n"))), language=None, wrap_lines=True)
+
+
+def attempts(run_id: str) -> None:
+    """How often it was started, and how each time ended."""
+    found = queries.attempts_at(run_id)
+    with st.expander(f"Attempts ({len(found)})"):
+        if not found:
+            look.notice("Nobody has started this run yet.")
+            return
+        look.table(
+            ["attempt", "outcome", "started (UTC)", "ended", "from step", "by", "what it said"],
+            [
+                [
+                    str(one["attempt"]),
+                    one["outcome"],
+                    look.moment(one["started"]),
+                    look.moment(one["ended"]),
+                    look.number(one["from_step"]),
+                    str(one["owner"]),
+                    look.Cell(str(one["error"] or "–"), str(one["output"] or ""), css="texts"),
+                ]
+                for one in found
+            ],
+            caption="Every attempt at this run, the first one first",
+        )
 
 
 def state(run: Run) -> None:

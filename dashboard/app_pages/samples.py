@@ -26,7 +26,8 @@ def page() -> None:
         look.notice("There are no finished runs here yet, so nothing was written.")
         return
     short = {title: name for name, title in queries.short_titles(here).items()}
-    here = choices.benchmark(here)
+    left, _ = st.columns(2)
+    here = choices.benchmark(here, left)
     chosen = choices.several(here, telling(here), MOST, "Their texts stand side by side.", "samples")
     if not chosen:
         look.notice("Choose a group to read what it wrote.")

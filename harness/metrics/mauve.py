@@ -58,6 +58,10 @@ class Mauve:
     `mauve_unfinished` is the share of rollouts that were cut off before they ended: a budget wrote their ends.  Read
     the score beside `length`, which keeps both distributions of lengths, and the empty fraction.
 
+    Not every featuriser orders texts as large models do.  On published decoders (results/tables/mauve-order.md) the
+    mean states of stories260K do; its last state, and a reference LM trained for half a minute, tie top-k with typical
+    sampling and hardly see shuffled words.  Copies of the training split look human (results/tables/sensitivity.md).
+
     Neither end of the scale is reached: human text against human text stays below 1 at finite n, and disjoint
     histograms score 0.004.  Blind spot: texts in which 10 % of the words are random still score about .97.
     Source: Pillutla et al., arXiv 2102.01454; mauve_star and frontier_integral: Pillutla et al., arXiv 2212.14578.

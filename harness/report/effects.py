@@ -31,18 +31,21 @@ def factors(runs: Sequence[Run]) -> list[str]:
     return varying([settings(config) for config in _configs(runs)])
 
 
-def main_effects(runs: Sequence[Run], values: Mapping[str, float | str], factor: str) -> list[Effect]:
+def main_effects(
+    runs: Sequence[Run], values: Mapping[str, float | str], factor: str, among: Sequence[str] | None = None
+) -> list[Effect]:
     """The main effect of each level of a factor, in the score's unit; empty where nothing is balanced.
 
     Args:
         runs: finished runs of one benchmark.
         values: numbers (or reasons why there is none) by run id.
         factor: a configuration key, one of `factors(runs)`.
+        among: `factors(runs)`, for whoever has it already.
 
     A combination of the other factors counts only where it was run at every level, and a seed only where all these
     cells have a finite number: a level is never better for having been run under kinder conditions.
     """
-    others = [key for key in factors(runs) if key != factor]
+    others = [key for key in (factors(runs) if among is None else among) if key != factor]
     table: dict[tuple[Any, ...], dict[Any, dict[int, float]]] = {}
     for run in runs:
         value = values.get(run.run_id)

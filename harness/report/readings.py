@@ -69,7 +69,7 @@ class ScoreName:
 
 
 @dataclass(frozen=True)
-class Attempt:
+class Timing:
     """When a run was started and finished (ISO 8601, UTC; None: not yet), and why it failed."""
 
     run_id: str
@@ -170,21 +170,24 @@ def read_grids(store: Store) -> list[str]:
         return list(connection.execute(query.order_by(newest.desc(), CELLS.c.grid)).scalars())
 
 
-def read_attempts(store: Store, grid: str | None, statuses: Collection[str]) -> list[Attempt]:
+def read_timings(store: Store, grid: str | None, statuses: Collection[str]) -> list[Timing]:
     """The latest attempts at the runs with one of these stored statuses, in order of their start."""
     columns = [RUNS.c[name] for name in ("run_id", "started", "finished", "error")]
     query = _of_grid(sa.select(*columns).where(RUNS.c.status.in_(list(statuses))), grid)
     with store.database.read() as connection:
-        return [Attempt(*row) for row in connection.execute(query.order_by(RUNS.c.started))]
+        return [Timing(*row) for row in connection.execute(query.order_by(RUNS.c.started))]
 
 
-def read_profile_names(store: Store, run_ids: Collection[str]) -> list[ProfileName]:
-    """The numbers by position that some of the runs have; by full name."""
+def read_profile_names(store: Store, grid: str | None = None) -> dict[str | None, list[ProfileName]]:
+    """The numbers by position that runs on the same data have, by the data's hash."""
     columns = [PROFILES.c[name] for name in ("name", "metric", "axis", "unit", "direction")]
-    query = sa.select(*columns).where(PROFILES.c.run_id.in_(list(run_ids))).distinct()
+    query = sa.select(RUNS.c.data_hash, *columns).join(RUNS, RUNS.c.run_id == PROFILES.c.run_id)
     with store.database.read() as connection:
-        rows = connection.execute(query).all()
-    return sorted((ProfileName(*row) for row in rows), key=lambda profile: profile.name)
+        rows = connection.execute(_of_grid(query, grid, PROFILES).distinct()).all()
+    found: dict[str | None, list[ProfileName]] = {}
+    for data_hash, *profile in sorted(rows, key=lambda row: str(row[1])):
+        found.setdefault(data_hash, []).append(ProfileName(*profile))
+    return found
 
 
 def read_profile(store: Store, name: str, run_ids: Collection[str]) -> dict[str, list[tuple[float, float, int]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
+import socket
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from harness.errors import HarnessError
+from harness.errors import EnvironmentProblem
 from harness.verbs.arguments import DEFAULT_STORE, StoreUrl
 
 Port = Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on this machine.")]
@@ -22,13 +22,18 @@ def dashboard(store: StoreUrl = DEFAULT_STORE, port: Port = 8501, sample: Sample
     """Open the results in a browser, on this machine only."""
     found = find_spec("dashboard")
     if found is None or found.origin is None:
-        raise HarnessError("the dashboard is not installed; install the whole project, `make install`")
-    folder = Path(found.origin).parent
-    url = f"sqlite:///{folder / 'sample' / 'runs.db'}" if sample else store
+        raise EnvironmentProblem("the dashboard is not installed; install the whole project: `make install`")
+    url = store
+    if sample:
+        shipped = Path(found.origin).parent / "sample" / "runs.db"
+        if not shipped.exists():
+            raise EnvironmentProblem(f"{shipped} is missing; restore it, or run something: `harness demo`")
+        url = f"sqlite:///{shipped}"
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise EnvironmentProblem(f"port {port} is taken, perhaps by another dashboard; give another --port")
     typer.echo(f"{url} on http://127.0.0.1:{port} (Ctrl-C ends it)")
-    command = [sys.executable, "-m", "streamlit", "run", str(folder / "app.py"), f"--server.port={port}"]
-    try:
-        ended = subprocess.run(command, env={**os.environ, "HARNESS_STORE": url}, check=False)
-    except KeyboardInterrupt:
-        raise typer.Exit(0) from None
-    raise typer.Exit(0 if ended.returncode in (0, 130, -2, -15) else 3)
+    sys.stdout.flush()
+    # this process becomes the server, so that whoever ends it ends the server
+    command = [sys.executable, "-m", "dashboard", f"--server.port={port}"]
+    os.execve(sys.executable, command, {**os.environ, "HARNESS_STORE": url})

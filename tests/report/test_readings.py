@@ -12,7 +12,6 @@ from stored import ME, RESULTS, config, running, score, step
 from harness.records import Point, Profile
 from harness.report.readings import (
     Loss,
-    read_attempts,
     read_facts,
     read_grids,
     read_losses,
@@ -20,6 +19,7 @@ from harness.report.readings import (
     read_profile,
     read_profile_names,
     read_sampled,
+    read_timings,
 )
 from harness.store import Store
 
@@ -45,12 +45,12 @@ def test_attempts_say_when_and_why(store: Store) -> None:
     failed, done = running(store, 0), running(store, 1)
     store.fail(failed, ME, "out of memory")
     store.finish(done, ME, **RESULTS)
-    (one,) = read_attempts(store, "g", ["failed"])
+    (one,) = read_timings(store, "g", ["failed"])
     assert (one.run_id, one.error) == (failed, "out of memory")
     assert one.started is not None
     assert one.finished is not None
-    assert [attempt.run_id for attempt in read_attempts(store, None, ["failed", "done"])] == [failed, done]
-    assert read_attempts(store, "other", ["failed"]) == []
+    assert [attempt.run_id for attempt in read_timings(store, None, ["failed", "done"])] == [failed, done]
+    assert read_timings(store, "other", ["failed"]) == []
 
 
 def test_losses_of_several_runs_in_order_of_steps(store: Store) -> None:
@@ -69,10 +69,10 @@ def test_profiles_by_name_with_numbers_that_are_none(store: Store) -> None:
     ids = [running(store, seed) for seed in (0, 1)]
     store.finish(ids[0], ME, **RESULTS, profiles=[profile(Point(0.0, 0.5, 9), Point(1.0, math.inf, 3))])
     store.finish(ids[1], ME, **RESULTS)
-    (name,) = read_profile_names(store, ids)
+    ((name,),) = read_profile_names(store, "g").values()
     assert (name.name, name.axis, name.direction) == ("lost_at@law[texts=9]", "position (tokens)", "lower")
     assert read_profile(store, name.name, ids) == {ids[0]: [(0.0, 0.5, 9), (1.0, math.inf, 3)]}
-    assert read_profile_names(store, [ids[1]]) == []
+    assert read_profile_names(store, "other") == {}
 
 
 def test_scores_by_data_and_facts_by_run(store: Store) -> None:

@@ -1,0 +1,25 @@
+"""Starts the dashboard's server: what pages need is imported before the first reader comes, who would wait for it."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+
+from streamlit.web import cli
+
+from dashboard.glossary import measures
+
+NEEDED = ("altair", "harness.report.compare", "harness.report.effects", "harness.report.exports", "harness.samples")
+
+
+def main() -> None:
+    """Serve until Ctrl-C; arguments are those of `streamlit run`."""
+    for name in NEEDED:
+        import_module(name)
+    measures()
+    sys.exit(cli.main(["run", str(Path(__file__).parent / "app.py"), *sys.argv[1:]]))
+
+
+if __name__ == "__main__":
+    main()
