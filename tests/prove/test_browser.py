@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -135,21 +133,18 @@ def dashboard(url: str, log: Path) -> Iterator[str]:
         port = free.getsockname()[1]
     program = [sys.executable, "-c", "from harness.cli import main; main()"]
     with log.open("wb") as output:
-        server = subprocess.Popen(
-            [*program, "dashboard", "--store", url, "--port", str(port)],
-            stdout=output, stderr=output, start_new_session=True,
-        )  # fmt: skip
+        command = [*program, "dashboard", "--store", url, "--port", str(port)]
+        server = subprocess.Popen(command, stdout=output, stderr=output)
     address = f"http://127.0.0.1:{port}"
     try:
         wait_for(f"{address}/_stcore/health", log)
         yield address
-        family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
-        ends = [end for one in family for link in one.net_connections("inet") for end in (link.laddr, link.raddr)]
-        assert {end.ip for end in ends if end} == {"127.0.0.1"}
+        links = psutil.Process(server.pid).net_connections("inet")
+        assert {end.ip for link in links for end in (link.laddr, link.raddr) if end} == {"127.0.0.1"}
         assert "Traceback" not in log.read_text()
         assert "locked" not in log.read_text()
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
+        server.terminate()
         server.wait(timeout=30)
 
 
@@ -244,14 +239,9 @@ def test_the_downloaded_csv_is_the_harness_own(plain: tuple[str, str], visit: Ca
     with Store.open(plain[1], read_only=True) as store:
         expected = board_text(leaderboard(store, grid="g"), "csv")
     assert expected.count("\n") > 2
-    assert downloaded(seen.page) == expected
-
-
-def downloaded(page: Any) -> str:
-    """What the page's first button for CSV saves."""
-    with page.expect_download() as saving:
-        page.get_by_role("button", name="Download CSV").first.click()
-    return Path(saving.value.path()).read_bytes().decode()
+    with seen.page.expect_download() as saving:
+        seen.page.get_by_role("button", name="Download CSV").first.click()
+    assert Path(saving.value.path()).read_bytes().decode() == expected
 
 
 # ------------------------------------------------------------------------------------- nothing that is shown acts
