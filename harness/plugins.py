@@ -201,6 +201,11 @@ def measured(parts: Mapping[str, Callable[[], float]]) -> dict[str, float | Unsc
     return found
 
 
+def against(evaluation: Evaluation) -> dict[str, Any]:
+    """How many references there are, as it stands in the name of what looks at them; those in pairs are the texts'."""
+    return {} if evaluation.in_pairs or not evaluation.references else {"references": len(evaluation.references)}
+
+
 class Metric(Protocol):
     """A definition that turns an evaluation into one or more named numbers that one computation yields.
 
