@@ -76,7 +76,7 @@ def text_intervals(evaluation: Evaluation, wanted: Sequence[Asked], resamples: i
 
 
 def _bounded(interval: Interval, score: Score) -> Interval:
-    """The interval within what the score's values can be: fractions and probabilities, and distances, which are >= 0."""
+    """The interval within what the score can be: fractions and probabilities in [0, 1], distances from 0 on."""
     share = score.unit in ("fraction", "probability")
     if interval.low is None or interval.high is None or not (share or score.metric.endswith("_gap")):
         return interval

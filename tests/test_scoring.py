@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from harness.config import Plugin
+from harness.describe import describe
 from harness.errors import ConfigError, UnknownName
 from harness.grid import load_grid
 from harness.plugins import Measure, Unscorable, as_measures, parse_metric
@@ -92,7 +93,8 @@ def test_the_size_of_a_set_of_references_is_part_of_the_name(name: str, pairs: s
         for references, paired in ((["x", "y"], True), (SET, False), (SET[:3], False), ([], False))
     ]
     found = [text[text.index("[") :] if "[" in text else "" for (text,) in inside]
-    assert found == [pairs, sets.format(4), sets.format(3), found[0] if name != "bleu_2" else "[texts=0,tokenizer=nltk]"]
+    without = "[texts=0,tokenizer=nltk]" if name == "bleu_2" else pairs
+    assert found == [pairs, sets.format(4), sets.format(3), without]
 
 
 def test_a_value_of_the_references_counts_them() -> None:
@@ -148,6 +150,26 @@ def test_unknown_names_and_options_are_told() -> None:
         asked(["mauve@mauve-text[feturiser=DIR]"])
     with pytest.raises(ConfigError, match=r"diversity\.definition='simktg'"):
         asked(["diversity@simktg"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["self_bleu_4@exact[", "self_bleu_4@exact[tokenizer=nltk", "self_bleu_4@", "self_bleu_4[tokenizer=nltk]",
+     "self_bleu_4@[tokenizer=nltk]", "self_bleu_4@exact[]", "self_bleu_4@exact[tokenizer]", "self_bleu_4@exact]", "@x",
+     ""],
+)  # fmt: skip
+def test_a_name_that_is_cut_short_is_refused(text: str) -> None:
+    name = "self_bleu_4" if text.startswith("self") else "NAME"
+    with pytest.raises(ConfigError, match=rf"is not written as {name}, {name}@DEFINITION or {name}@DEFINITION\["):
+        parse_metric(text)
+
+
+def test_what_a_metric_measures_is_described_by_its_metric() -> None:
+    (found,) = describe("self_bleu_4")
+    assert (found["kind"], found["name"]) == ("metric", "self_bleu")
+    assert "self_bleu_4" in found["measures"]
+    with pytest.raises(UnknownName, match=r"nothing is called 'self_bleu_9'; did you mean 'self_bleu_\d'"):
+        describe("self_bleu_9")
 
 
 def test_a_grid_takes_what_is_measured_as_a_metric(tmp_path: Any) -> None:
