@@ -181,7 +181,7 @@ def better(score: Column | ScoreName) -> str:
     return (
         "closest to the experts' value is best, ranked by that distance"
         if score.ranked_by is not None
-        else f"{BETTER['reference']}, no distance from it was measured: no rank"
+        else f"{BETTER['reference']} (no distance measured: no rank)"
     )
 
 
