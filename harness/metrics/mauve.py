@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from harness.plugins import Measure, Unscorable
+from harness.plugins import Measure, Unscorable, against
 from harness.records import Evaluation
 
 
@@ -107,6 +107,7 @@ class Mauve:
             "num_buckets": self._buckets(_smaller(evaluation)),
             "scaling": self.scaling,
             "seeds": self.seeds,
+            **against(evaluation),
         }
 
     def count(self, evaluation: Evaluation) -> int:

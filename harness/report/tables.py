@@ -71,6 +71,10 @@ def table(members: Sequence[Run], title: str, asked: Question) -> Table:
         differ = ", ".join(merged)
         notes.append(f"this grouping merges runs that differ in {differ}: their spread is not that of seeds alone")
     compared = [i for i, group in enumerate(groups) if group.control is None]
+    pairing = groups[0].source
+    if f"seeds.{pairing}" in keys:
+        compared = []
+        notes.append(f"rows of one {pairing} seed each have none in common that would pair them: no ranks")
     spent: list[Cost | None] = [None] * len(groups)
     if asked.per is not None:
         spent = costs.costs(groups, asked.sampled or {}, asked.per, base)
@@ -97,6 +101,7 @@ def table(members: Sequence[Run], title: str, asked: Question) -> Table:
         findings=tuple(sentences.findings(found, labels, base)),
         notes=tuple(notes),
         baseline=None if base is None else order.index(base),
+        given=sentences.given(members),
     )
 
 

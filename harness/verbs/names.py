@@ -48,7 +48,7 @@ def ls(
 
 
 def info(
-    name: Annotated[str, typer.Argument(help="A trainer, divergence, metric, benchmark or grid.")],
+    name: Annotated[str, typer.Argument(help="A trainer, divergence, metric or what it measures, benchmark or grid.")],
     include: Include = None,
     as_json: Json = False,
 ) -> None:
