@@ -56,7 +56,9 @@ for verb in (
     grids.run,
     grids.status,
     workers.worker,
+    workers.launch,
     workers.retry,
+    workers.reproduce,
     boards.leaderboard,
     boards.compare,
     boards.validity,
@@ -70,6 +72,7 @@ for verb in (
     names.ls,
     names.info,
     names.env,
+    names.doctor,
 ):
     app.command()(verb)
 

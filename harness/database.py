@@ -201,6 +201,14 @@ ATTEMPTS = sa.Table(
     sa.Column("error", _Text),
     sa.Column("output", _Text),
 )
+REPRODUCTIONS = sa.Table(
+    "reproductions",
+    SCHEMA,
+    _run_id(primary_key=True),
+    sa.Column("at", sa.Text, primary_key=True),
+    sa.Column("verdict", sa.Text, nullable=False),
+    sa.Column("details", _Json, nullable=False),
+)
 _PLACE = "check that the folder exists and that you may write there, or give another --store"
 _SPACE = "free some space on its disk; what was stored before is intact"
 _ADVICE = {
@@ -279,6 +287,18 @@ class Database:
                 yield connection
                 failpoint("commit.before")
             failpoint("commit.after")
+
+    def complaints(self, *, thorough: bool) -> list[str]:
+        """What SQLite finds wrong with its own file; `thorough` compares every index and reference, too."""
+        if self._engine.dialect.name != "sqlite":
+            return []
+        checks = ("integrity_check", "foreign_key_check") if thorough else ("quick_check",)
+        found: list[str] = []
+        with self.read() as connection:
+            for check in checks:
+                rows = connection.exec_driver_sql(f"PRAGMA {check}").all()
+                found += [" ".join(map(str, row)) for row in rows if tuple(row) != ("ok",)]
+        return found
 
     def alone(self, connection: sa.Connection) -> None:
         """Wait until no other transaction is here; SQLite's write lock has done that already."""

@@ -9,14 +9,14 @@ from typing import Any
 
 from harness.errors import UnknownName, did_you_mean
 from harness.grid import load_grid, shipped
-from harness.plugins import options
+from harness.plugins import known_metrics, metric_of, options
 from harness.registry import BENCHMARKS, DIVERGENCES, METRICS, TRAINERS
 
 REGISTRIES = {"trainers": TRAINERS, "divergences": DIVERGENCES, "metrics": METRICS, "benchmarks": BENCHMARKS}
 
 
 def describe(name: str) -> list[dict[str, Any]]:
-    """One description for every kind of thing that has this name.
+    """One description for every kind of thing that has this name; what a metric measures stands for the metric.
 
     Keys: kind, name, description, source (a file); for plug-ins `options` (name, type, default, description), for
     metrics `measures`, for grids `axes`, `seeds` and `cells`; `values` holds the facts of a ready-made object.
@@ -27,8 +27,10 @@ def describe(name: str) -> list[dict[str, Any]]:
     found = [_plugin(registry.kind, name, registry[name]) for registry in REGISTRIES.values() if name in registry]
     if name in shipped():
         found.append(_grid(name))
+    if not found and (metric := metric_of(name)) in METRICS:
+        found.append(_plugin(METRICS.kind, metric, METRICS[metric]))
     if not found:
-        known = {known for registry in REGISTRIES.values() for known in registry} | set(shipped())
+        known = {known for registry in REGISTRIES.values() for known in registry} | {*shipped(), *known_metrics()}
         raise UnknownName(f"nothing is called {name!r}; {did_you_mean(name, known)}")
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from harness.config import content_hash
@@ -11,18 +12,23 @@ from harness.store import Store
 DECIDED = ("base", "data_hash", "evaluated_tokens", "head_untied", "sampled_actions")
 
 
-def parts(store: Store, run_id: str) -> dict[str, str]:
+def parts(store: Store, run_id: str, names: Collection[str] | None = None) -> dict[str, str]:
     """Hashes of a finished run: `config`, `curve` (without seconds), `scores`, `profiles`, `rollouts`, `facts`.
+
+    `names` are the full names of the scores and profiles that count; None: all.
 
     Raises:
         StoreError: the run is not finished, or its rollouts are damaged.
     """
     provenance = store.provenance(run_id) or {}
+    scores, profiles = store.scores(run_id=run_id), store.profiles(run_id=run_id)
+    if names is not None:
+        scores, profiles = scores[scores["name"].isin(names)], profiles[profiles["name"].isin(names)]
     found = {
         "config": store.config(run_id).model_dump(mode="json"),
         "curve": store.curves(run_id).drop(columns="seconds").to_dict("records"),
-        "scores": store.scores(run_id=run_id).to_dict("records"),
-        "profiles": store.profiles(run_id=run_id).to_dict("records"),
+        "scores": scores.to_dict("records"),
+        "profiles": profiles.to_dict("records"),
         "rollouts": store.rollouts(run_id).to_dict("records"),
         "facts": {name: provenance.get(name) for name in DECIDED},
     }

@@ -79,7 +79,8 @@ def bootstrap_interval(
     is `statistic(all) +- t * se`.  With replacement, each repeated text is its own nearest neighbour, and scores of
     sets (MAUVE, distinct n-grams, Self-BLEU) move by more than their spread.  Simulated coverage of the 95 % interval,
     n = 200, percentile bootstrap against this one: MAUVE .66 and .97, distinct words 0 and .98, means .95 and .95;
-    a divergence near 0, whose sampling bias is larger than it, is covered too often (1.0).
+    a divergence near 0, whose sampling bias is larger than it, is covered too often (1.0).  Where all halves score the
+    same there is no interval.
 
     Args:
         n_texts: how many texts the score was computed from.
@@ -100,8 +101,8 @@ def bootstrap_interval(
         return Interval(value, None, None, n_texts)
     half = n_texts // 2
     draws = np.array([statistic(generator.permutation(n_texts)[:half]) for _ in range(resamples)], float)
-    if not np.isfinite(draws).all():
-        return Interval(value, None, None, n_texts)
+    if not np.isfinite(draws).all() or float(np.ptp(draws)) <= ROUNDING * float(np.abs(draws).max()):
+        return Interval(value, None, None, n_texts)  # texts that say nothing about other texts bound nothing
     error = float(draws.std(ddof=1)) * math.sqrt(half / (n_texts - half))
     width = t_quantile(level, min(n_texts, resamples) - 1) * error
     return Interval(value, value - width, value + width, n_texts)

@@ -7,6 +7,7 @@ gives a field its bounds and its line in `harness info`.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -201,6 +202,11 @@ def measured(parts: Mapping[str, Callable[[], float]]) -> dict[str, float | Unsc
     return found
 
 
+def against(evaluation: Evaluation) -> dict[str, Any]:
+    """How many references there are, as it stands in the name of what looks at them; those in pairs are the texts'."""
+    return {} if evaluation.in_pairs or not evaluation.references else {"references": len(evaluation.references)}
+
+
 class Metric(Protocol):
     """A definition that turns an evaluation into one or more named numbers that one computation yields.
 
@@ -346,14 +352,23 @@ def parse_metric(text: str) -> Plugin:
 
     >>> parse_metric("diversity@simctg").options
     {'definition': 'simctg'}
+
+    Raises:
+        ConfigError: it is none of the three: a missing definition, an open bracket, a part in brackets without a value.
     """
-    name, _, rest = text.partition("@")
-    definition, _, inside = rest.partition("[")
-    chosen: dict[str, Any] = {"definition": definition} if definition else {}
-    for pair in filter(None, inside.rstrip("]").split(",")):
-        key, _, value = pair.partition("=")
-        chosen[key] = value
-    return Plugin(name=metric_of(name), options=chosen)
+    found = _METRIC.fullmatch(text)
+    pairs = [pair.partition("=") for pair in (found["inside"] or "").split(",")] if found and found["inside"] else []
+    if found is None or not all(key and equals for key, equals, _ in pairs):
+        name = re.split(r"[@\[]", text)[0] or "NAME"
+        raise ConfigError(
+            f"metric {text!r} is not written as {name}, {name}@DEFINITION or {name}@DEFINITION[key=value,...]; "
+            f"`harness info {name}` says its definitions and keys"
+        )
+    chosen: dict[str, Any] = {"definition": found["definition"]} if found["definition"] else {}
+    return Plugin(name=metric_of(found["name"]), options=chosen | {key: value for key, _, value in pairs})
+
+
+_METRIC = re.compile(r"(?P<name>[^@\[\]]+)(@(?P<definition>[^@\[\]]+)(\[(?P<inside>.+)\])?)?", re.DOTALL)
 
 
 def metric_of(name: str) -> str:

@@ -285,10 +285,16 @@ class Queue:
         with self._database.read() as connection:
             return self._checkpoints(connection, run_id)
 
-    def checkpointed(self) -> list[str]:
-        """The runs that have checkpoints, sorted."""
+    def checkpoint_files(self) -> list[tuple[str, str]]:
+        """(path, sha256) of every checkpoint that counts."""
         with self._database.read() as connection:
-            return sorted(connection.execute(sa.select(CHECKPOINTS.c.run_id).distinct()).scalars())
+            rows = connection.execute(sa.select(CHECKPOINTS.c.path, CHECKPOINTS.c.sha256))
+            return [(row.path, row.sha256) for row in rows]
+
+    def database_time(self) -> float:
+        """Seconds since 1970 by the clock that leases follow."""
+        with self._database.read() as connection:
+            return float(connection.execute(sa.select(database_time())).scalar_one())
 
     def sweep(self) -> None:
         """Remove the checkpoint files that nobody can need: of runs that are done, or that the store does not know."""

@@ -60,7 +60,8 @@ def score_asked(evaluation: Evaluation, wanted: Sequence[Asked]) -> Iterator[Sco
 def text_intervals(evaluation: Evaluation, wanted: Sequence[Asked], resamples: int) -> dict[str, Interval]:
     """95 % intervals over texts of what was asked for, by full name; scores without a value have none.
 
-    References that belong to the texts are drawn with them; a set of references stays as it is.
+    References that belong to the texts are drawn with them; a set of references stays as it is, so that what is
+    measured on it alone has no interval.  An interval ends where its measure does.
     """
     found: dict[str, Interval] = {}
     for one in wanted:
@@ -69,8 +70,17 @@ def text_intervals(evaluation: Evaluation, wanted: Sequence[Asked], resamples: i
             if whole.value is not None:
                 rng = generator(evaluation.metric_seed, "texts")  # the same halves for every measure
                 statistic = partial(_drawn, evaluation, one.plugin, drawn, whole.metric)
-                found[whole.name] = bootstrap_interval(len(evaluation.texts), statistic, rng, resamples)
+                interval = bootstrap_interval(len(evaluation.texts), statistic, rng, resamples)
+                found[whole.name] = _bounded(interval, whole)
     return found
+
+
+def _bounded(interval: Interval, score: Score) -> Interval:
+    """The interval within what the score can be: fractions and probabilities in [0, 1], distances from 0 on."""
+    share = score.unit in ("fraction", "probability")
+    if interval.low is None or interval.high is None or not (share or score.metric.endswith("_gap")):
+        return interval
+    return replace(interval, low=max(interval.low, 0.0), high=min(interval.high, 1.0) if share else interval.high)
 
 
 def _drawn(
@@ -109,11 +119,17 @@ def score(evaluation: Evaluation, metrics: Sequence[Plugin]) -> Iterator[Score]:
                 parameters=metric.parameters(evaluation),
                 value=None if isinstance(value, Unscorable) else value,
                 reason=str(value) if isinstance(value, Unscorable) else None,
-                n=metric.count(evaluation),
+                n=_count(metric, name, evaluation),
                 unit=measure.unit,
                 direction=measure.direction,
                 texts_hash=evaluation.texts_hash,
             )
+
+
+def _count(metric: Metric, measure: str, evaluation: Evaluation) -> int:
+    """What a number is computed from: of `NAME_reference` beside a measure NAME the references, which may be a set."""
+    alone = measure.endswith("_reference") and measure.removesuffix("_reference") in metric.measures
+    return len(evaluation.references) if alone and not evaluation.in_pairs else metric.count(evaluation)
 
 
 def profiles(evaluation: Evaluation, metrics: Sequence[Plugin]) -> Iterator[Profile]:

@@ -1,7 +1,8 @@
 """Which SQLite this is: the one that pysqlite3 brings where it is installed, else Python's own.
 
 SQLite before 3.51.3 can damage a WAL file that several processes write (its "WAL-reset" bug), and the one that a
-Python was built with is often years old.
+Python was built with is often years old.  A process must use one of the two alone: a file's locks belong to the
+process, and closing it in one library lets go what the other holds.
 """
 
 from __future__ import annotations

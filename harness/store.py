@@ -21,6 +21,7 @@ from harness.database import (
     CHECKPOINTS,
     CURVES,
     PROFILES,
+    REPRODUCTIONS,
     ROLLOUTS,
     RUNS,
     SCORES,
@@ -195,7 +196,20 @@ class Store(Queue):
                     if rows:
                         connection.execute(sa.insert(table), rows)
 
+    def judge(self, run_id: str, verdict: str, details: Mapping[str, Any]) -> None:
+        """Keep what became of a run that was trained again; earlier verdicts stay."""
+        row = {"run_id": run_id, "at": now(), "verdict": verdict, "details": details}
+        with self._database.write() as connection:
+            connection.execute(sa.insert(REPRODUCTIONS), [row])
+
     # -------------------------------------------------------------------------------------------------- reading
+
+    def reproductions(self, run_id: str | None = None) -> pd.DataFrame:
+        """One row per verdict on a run, or on all: run_id, at (UTC), verdict, details (a dict)."""
+        query = sa.select(REPRODUCTIONS).order_by(REPRODUCTIONS.c.at)
+        with self._database.read() as connection:
+            found = connection.execute(query if run_id is None else query.where(REPRODUCTIONS.c.run_id == run_id))
+            return pd.DataFrame(found.mappings().all(), columns=[column.name for column in REPRODUCTIONS.c])
 
     def grids(self) -> list[str]:
         """Names of the grids that have cells here, sorted."""
@@ -314,6 +328,12 @@ class Store(Queue):
             record = {name: row[name] for name in fixed} | {"loss": number(row["loss"], row["kind"])}
             rows.append(record | {f"terms.{name}": value for name, value in row["terms"].items()})
         return pd.DataFrame(rows, columns=None if rows else fixed)
+
+    def stored_files(self) -> list[tuple[str, str]]:
+        """(path, sha256) of every rollouts file."""
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(ROLLOUTS.c.path, ROLLOUTS.c.sha256).order_by(ROLLOUTS.c.path))
+            return [(row.path, row.sha256) for row in rows]
 
     def rollouts(self, run_id: str) -> pd.DataFrame:
         """One row per rollout, as `records.Rollout` has it; `reference` is the human continuation.

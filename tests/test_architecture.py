@@ -45,6 +45,8 @@ ONLY_IN = {
     "ruamel": {"harness/yaml_file.py"},
     "typer": {"harness/cli.py", "harness/verbs"},
     "streamlit": {"dashboard"},
+    "submitit": {"harness/launch.py"},
+    "psycopg": set(),
 }
 # What listing, planning and reading need: importing it must load no torch.
 TORCH_FREE = (

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from stored import ME, RESULTS, config, running, step
 
+from harness import sqlite
 from harness.errors import StoreError, UnknownName
 from harness.store import Store
 
@@ -40,7 +40,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def test_what_is_not_a_store_is_refused_with_advice_and_left_as_it_is(tmp_path: Path, url: str, message: str) -> None:
     (tmp_path / "text").write_text("not a database, but long enough to be taken for one" * 20)
     for name, table in (("foreign.db", "songs"), ("meta.db", "meta")):
-        with sqlite3.connect(tmp_path / name) as connection:
+        with sqlite.driver.connect(tmp_path / name) as connection:
             connection.execute(f"CREATE TABLE {table} (title TEXT)")
         connection.close()
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
@@ -52,7 +52,7 @@ def test_what_is_not_a_store_is_refused_with_advice_and_left_as_it_is(tmp_path: 
 
 @pytest.mark.parametrize(("version", "advice"), [("99", "upgrade the harness"), ("0", "the version that wrote it")])
 def test_another_schema_version_is_refused(store: Store, version: str, advice: str) -> None:
-    with sqlite3.connect(store.path) as connection:
+    with sqlite.driver.connect(store.path) as connection:
         connection.execute("UPDATE meta SET value = ?", (version,))
     with pytest.raises(StoreError, match=f"schema version {version}.*{advice}"):
         Store(store.url)
@@ -63,8 +63,8 @@ def test_an_older_store_is_brought_up_to_date_by_the_first_writer(store: Store, 
     """Version 2 had neither leases nor attempts nor checkpoints, version 1 no profiles either; nothing is lost."""
     run_id = running(store)
     store.log(run_id, ME, [step(1)])
-    with sqlite3.connect(store.path) as connection:
-        for table in ("attempts", "checkpoints", *(["profiles"] if version == "1" else [])):
+    with sqlite.driver.connect(store.path) as connection:
+        for table in ("attempts", "checkpoints", "reproductions", *(["profiles"] if version == "1" else [])):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("ALTER TABLE runs DROP COLUMN lease_until")
         before = connection.execute("SELECT * FROM runs").fetchall()
@@ -75,7 +75,7 @@ def test_an_older_store_is_brought_up_to_date_by_the_first_writer(store: Store, 
         assert upgraded.counts()["cells"] == 1
         assert upgraded.attempts().empty
         upgraded.log(run_id, ME, [step(2)])
-        with sqlite3.connect(store.path) as connection:
+        with sqlite.driver.connect(store.path) as connection:
             assert [row[:8] for row in connection.execute("SELECT * FROM runs")] == [row[:8] for row in before]
     with Store.open(store.url, read_only=True) as reader:
         assert reader.profiles().empty
@@ -84,14 +84,14 @@ def test_an_older_store_is_brought_up_to_date_by_the_first_writer(store: Store, 
 
 def test_an_upgrade_that_is_stopped_leaves_the_old_version(store: Store) -> None:
     """Tables and columns come in one transaction: when its last statement fails, none of them is there."""
-    with sqlite3.connect(store.path) as connection:
+    with sqlite.driver.connect(store.path) as connection:
         connection.execute("DROP TABLE attempts")
         connection.execute("ALTER TABLE runs DROP COLUMN lease_until")
         connection.execute("UPDATE meta SET value = '2'")
         connection.execute("CREATE TRIGGER no BEFORE UPDATE ON meta BEGIN SELECT RAISE(ABORT, 'stopped'); END")
     with pytest.raises(StoreError, match="stopped"):
         Store(store.url)
-    with sqlite3.connect(store.path) as connection:
+    with sqlite.driver.connect(store.path) as connection:
         names = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
         assert "attempts" not in names
         assert "lease_until" not in [row[1] for row in connection.execute("PRAGMA table_info(runs)")]
@@ -176,7 +176,7 @@ def test_the_results_readme_names_every_table_and_column(store: Store) -> None:
             columns.append(line.split("|")[1].strip())
     run_id = running(store)
     store.finish(run_id, ME, **RESULTS)
-    with sqlite3.connect(store.path) as connection:
+    with sqlite.driver.connect(store.path) as connection:
         names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         real = {name: [row[1] for row in connection.execute(f"PRAGMA table_info({name})")] for name in names}
     real["rollouts/RUN_ID.parquet"] = list(store.rollouts(run_id).columns)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from harness.config import Plugin
+from harness.describe import describe
 from harness.errors import ConfigError, UnknownName
 from harness.grid import load_grid
 from harness.plugins import Measure, Unscorable, as_measures, parse_metric
@@ -71,6 +72,38 @@ def test_a_set_of_references_may_have_any_size() -> None:
     assert free.n == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "pairs", "sets"),
+    [
+        ("self_bleu_2", "[texts=2,tokenizer=nltk]", "[references={},texts=2,tokenizer=nltk]"),
+        ("bleu_2", "[texts=2,tokenizer=nltk]", "[references={},tokenizer=nltk]"),
+        ("zipf", "[ranks=5000,texts=2]", "[ranks=5000,references={},texts=2]"),
+        ("ngram_js_1", "[texts=2]", "[references={},texts=2]"),
+        ("copied_8", "[texts=2]", "[references={},texts=2]"),
+        ("length_gap", "", "[references={}]"),
+        ("diversity_gap", "", "[references={}]"),
+        ("seq_rep_2", "", "[references={}]"),
+        ("repetition_loop_rate", "[times=3]", "[references={},times=3]"),
+    ],
+)
+def test_the_size_of_a_set_of_references_is_part_of_the_name(name: str, pairs: str, sets: str) -> None:
+    """Numbers against 4 and against 3 references are never one column; references in pairs are as many as texts."""
+    inside = [
+        {one.name.partition("@")[2] for one in score_asked(outside(["a b", "c"], references, paired), asked([name]))}
+        for references, paired in ((["x", "y"], True), (SET, False), (SET[:3], False), ([], False))
+    ]
+    found = [text[text.index("[") :] if "[" in text else "" for (text,) in inside]
+    without = "[texts=0,tokenizer=nltk]" if name == "bleu_2" else pairs
+    assert found == [pairs, sets.format(4), sets.format(3), without]
+
+
+def test_a_value_of_the_references_counts_them() -> None:
+    """Means of 2 texts and of 4 references; in pairs both are counted as texts."""
+    wanted = asked(["length", "length_reference"])[:1]
+    found = {one.metric: one.n for one in score_asked(outside(["a", "b"], SET, False), wanted)}
+    assert found == {"length": 2, "length_reference": 4}
+
+
 SET = ["a", "a b", "a b c", "a b c d e f g h"]
 
 
@@ -117,6 +150,26 @@ def test_unknown_names_and_options_are_told() -> None:
         asked(["mauve@mauve-text[feturiser=DIR]"])
     with pytest.raises(ConfigError, match=r"diversity\.definition='simktg'"):
         asked(["diversity@simktg"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["self_bleu_4@exact[", "self_bleu_4@exact[tokenizer=nltk", "self_bleu_4@", "self_bleu_4[tokenizer=nltk]",
+     "self_bleu_4@[tokenizer=nltk]", "self_bleu_4@exact[]", "self_bleu_4@exact[tokenizer]", "self_bleu_4@exact]", "@x",
+     ""],
+)  # fmt: skip
+def test_a_name_that_is_cut_short_is_refused(text: str) -> None:
+    name = "self_bleu_4" if text.startswith("self") else "NAME"
+    with pytest.raises(ConfigError, match=rf"is not written as {name}, {name}@DEFINITION or {name}@DEFINITION\["):
+        parse_metric(text)
+
+
+def test_what_a_metric_measures_is_described_by_its_metric() -> None:
+    (found,) = describe("self_bleu_4")
+    assert (found["kind"], found["name"]) == ("metric", "self_bleu")
+    assert "self_bleu_4" in found["measures"]
+    with pytest.raises(UnknownName, match=r"nothing is called 'self_bleu_9'; did you mean 'self_bleu_\d'"):
+        describe("self_bleu_9")
 
 
 def test_a_grid_takes_what_is_measured_as_a_metric(tmp_path: Any) -> None:
@@ -177,6 +230,23 @@ def test_the_interval_of_a_mean_over_texts(forgetful: Plugin) -> None:
     assert (interval.mean, interval.n) == (2, 200)
     assert interval.half_width == pytest.approx(0.139, rel=0.15)
     assert found == text_intervals(evaluation, [Asked(forgetful, ("kept", "lost"))], 400), "the seed decides"
+
+
+def test_an_interval_ends_where_its_measure_does() -> None:
+    """One text of 20 is another: seq-rep is 1/2 there and 0 elsewhere, .025 +- .05, cut at 0; so is a gap of 0 words.
+
+    A set of references is never drawn, and 20 texts of one length never vary: neither has an interval.
+    """
+    evaluation = outside(["a b c d"] * 19 + ["a a a"], ["a b c d", "x y", "z z z"], paired=False)
+    found = text_intervals(evaluation, asked(["seq_rep_2", "length_gap", "seq_rep_2_reference", "empty_fraction"]), 50)
+    by_metric = {name.partition("@")[0]: interval for name, interval in found.items()}
+    assert by_metric["seq_rep_2"].low == 0
+    assert (by_metric["seq_rep_2"].high or 0) > by_metric["seq_rep_2"].mean == pytest.approx(0.025)
+    assert by_metric["length_gap"].low is not None
+    assert by_metric["length_gap"].low >= 0
+    assert (by_metric["seq_rep_2_reference"].low, by_metric["empty_fraction"].high) == (None, None)
+    high = text_intervals(outside(["a b c d"] * 19 + ["a a a a a"], ["x"] * 20), asked(["diversity"]), 50)
+    assert [interval.high for interval in high.values()] == [1]
 
 
 def test_a_subset_keeps_texts_beside_their_references() -> None:

@@ -6,7 +6,6 @@ import math
 import os
 import platform
 import random
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ import pandas as pd
 import pytest
 from stored import ME, RESULTS, config, rollout, running, score, step
 
+from harness import sqlite
 from harness.errors import StoreError
 from harness.owners import is_dead, this_owner
 from harness.records import Example, Point, Profile
@@ -97,7 +97,7 @@ def test_sql_averages_do_not_count_what_is_not_a_number(store: Store) -> None:
     """AVG over 2.0, NaN, inf must be 2.0 for whoever opens the file with another tool, not (2 + 0 + 0) / 3."""
     run_id = running(store)
     store.log(run_id, ME, [step(1, 2.0), step(2, math.nan), step(3, math.inf)])
-    with sqlite3.connect(store.path) as connection:
+    with sqlite.driver.connect(store.path) as connection:
         assert connection.execute("SELECT avg(loss) FROM curves").fetchone() == (2.0,)
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
@@ -242,7 +242,7 @@ def test_who_lost_the_claim_changes_nothing(store: Store) -> None:
 
 
 def _everything(store: Store) -> list[list[tuple[Any, ...]]]:
-    with sqlite3.connect(store.path) as connection:
+    with sqlite.driver.connect(store.path) as connection:
         return [connection.execute(f"SELECT * FROM {table}").fetchall() for table in ("runs", "curves", "scores")]
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
-from harness.plugins import Measure, Unscorable, measured
+from harness.plugins import Measure, Unscorable, against, measured
 from harness.records import Evaluation
 from harness.units import SPLIT, Ngram, ngrams
 
@@ -209,8 +209,8 @@ class SelfBleu:
     tokenizer: _TokenizerOption = "nltk"
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
-        """The number of texts and the tokenizer."""
-        return {"texts": len(evaluation.texts), "tokenizer": self.tokenizer}
+        """The number of texts, that of references which are not theirs, and the tokenizer."""
+        return {"texts": len(evaluation.texts), "tokenizer": self.tokenizer, **against(evaluation)}
 
     def count(self, evaluation: Evaluation) -> int:
         """Texts."""
@@ -240,8 +240,8 @@ class Bleu:
     tokenizer: _TokenizerOption = "nltk"
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
-        """The number of references and the tokenizer."""
-        return {"texts": len(evaluation.references), "tokenizer": self.tokenizer}
+        """The number of references, which is that of the texts where they are pairs, and the tokenizer."""
+        return (against(evaluation) or {"texts": len(evaluation.references)}) | {"tokenizer": self.tokenizer}
 
     def count(self, evaluation: Evaluation) -> int:
         """Texts."""

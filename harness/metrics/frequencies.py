@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from harness.plugins import Measure, Unscorable, measured
+from harness.plugins import Measure, Unscorable, against, measured
 from harness.records import Evaluation
 from harness.units import SPLIT, Ngram, Units, UnitsOption, named, ngrams
 
@@ -86,8 +86,8 @@ class Zipf:
     units: UnitsOption = "words"
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
-        """The most ranks, the number of texts, and units other than words."""
-        return {"ranks": self.ranks, "texts": len(evaluation.texts), **named(self.units)}
+        """The most ranks, the number of texts, units other than words, and a set of references' size."""
+        return {"ranks": self.ranks, "texts": len(evaluation.texts), **named(self.units), **against(evaluation)}
 
     def count(self, evaluation: Evaluation) -> int:
         """Texts."""
@@ -127,8 +127,8 @@ class NgramDivergence:
     units: UnitsOption = "words"
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
-        """The number of texts, and units other than words."""
-        return {"texts": len(evaluation.texts), **named(self.units)}
+        """The number of texts, units other than words, and a set of references' size."""
+        return {"texts": len(evaluation.texts), **named(self.units), **against(evaluation)}
 
     def count(self, evaluation: Evaluation) -> int:
         """Texts."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from harness.plugins import Measure, ProfileMeasure, Unscorable
+from harness.plugins import Measure, ProfileMeasure, Unscorable, against
 from harness.records import Evaluation, Point
 
 QUANTILES = tuple(step / 10 for step in range(11))
@@ -62,8 +62,8 @@ class Length:
     definition: Annotated[Literal["words"], Field(description="words: separated by whitespace")] = "words"
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
-        """None."""
-        return {}
+        """The number of references that are not the texts' own."""
+        return against(evaluation)
 
     def count(self, evaluation: Evaluation) -> int:
         """Texts."""

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from harness.plugins import Measure, Unscorable, measured
+from harness.plugins import Measure, Unscorable, against, measured
 from harness.records import Evaluation
 from harness.units import SPLIT, Units, UnitsOption, named
 
@@ -159,8 +159,8 @@ class Memorisation:
     units: UnitsOption = "words"
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
-        """The number of texts, and units other than words."""
-        return {"texts": len(evaluation.texts), **named(self.units)}
+        """The number of texts, units other than words, and a set of references' size."""
+        return {"texts": len(evaluation.texts), **named(self.units), **against(evaluation)}
 
     def count(self, evaluation: Evaluation) -> int:
         """Texts."""

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
-from harness.plugins import Measure, Unscorable, measured
+from harness.plugins import Measure, Unscorable, against, measured
 from harness.records import Evaluation
 from harness.units import SPLIT, Ngram, Units, UnitsOption, named, ngrams
 
@@ -167,8 +167,8 @@ class Diversity:
     units: UnitsOption = "words"
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
-        """Units other than words."""
-        return named(self.units)
+        """Units other than words, and the number of references that are not the texts' own."""
+        return named(self.units) | against(evaluation)
 
     def count(self, evaluation: Evaluation) -> int:
         """Texts."""

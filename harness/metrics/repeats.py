@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from harness.plugins import Measure, Unscorable, measured
+from harness.plugins import Measure, Unscorable, against, measured
 from harness.records import Evaluation
 from harness.units import SPLIT, Units, UnitsOption, named, ngrams
 
@@ -90,8 +90,8 @@ class SequenceRepetition:
     units: UnitsOption = "words"
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
-        """Units other than words."""
-        return named(self.units)
+        """Units other than words, and a set of references' size."""
+        return named(self.units) | against(evaluation)
 
     def count(self, evaluation: Evaluation) -> int:
         """Texts."""
@@ -130,8 +130,8 @@ class RepetitionLoops:
     units: UnitsOption = "words"
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
-        """The number of copies, and units other than words."""
-        return {"times": self.times, **named(self.units)}
+        """The number of copies, units other than words, and a set of references' size."""
+        return {"times": self.times, **named(self.units), **against(evaluation)}
 
     def count(self, evaluation: Evaluation) -> int:
         """Texts."""

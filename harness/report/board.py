@@ -87,6 +87,7 @@ class Table:
         findings: what the data say about the rows, and what they cannot say.
         notes: what a reader of this table must know.
         baseline: the index of the row that the others' differences are from; None where there is none.
+        given: what all rows share that no seed varies, `, given one base model`; nothing where they do not.
     """
 
     benchmark: Record
@@ -97,6 +98,7 @@ class Table:
     findings: tuple[str, ...]
     notes: tuple[str, ...]
     baseline: int | None
+    given: str = ""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from harness.config import place
 from harness.errors import ConfigError, UnknownName, did_you_mean
 from harness.report.board import plain_difference, plain_interval
-from harness.report.groups import Group, Record, benchmark, settings, source, tables, titles
+from harness.report.groups import Group, Record, benchmark, control, settings, source, tables, titles
 from harness.report.leaderboard import check_grid, check_metrics
 from harness.report.ranks import SEEDS_NEEDED, Difference, differences
 from harness.report.readings import Run, ScoreName, read_names, read_runs, read_values
@@ -135,7 +135,8 @@ def _chosen(text: str, runs: Sequence[Run]) -> list[Run]:
         left = select(runs, [part for part in text.split(",") if part.strip()], known_keys(runs))
         if not left:
             raise ConfigError(f"no finished run has {text}; see `harness ls runs`")
-        return left
+        # control rows are configured like the baseline, but nobody who says `trainer=mle` means expert texts
+        return [run for run in left if control(run.config) is None] or left
     groups = {run.group_id for run in runs if run.group_id.startswith(text)}
     single = {run.run_id for run in runs if run.run_id.startswith(text)}
     if not text or len(groups) + len(single) > 1:

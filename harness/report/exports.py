@@ -41,7 +41,10 @@ _MARKDOWN = re.compile(r"([\\|*<>`\[\]])")
 
 
 def board_text(board: Leaderboard, form: Format) -> str:
-    """The leaderboard in a format; CSV has one line per row and score, with every number in full."""
+    """The leaderboard in a format; CSV has one line per row and score, with every number in full.
+
+    Differences and ranks in it are of the score in `ranked_by`, or where that is empty, of the line's own.
+    """
     return _BOARD[form](board)
 
 
@@ -115,7 +118,7 @@ def _board_csv(board: Leaderboard) -> str:
     names = list(dict.fromkeys(key for table in board.tables for key in table.keys))
     numbers = ("mean", "low", "high", "values", "unscored", "rank_best", "rank_worst")
     against = ("difference", "difference_low", "difference_high", "p", "pairs", "baseline")
-    head = ["table", *names, "control", "n", "metric", "name", "unit", "direction", *numbers, *against]
+    head = ["table", *names, "control", "n", "metric", "name", "unit", "direction", "ranked_by", *numbers, *against]
     head += [f"cost_{name}" for name in ("steps", "tokens", "seconds", "ratio")] if board.per is not None else []
     rows = []
     for table in board.tables:
@@ -126,7 +129,7 @@ def _board_csv(board: Leaderboard) -> str:
                 cell = row.scores.get(column.name)
                 if cell is not None:
                     first = [table.title, *(row.group.get(name) for name in names), row.control, row.n]
-                    line = [*first, column.metric, column.name, column.unit, column.direction]
+                    line = [*first, column.metric, column.name, column.unit, column.direction, column.ranked_by]
                     rows.append([_written(value) for value in [*line, *_numbers(cell, base), *cost]])
     return csv_table(head, rows)
 
@@ -187,7 +190,9 @@ def _caption(table: Table) -> str:
     """Method and n of a table."""
     sizes = sorted({row.n for row in table.rows if row.control is None} or {row.n for row in table.rows})
     n = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
-    text = f"{table.title}. Means over n = {n} seeds, given one base model, with 95 % Student-t intervals"
+    text = f"{table.title}. Means over n = {n} seeds{table.given}, with 95 % Student-t intervals"
+    if sizes == [1]:
+        text = f"{table.title}. One run a row{table.given}, so no intervals"
     if any(cell.rank for row in table.rows for cell in row.scores.values()):
         text += (
             "; in parentheses the ranks that a sign flip over seeds leaves open, joint over all pairs of a column at "

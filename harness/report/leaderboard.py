@@ -70,7 +70,7 @@ def leaderboard(
         values=_values(store, grid, names, metrics, members),
         names=names,
         metrics=metrics,
-        keys=None if group_by is None else [full_key(given, known) for given in group_by],
+        keys=None if group_by is None else list(dict.fromkeys(full_key(given, known) for given in group_by)),
         baseline=[parse_filter(text, left, known) for text in baseline],
         per=per,
         sampled=None if per is None else read_sampled(store, grid),
@@ -84,7 +84,8 @@ def leaderboard(
         raise ConfigError(f"--baseline {','.join(baseline)}: no row has all of that; name one row, as trainer=mle does")
     merged = any("merges runs" in note for one in made for note in one.notes)
     ranked = any(cell.rank for one in made for row in one.rows for cell in row.scores.values())
-    notes += [sentences.coverage(left, merged), *([sentences.reading()] if ranked else [])]
+    alone = all(row.n == 1 for one in made for row in one.rows)
+    notes += [sentences.coverage(left, merged, alone), *([sentences.reading()] if ranked else [])]
     order = "in the grid's order" if sort is None else f"by their mean {sort}"
     return Leaderboard(tuple(made), (*notes, f"rows stand {order}, which is no rank"), per)
 

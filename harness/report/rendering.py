@@ -22,7 +22,7 @@ from harness.stats import Interval
 
 ARROWS = {"higher": "↑", "lower": "↓", "reference": "≈"}
 _RULED = box.Box("    \n    \n ── \n    \n ── \n ── \n    \n    \n")  # SIMPLE_HEAD, with a rule above the control rows
-BETTER = {"higher": "higher is better", "lower": "lower is better", "reference": "closest to the human texts is best"}
+BETTER = {"higher": "higher is better", "lower": "lower is better", "reference": "compare with the experts' value"}
 
 
 def render(board: Leaderboard) -> list[RenderableType]:
@@ -161,19 +161,28 @@ def short_names(scores: Sequence[Column | ScoreName]) -> dict[str, str]:
 
 def legend(table: Table) -> list[str]:
     """What each column is: full name, unit, which way is better."""
-    told = score_legend(table.columns)
-    ranked = {
-        column.name: ", ranked by that distance" if column.ranked_by else ", which was not measured: no rank"
-        for column in table.columns
-        if column.direction == "reference"
-    }
-    return [line + ranked.get(column.name, "") for column, line in zip(table.columns, told, strict=True)]
+    return score_legend(table.columns)
 
 
 def score_legend(scores: Sequence[Column | ScoreName]) -> list[str]:
     """What each score is: full name, unit, which way is better."""
     names = short_names(scores)
-    return [f"{names[s.name]}  {s.name}; {s.unit or 'no unit'}; {BETTER[s.direction]}" for s in scores]
+    return [f"{names[s.name]}  {s.name}; {s.unit or 'no unit'}; {better(s)}" for s in scores]
+
+
+def better(score: Column | ScoreName) -> str:
+    """Which way a score is better; closeness to the experts only where it was measured and ranks the rows."""
+    if score.direction != "reference":
+        return BETTER[score.direction]
+    if score.metric.endswith("_reference"):
+        return "the experts' own value"
+    if not isinstance(score, Column):
+        return BETTER["reference"]
+    return (
+        "closest to the experts' value is best, ranked by that distance"
+        if score.ranked_by is not None
+        else f"{BETTER['reference']} (no distance measured: no rank)"
+    )
 
 
 def simple(

@@ -28,15 +28,32 @@ def findings(found: Sequence[Compared], labels: Sequence[str], base: int | None)
     return [*said, *_left_out(ranked, labels)]
 
 
-def coverage(runs: Sequence[Run], merged: bool) -> str:
-    """What the intervals are about: how many values, and which sources of variance they cover."""
+def given(runs: Sequence[Run]) -> str:
+    """What all runs start from, so that no seed's variance covers it; nothing where they do not, or only controls ran.
+
+    Weights of a base that was trained for no step are an initialisation; a loaded model is a base.
+    """
+    configs = [run.config for run in runs if run.config.get("control") is None]
+    steps = {config.get("model.base_steps") for config in configs}
+    if not configs or len({config.get("model.base_seed") for config in configs} - {None}) > 1:
+        return ""
+    return ", given one base model" if 0 not in steps else ", given one initialisation" if steps == {0} else ""
+
+
+def coverage(runs: Sequence[Run], merged: bool, alone: bool = False) -> str:
+    """What the intervals are about: how many values, and which sources of variance they cover.
+
+    There are none where each row stands `alone`, a single run.
+    """
+    if alone:
+        return f"no intervals: every row is one run{given(runs)}"
     groups = grouped(runs, lambda run: run.group_id)
     varied = [
         name
         for i, name in enumerate(Seeds._fields)
         if any(len({run.seeds[i] for run in group}) > 1 for group in groups)
     ]
-    text = f"intervals: 95 % Student t over {'n runs' if merged else 'n seeds'}, given one base model"
+    text = f"intervals: 95 % Student t over {'n runs' if merged else 'n seeds'}{given(runs)}"
     if varied:
         text += f"; {_list(varied)} seeds vary"
         fixed = [name for name in Seeds._fields if name not in varied]

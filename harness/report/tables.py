@@ -71,6 +71,10 @@ def table(members: Sequence[Run], title: str, asked: Question) -> Table:
         differ = ", ".join(merged)
         notes.append(f"this grouping merges runs that differ in {differ}: their spread is not that of seeds alone")
     compared = [i for i, group in enumerate(groups) if group.control is None]
+    pairing = groups[0].source
+    if f"seeds.{pairing}" in keys:
+        compared = []
+        notes.append(f"rows of one {pairing} seed each have none in common that would pair them: no ranks")
     spent: list[Cost | None] = [None] * len(groups)
     if asked.per is not None:
         spent = costs.costs(groups, asked.sampled or {}, asked.per, base)
@@ -97,6 +101,7 @@ def table(members: Sequence[Run], title: str, asked: Question) -> Table:
         findings=tuple(sentences.findings(found, labels, base)),
         notes=tuple(notes),
         baseline=None if base is None else order.index(base),
+        given=sentences.given(members),
     )
 
 
@@ -122,7 +127,8 @@ def baseline_row(
     """
     wanted = ",".join(map(str, asked)) or ", ".join(f"{key}={written(value)}" for key, value in BASELINE.items())
     if asked:
-        found = [i for i, group in enumerate(groups) if all(keep(run) for keep in asked for run in group.runs)]
+        fit = [i for i, group in enumerate(groups) if all(keep(run) for keep in asked for run in group.runs)]
+        found = [i for i in fit if groups[i].control is None] or fit
         if len(found) > 1:
             fitting = "; ".join(labels[i] for i in found)
             raise ConfigError(

@@ -122,20 +122,26 @@ def _validity(
         return [mean(one) for one in each]
 
     goal = numbers(target)
+    if len(policies) > 1 and len({value for value in goal if value == value}) < 2:
+        raise ConfigError(f"--target {target.name}: it is the same for all {len(policies)} policies; give another one")
     agreements = []
+    constant = []
     for score in scores:
         if score.name == target.name:
             continue
         pairs = [(a, b) for a, b in zip(numbers(score), goal, strict=True) if a == a and b == b]
         correlation = spearman([a for a, _ in pairs], [b for _, b in pairs]) if len(pairs) > 1 else None
         if correlation is not None and math.isnan(correlation.mean):
-            correlation = None  # one of them is the same for every policy
+            constant.append(score.metric)
+            continue
         sign = SIGN.get(score.direction, 0) * SIGN.get(target.direction, 0) or None
         agreements.append(Agreement(score, correlation, sign, _verdict(correlation, sign)))
     agreements.sort(key=_strength)
     notes = [
         f"{len(policies)} policies: " + (f"runs of {len(groups)} groups" if over == "runs" else "means over seeds")
     ]
+    if constant:
+        notes.append(f"the same for every policy, so left out: {', '.join(constant)}")
     if over == "runs" and len(groups) < len(runs):
         notes.append("runs that differ in seeds only are not independent: with few groups the intervals are too narrow")
         notes[-1] += "; --over groups takes means"

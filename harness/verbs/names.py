@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
@@ -47,7 +48,7 @@ def ls(
 
 
 def info(
-    name: Annotated[str, typer.Argument(help="A trainer, divergence, metric, benchmark or grid.")],
+    name: Annotated[str, typer.Argument(help="A trainer, divergence, metric or what it measures, benchmark or grid.")],
     include: Include = None,
     as_json: Json = False,
 ) -> None:
@@ -67,6 +68,25 @@ def env(store: StoreUrl = DEFAULT_STORE, as_json: Json = False) -> None:
 
     found = {"store": store, **provenance(threads=torch.get_num_threads())}
     typer.echo(as_json_text(found) if as_json else "\n".join(_indented(found)))
+
+
+def doctor(
+    store: StoreUrl = DEFAULT_STORE,
+    deep: Annotated[bool, typer.Option("--deep", help="Read every row and every file of the store.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Look for what is wrong with this machine and the store, and say what to do; nothing is changed."""
+    from harness.doctor import examine
+
+    findings = []
+    for finding in examine(store, deep=deep):
+        findings.append(finding)
+        if not as_json:
+            advice = f"\n{'':10}-> {finding.advice}" if finding.advice else ""
+            typer.echo(f"{finding.state:10}{finding.what}: {finding.found}{advice}")
+    if as_json:
+        typer.echo(as_json_text([dataclasses.asdict(finding) for finding in findings]))
+    raise typer.Exit(3 if any(finding.state == "problem" for finding in findings) else 0)
 
 
 def _described(found: dict[str, Any]) -> str:

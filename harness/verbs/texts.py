@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from harness.records import Score
     from harness.stats import Interval
 
+BOOTSTRAP = (
+    "Draws for a 95 % interval over texts: 200.  Each is a random half of the texts without replacement: a text drawn "
+    "twice would repeat itself, which scores of sets take for their writer's habit."
+)
+
 
 def score(
     file: Annotated[Path, typer.Argument(help='JSON lines {"text": ..., "prompt": ..., "reference": ...}, or .txt.')],
@@ -37,7 +42,7 @@ def score(
     ] = None,
     train: Annotated[Path | None, typer.Option(help="What the writer learned from, for metrics of copying.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the metrics' own randomness, such as clustering.")] = 0,
-    bootstrap: Annotated[int | None, typer.Option(min=20, help="Draws for a 95 % interval over texts: 200.")] = None,
+    bootstrap: Annotated[int | None, typer.Option(min=20, help=BOOTSTRAP)] = None,
     device: Device = "auto",
     include: Include = None,
     as_json: Json = False,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -12,16 +14,22 @@ from harness.verbs.arguments import (
     CheckpointEvery,
     Device,
     Include,
+    Json,
     KeepGoing,
+    RunId,
     StallAfter,
     StoreUrl,
     Threads,
     Timeout,
     Workers,
+    as_json_text,
     include_files,
     stored_grid_name,
 )
 from harness.verbs.stopping import stop_on_signals
+
+if TYPE_CHECKING:
+    from harness.records import Progress
 
 RELEASED = 75  # the exit code of a worker that was asked to stop: start it again (sysexits.h: a temporary failure)
 
@@ -94,3 +102,74 @@ def retry(
         chosen = run_ids or [run_id for run_id, now in status.items() if now == "failed"]
         count = opened.retry(chosen)
     typer.echo(f"{count} runs are free again; harness run GRID or harness worker goes on with them")
+
+
+def reproduce(
+    run: RunId,
+    store: StoreUrl = DEFAULT_STORE,
+    device: Device = "auto",
+    threads: Threads = None,
+    include: Include = None,
+    as_json: Json = False,
+) -> None:
+    """Train a finished run again from what is stored, and say: identical, statistically equal, or different."""
+    from rich.console import Console
+
+    from harness.progress import follow
+    from harness.reproduce import Verdict
+    from harness.reproduce import reproduce as reproduced
+    from harness.rules import Rules
+    from harness.samples import find_run
+    from harness.store import Store
+    from harness.worker import server
+
+    server()
+    include_files(include)
+    rules = Rules(device=device, threads=threads, include=tuple(str(path.absolute()) for path in include or ()))
+    verdicts: list[Verdict] = []
+    with Store.open(store) as opened, stop_on_signals() as stopping:
+        run_id = find_run(opened, run)
+        steps = reproduced(opened, run_id, rules, stopping)
+
+        def watched() -> Iterator[Progress]:
+            verdicts.append((yield from steps))
+
+        follow(watched(), Console(stderr=True))
+    (verdict,) = verdicts
+    typer.echo(as_json_text(dataclasses.asdict(verdict)) if as_json else f"{run_id}: {verdict.sentence}")
+    raise typer.Exit(1 if verdict.word == "different" else 0)
+
+
+def launch(
+    engine: Annotated[Literal["submitit"], typer.Option("--engine", help="What starts the workers.")] = "submitit",
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Jobs to start, each with one worker.")] = 1,
+    store: StoreUrl = DEFAULT_STORE,
+    grid: OneGrid = None,
+    cluster: Annotated[
+        Literal["auto", "local", "slurm"],
+        typer.Option("--cluster", help="auto is Slurm where it is installed, else this machine."),
+    ] = "auto",
+    hours: Annotated[float, typer.Option("--hours", min=0.02, help="Time a job may take.")] = 24.0,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads of each job.")] = None,
+    gpus: Annotated[int, typer.Option("--gpus", min=0, help="GPUs of each job.")] = 0,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE for the engine: slurm_partition=long; may be repeated.")
+    ] = None,
+    include: Include = None,
+) -> None:
+    """Start workers as jobs, on Slurm or here; they end when the store has nothing left to do."""
+    from harness.launch import launch as launched
+    from harness.launch import log_folder
+
+    wrong = [given for given in settings or () if "=" not in given]
+    if wrong:
+        raise ConfigError(f"--set {wrong[0]}: write KEY=VALUE, as in slurm_partition=long")
+    arguments = [*(["--grid", grid] if grid else [])]
+    for path in include or ():
+        arguments += ["--include", str(path.absolute())]
+    parameters = dict(given.split("=", 1) for given in settings or ())
+    jobs = launched(
+        store, workers, arguments, cluster=cluster, hours=hours, threads=threads, gpus=gpus, parameters=parameters
+    )
+    typer.echo(f"{engine} started {len(jobs)} jobs: {', '.join(jobs)}; their output is in {log_folder(store)}")
+    typer.echo(f"watch them with: harness status --watch --store '{store}'")

@@ -65,6 +65,21 @@ def test_a_training_with_a_reference_and_a_head_resumes() -> None:
         assert resumed(trainer, states[9])[0] == end
 
 
+def test_what_was_spent_and_seen_before_the_cut_counts() -> None:
+    """Seconds (of a budget in seconds), tokens, the curve, and the numbers of threads come back with the weights."""
+    run = training({"name": "sequence_match", "buffer_size": 6, "buffer_fresh": 4, "buffer_every": 4})
+    for _ in range(7):
+        run.advance()
+    state = run.state()
+    state = State(state.tensors, {**state.facts, "seconds": 12.5, "threads": [7]})
+    back = training({"name": "sequence_match", "buffer_size": 6, "buffer_fresh": 4, "buffer_every": 4})
+    back.restore(State.from_bytes(state.to_bytes()))
+    assert (back.step, back.seconds, back.progress) == (7, 12.5, 7 / STEPS)
+    assert (back.tokens, back.sampled_actions, back.points) == (run.tokens, run.sampled_actions, run.points)
+    assert back.threads == {1, 7}
+    assert back.state().hash == State(back.state().tensors, {**run.state().facts, "threads": [1, 7]}).hash
+
+
 def test_a_state_survives_its_bytes() -> None:
     """NaN payloads, -0.0, subnormals and integers come back bit by bit; seconds do not count in the hash."""
     tensors = {

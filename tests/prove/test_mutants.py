@@ -10,8 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from mutants import MUTANTS, Mutant
+from mutants import MUTANTS as FORMULAS
+from mutants import Mutant
+from survival_mutants import SURVIVAL_MUTANTS
 
+MUTANTS = (*FORMULAS, *SURVIVAL_MUTANTS)
 ROOT = Path(__file__).parent.parent.parent
 COPIED = ("harness", "trainers", "benchmarks", "tests", "pyproject.toml")
 SOURCES = ("harness.actions", "harness.plugins", "trainers.divergences", "trainers.sequence_match", "benchmarks")

@@ -61,6 +61,20 @@ def test_leaderboard_choices(shell: Any) -> None:
     assert "did you mean 'mauve'" in shell("leaderboard", "--sort", "mauv", code=2)
 
 
+def test_a_key_is_shown_once_and_rows_of_one_seed_each_are_not_ranked(shell: Any) -> None:
+    """Twelve runs by trainer, named twice: two rows; by training seed: rows that share no seed, so nothing compares."""
+    twice = json.loads(shell("leaderboard", "--group-by", "trainer,trainer.name", "--json"))["tables"][0]
+    assert twice["keys"] == ["trainer.name"]
+    table = json.loads(shell("leaderboard", "--group-by", "seeds.train,trainer", "--json"))["tables"][0]
+    assert {cell["rank"] for row in table["rows"] for cell in row["scores"].values()} == {None}
+    assert table["findings"] == []
+    assert "rows of one train seed each have none in common that would pair them: no ranks" in table["notes"]
+    text = shell("leaderboard", "--group-by", "seeds.train,trainer")
+    assert "no intervals: every row is one run, given one base model" in text
+    tex = shell("leaderboard", "--group-by", "seeds.train,trainer", "--format", "latex")
+    assert "One run a row, given one base model, so no intervals" in tex
+
+
 def test_compare(shell: Any) -> None:
     (found,) = json.loads(shell("compare", "trainer=mle", "trainer=bc", "--grid", "g", "--json"))
     assert found["scores"][0]["differences"][0]["p"] == 2 / 64

@@ -99,3 +99,17 @@ def test_wrong_sides_get_a_hint(store: Store) -> None:
         compare(store, ["trainer=mle", "trainer=bc"])
     with pytest.raises(ConfigError, match="did you mean 'mauve'"):
         compare(store, ["trainer=mle", "trainer=sequence_match"], metrics=["mauv"])
+
+
+def test_a_filter_means_no_control_rows_unless_it_names_them(store: Store) -> None:
+    """`trainer=mle` is the trained model, not the expert texts that stand beside it; `control=expert` is those."""
+    pair_of_groups(store)
+    for seed in range(6):
+        add(store, {"control": "expert"}, [mauve(9.0)], seed=seed)
+    found = only(compare(store, ["trainer=mle", "trainer=sequence_match"]))
+    assert [len(side.runs) for side in found.sides] == [6, 6]
+    assert found.lines[0].means[0] is not None
+    assert found.lines[0].means[0].mean == pytest.approx(0.35)
+    named = only(compare(store, ["trainer=mle", "control=expert"]))
+    assert named.lines[0].means[1] is not None
+    assert named.lines[0].means[1].mean == 9.0

@@ -45,6 +45,19 @@ def test_csv_has_a_line_per_row_and_score_in_full(store: Store) -> None:
     assert json.loads(board_text(board, "json")) == board.to_dict()
 
 
+def test_csv_says_of_which_score_a_difference_is(store: Store) -> None:
+    """Diversity is ranked by its gap: b is .2 above mle in diversity and .1 closer to the experts."""
+    for seed in range(6):
+        for trainer, value, gap in (("mle", 0.5, 0.4), ("b", 0.7, 0.3)):
+            both = [score("diversity", value, direction="reference"), score("diversity_gap", gap, direction="lower")]
+            add(store, {"trainer": trainer}, [*both, score("zipf", value, direction="reference")], seed=seed)
+    board = leaderboard(store, metrics=["diversity", "zipf"])
+    diversity, zipf = [line for line in parsed(board_text(board, "csv")) if line["trainer.name"] == "b"]
+    assert (diversity["ranked_by"], zipf["ranked_by"]) == ("diversity_gap@exact", "")
+    assert float(diversity["difference"]) == pytest.approx(-0.1)
+    assert float(zipf["difference"]) == pytest.approx(0.2)
+
+
 def test_costs_are_exported_where_they_were_asked_for(store: Store) -> None:
     last = Step(step=9, tokens=100, seconds=3.0, loss=1.0, lr=0.1, terms={})
     add(store, {}, [mauve(0.5)], steps=[last])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from harness.report.board import Column, Compared
 from harness.report.ranks import differences, rank
 from harness.report.readings import Run, Seeds
-from harness.report.sentences import coverage, findings
+from harness.report.sentences import coverage, findings, given
 
 UP = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
 
@@ -60,9 +60,10 @@ def test_without_an_order_a_row_is_higher_or_lower_not_better() -> None:
     assert findings([compared(shifted(0, 1), direction="reference")], ["a", "b"], 0) == ["against a: m: higher b"]
 
 
-def run(group: str, train: int, sample: int, metric: int) -> Run:
+def run(group: str, train: int, sample: int, metric: int, **model: object) -> Run:
+    config = {f"model.{key}": value for key, value in ({"base_steps": 400, "base_seed": 0} | model).items()}
     return Run(
-        f"{group}{train}{sample}{metric}", group, "done", "d", {}, Seeds(train, sample, metric), None, None, None
+        f"{group}{train}{sample}{metric}", group, "done", "d", config, Seeds(train, sample, metric), None, None, None
     )
 
 
@@ -74,3 +75,15 @@ def test_the_intervals_say_which_variance_they_cover() -> None:
     sampled = coverage([run("a", 0, 0, 0), run("a", 0, 1, 0)], merged=False)
     assert sampled == f"{start}; sample seeds vary, train, metric seeds do not: their variance is not in it"
     assert coverage(together, merged=True).startswith("intervals: 95 % Student t over n runs")
+
+
+def test_one_base_is_said_only_where_there_is_one() -> None:
+    """A loaded model has no base seed and is one; a base of no steps is weights; two base seeds vary."""
+    plain, other = run("a", 0, 0, 0), run("b", 1, 0, 0, base_seed=1)
+    loaded = run("c", 0, 0, 0, base_steps=None, base_seed=None)
+    bare = run("d", 0, 0, 0, base_steps=0)
+    assert [given(runs) for runs in ([plain, loaded], [plain, other], [bare], [bare, plain], [])] == [
+        ", given one base model", "", ", given one initialisation", "", "",
+    ]  # fmt: skip
+    assert coverage([plain, other], merged=False) == "intervals: 95 % Student t over n seeds"
+    assert coverage([plain], merged=False, alone=True) == "no intervals: every row is one run, given one base model"

@@ -85,8 +85,8 @@ def test_reference_scores_are_ranked_by_their_distance_alone(store: Store) -> No
     assert difference.interval.mean == pytest.approx(-0.4)
     assert "backspace_rate: lower b" in next(line for line in table.findings if line.startswith("against mle"))
     text = " ".join(as_text(board).split())
-    assert "closest to the human texts is best, ranked by that distance" in text
-    assert "closest to the human texts is best, which was not measured: no rank" in text
+    assert "closest to the experts' value is best, ranked by that distance" in text
+    assert "compare with the experts' value (no distance measured: no rank)" in text
 
 
 def test_two_definitions_are_two_columns_with_ranks_of_their_own(store: Store) -> None:
@@ -236,3 +236,9 @@ def test_seeds_are_read_even_where_an_option_looks_like_them(store: Store) -> No
     add(store, {"benchmark": odd}, [mauve(1.0)], seed=3)
     (run,) = read_runs(store)
     assert run.seeds == (3, 3, 3)
+
+
+def test_a_baseline_that_fits_control_rows_too_means_the_trained_one(store: Store) -> None:
+    add(store, {}, [mauve(0.5)])
+    add(store, {"control": "expert"}, [mauve(0.9)])
+    assert only(leaderboard(store, baseline=["trainer=mle"])).baseline == 0

@@ -40,7 +40,8 @@ def test_correlations_have_the_sign_that_directions_promise(store: Store) -> Non
     oracle = spearman([-e + (-1) ** i * 1.5 for i, e in enumerate(exact)], exact)
     assert (good.correlation, good.expected, good.verdict) == (oracle, -1, "agrees")
     assert by_name["bad"].verdict == "disagrees"
-    assert (by_name["flat"].correlation, by_name["flat"].verdict) == (None, "unclear")
+    assert "flat" not in by_name
+    assert "the same for every policy, so left out: flat" in found.notes
     assert (by_name["length"].expected, by_name["length"].verdict) == (None, "")
     assert by_name["diverged"].correlation is not None
     assert by_name["diverged"].correlation.n == 11
@@ -63,7 +64,7 @@ def test_a_policy_is_a_run_or_a_group(store: Store) -> None:
     (runs,) = validity(store, "exact_kl", grid="g")
     (groups,) = validity(store, "exact_kl", over="groups")
     assert (runs.notes[0], groups.notes[0]) == ("8 policies: runs of 4 groups", "4 policies: means over seeds")
-    assert "--over groups takes means" in runs.notes[1]
+    assert "--over groups takes means" in runs.notes[2]
     (good,) = [one for one in groups.agreements if one.score.metric == "good"]
     assert good.correlation is not None
     assert good.correlation.n == 4
@@ -77,3 +78,13 @@ def test_the_target_is_one_score(store: Store) -> None:
         validity(store, "exact_k")
     (found,) = validity(store, "exact_kl@reverse")
     assert found.target.definition == "reverse"
+
+
+def test_what_is_the_same_for_every_policy_is_left_out_and_no_target(store: Store) -> None:
+    for seed in range(4):
+        add(store, {}, [score("exact_kl", 0.1 * seed), score("bound", 0.0)], seed=seed)
+    (found,) = validity(store, "exact_kl")
+    assert found.agreements == ()
+    assert "the same for every policy, so left out: bound" in found.notes
+    with pytest.raises(ConfigError, match="the same for all 4 policies"):
+        validity(store, "bound")

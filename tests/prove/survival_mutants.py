@@ -1,0 +1,131 @@
+"""What must not go wrong when processes die, put wrong: each of these mistakes makes a test fail."""
+
+from __future__ import annotations
+
+from mutants import Mutant
+
+RESUME, QUEUE, SUPERVISOR = "tests/contracts/test_resume.py", "tests/test_queue.py", "tests/test_supervisor.py"
+
+
+def left_out(what: str, file: str, old: str, new: str) -> Mutant:
+    """A part of the state that is not saved, or saved and not used."""
+    return Mutant(f"a resumed training forgets {what}", file, ((old, new),), (RESUME,))
+
+
+SURVIVAL_MUTANTS = (
+    Mutant(
+        "transactions start with a plain BEGIN",
+        "harness/engines.py",
+        (("get('begin', 'DEFERRED')", "get('', 'DEFERRED')"),),
+        (f"{QUEUE}::test_eight_writers_never_hear_that_the_store_is_locked",),
+    ),
+    Mutant(
+        "who lost the claim may finish",
+        "harness/store.py",
+        (
+            (
+                'self._fence(connection, run_id, owner, done | {"data_hash": provenance.get("data_hash")})',
+                "connection.execute(sa.update(RUNS).where(RUNS.c.run_id == run_id).values(**done))",
+            ),
+        ),
+        (f"{QUEUE}::test_a_lease_that_is_over_is_anybodys_and_its_last_owner_is_refused",),
+    ),
+    Mutant(
+        "the fence looks at the run and not at who holds it",
+        "harness/queue.py",
+        (("RUNS.c.owner == owner, RUNS.c.status ==", "RUNS.c.status =="),),
+        (f"{QUEUE}::test_a_lease_that_is_over_is_anybodys_and_its_last_owner_is_refused",),
+    ),
+    Mutant(
+        "two claims of one process are the same",
+        "harness/queue.py",
+        (('lambda attempt: f"{owner}#{attempt}"', "lambda _: owner"),),
+        (f"{QUEUE}::test_a_lease_that_is_over_is_anybodys_and_its_last_owner_is_refused",),
+    ),
+    Mutant(
+        "a lease never ends",
+        "harness/queue.py",
+        (("RUNS.c.lease_until < database_time()", "RUNS.c.lease_until < 0"),),
+        (f"{QUEUE}::test_a_lease_that_is_over_is_anybodys_and_its_last_owner_is_refused",),
+    ),
+    Mutant(
+        "a checkpoint counts without the points before it",
+        "harness/store.py",
+        (
+            (
+                "            if rows:\n                connection.execute(sa.insert(CURVES)",
+                "            if rows and saved is None:\n                connection.execute(sa.insert(CURVES)",
+            ),
+        ),
+        (f"{SUPERVISOR}::test_stopped_and_damaged_it_goes_on_from_what_is_whole",),
+    ),
+    Mutant(
+        "a checkpoint file that nobody registered stays",
+        "harness/queue.py",
+        (("            if file not in kept:", "            if False:"),),
+        (f"{QUEUE}::test_a_claim_goes_on_from_the_newest_checkpoint_and_cuts_what_lies_beyond",),
+    ),
+    Mutant(
+        "points beyond the checkpoint stay",
+        "harness/queue.py",
+        (("CURVES.c.run_id == run_id, CURVES.c.step > step)", "CURVES.c.run_id == run_id, CURVES.c.step > 10**9)"),),
+        (f"{QUEUE}::test_a_claim_goes_on_from_the_newest_checkpoint_and_cuts_what_lies_beyond",),
+    ),
+    Mutant(
+        "a damaged checkpoint is used",
+        "harness/checkpoint.py",
+        (("if hashlib.sha256(content).hexdigest() == saved.sha256 else None", ""),),
+        (f"{SUPERVISOR}::test_stopped_and_damaged_it_goes_on_from_what_is_whole",),
+    ),
+    Mutant(
+        "what lies beyond a damaged checkpoint stays",
+        "harness/seat.py",
+        (("store.rewind(claim.run_id, claim.owner, said.step)", "pass"),),
+        (f"{SUPERVISOR}::test_stopped_and_damaged_it_goes_on_from_what_is_whole",),
+    ),
+    Mutant(
+        "asked to stop, a worker saves nothing",
+        "harness/attempt.py",
+        (("if stopping or since > pause:", "if since > pause:"),),
+        ("tests/test_cli.py::test_a_worker_that_is_terminated_gives_its_cell_back_and_exits_with_75",),
+    ),
+    left_out("the weights", "harness/fit.py", 'parameter.copy_(state.tensors[f"policy.{name}"])', "pass"),
+    left_out(
+        "the optimiser's moments",
+        "harness/fit.py",
+        "self.optimizer.state[parameter] = {key: t.to(parameter.device) for key, t in moments.items()}",
+        "pass",
+    ),
+    left_out("the step", "harness/fit.py", 'state.facts["step"], state.facts["seconds"]', '0, state.facts["seconds"]'),
+    left_out(
+        "the seconds", "harness/fit.py", 'state.facts["step"], state.facts["seconds"]', 'state.facts["step"], 0.0'
+    ),
+    left_out("the tokens", "harness/fit.py", 'self.meter.tokens = state.facts["tokens"]', "pass"),
+    left_out("the threads", "harness/fit.py", 'self.threads |= set(state.facts["threads"])', "pass"),
+    left_out("the curve", "harness/fit.py", 'self.points = [Step(**point) for point in state.facts["points"]]', "pass"),
+    left_out(
+        "the progress",
+        "harness/fit.py",
+        "\n        self.progress = self.budget.used(self.step, self.tokens, self.seconds)\n\n\ndef fit",
+        "\n\n\ndef fit",
+    ),
+    left_out("the replay buffer", "harness/fit.py", 'self.buffer.restore(state.facts["replay"])', "pass"),
+    left_out(
+        "the rollouts' ages",
+        "harness/replay.py",
+        "self._rows.append((born, Trajectory(",
+        "self._rows.append((0, Trajectory(",
+    ),
+    left_out(
+        "how many rollouts were drawn",
+        "harness/replay.py",
+        'self._drawn, self.sampled_actions = state["drawn"], state["sampled_actions"]',
+        'self.sampled_actions = state["sampled_actions"]',
+    ),
+    left_out(
+        "how many actions were sampled",
+        "harness/replay.py",
+        'self._drawn, self.sampled_actions = state["drawn"], state["sampled_actions"]',
+        'self._drawn = state["drawn"]',
+    ),
+)

@@ -1,0 +1,167 @@
+"""Many workers share one store: every claim is one worker's, every number is written once, nobody is turned away."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from stored import ME, RESULTS, config, step
+
+from harness.events import Saved
+from harness.store import LostClaim, Store
+
+ROOT = Path(__file__).resolve().parent
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(f"sqlite:///{tmp_path}/runs.db") as opened:
+        yield opened
+
+
+def filled(store: Store, runs: int = 1) -> list[str]:
+    cells = [config(seed) for seed in range(runs)]
+    store.enqueue("g", cells)
+    return [cell.run_id for cell in cells]
+
+
+def test_claims_come_in_order_and_among_what_was_asked_for(store: Store) -> None:
+    """Three runs: the second alone is asked for, then any: the first, the third, none."""
+    ids = filled(store, 3)
+    claims = [store.claim_next(ME, [ids[1]]), *(store.claim_next(ME) for _ in range(3))]
+    assert [claim and claim.run_id for claim in claims] == [ids[1], ids[0], ids[2], None]
+    assert all(claim is None or (claim.owner, claim.attempt) == (f"{ME}#1", 1) for claim in claims)
+    assert set(store.unfinished()) == set(ids)
+    assert set(store.unfinished([ids[2]])) == {ids[2]}
+
+
+def test_a_lease_that_is_over_is_anybodys_and_its_last_owner_is_refused(store: Store) -> None:
+    """`slow` holds the run for no time at all; `quick` takes it, and each of the late writes is refused."""
+    (run_id,) = filled(store)
+    with Store(store.url, lease=-1.0) as short:
+        slow = short.claim_next("elsewhere:1:1")
+    assert slow is not None
+    assert store.counts()["pending"] == 1
+    quick = store.claim_next("elsewhere:1:1")  # the same owner, another attempt
+    assert quick is not None
+    assert (slow.owner, quick.owner) == ("elsewhere:1:1#1", "elsewhere:1:1#2")
+    assert store.claim_next(ME) is None
+    for write in (
+        lambda: store.beat(run_id, slow.owner),
+        lambda: store.log(run_id, slow.owner, [step(1)]),
+        lambda: store.log(run_id, slow.owner, [], Saved(1, "x", "y", 1)),
+        lambda: store.rewind(run_id, slow.owner, 0),
+        lambda: store.fail(run_id, slow.owner, "late"),
+        lambda: store.release(run_id, slow.owner),
+        lambda: store.finish(run_id, slow.owner, **RESULTS),
+    ):
+        with pytest.raises(LostClaim, match="held by elsewhere:1:1#2"):
+            write()
+    assert store.checkpoints(run_id) == ()
+    store.finish(run_id, quick.owner, **RESULTS)
+    assert list(store.attempts(run_id)["outcome"]) == ["lost", "done"]
+
+
+def test_every_write_renews_the_lease(store: Store) -> None:
+    (run_id,) = filled(store)
+    with Store(store.url, lease=-1.0) as short:
+        claim = short.claim_next("elsewhere:1:1")
+    assert claim is not None
+    store.beat(run_id, claim.owner)
+    assert store.claim_next(ME) is None
+    assert store.hosts() == {"elsewhere"}
+
+
+def test_a_claim_goes_on_from_the_newest_checkpoint_and_cuts_what_lies_beyond(store: Store) -> None:
+    """Points 1, 2, checkpoint 2, points 3, 4, checkpoint 4, point 5; then a third checkpoint: two are kept."""
+    (run_id,) = filled(store)
+    claim = store.claim_next(ME)
+    assert claim is not None
+    folder = store.folder / "checkpoints" / run_id
+    folder.mkdir(parents=True)
+    saved = [Saved(n, f"checkpoints/{run_id}/1-{n}.safetensors", "abc", 1) for n in (2, 4, 6)]
+    for one in saved:
+        (store.folder / one.path).touch()
+    (folder / "1-5.safetensors").touch()  # written, never registered
+    store.log(run_id, claim.owner, [step(1), step(2)], saved[0])
+    store.log(run_id, claim.owner, [step(3), step(4)], saved[1])
+    store.log(run_id, claim.owner, [step(5)])
+    store.release(run_id, claim.owner)
+    assert list(store.runs()["step"]) == [4]
+    again = store.claim_next(ME)
+    assert again is not None
+    assert again.checkpoints == (saved[1], saved[0])
+    assert list(store.curves(run_id)["step"]) == [1, 2, 3, 4]
+    assert sorted(file.name for file in folder.iterdir()) == ["1-2.safetensors", "1-4.safetensors"]
+    (store.folder / saved[2].path).touch()
+    store.log(run_id, again.owner, [step(5), step(6)], saved[2])
+    assert store.checkpoints(run_id) == (saved[2], saved[1])
+    assert sorted(file.name for file in folder.iterdir()) == ["1-4.safetensors", "1-6.safetensors"]
+    store.rewind(run_id, again.owner, 4)
+    assert store.checkpoints(run_id) == (saved[1],)
+    assert list(store.curves(run_id)["step"]) == [1, 2, 3, 4]
+    assert list(store.attempts(run_id)["from_step"]) == [0, 4]
+    store.finish(run_id, again.owner, **RESULTS)
+    assert not folder.exists()
+    assert store.checkpoints(run_id) == ()
+
+
+def test_a_checkpoint_and_its_points_are_one_transaction(store: Store) -> None:
+    """A point that is there already stops the transaction: the checkpoint that came with it does not count either."""
+    (run_id,) = filled(store)
+    claim = store.claim_next(ME)
+    assert claim is not None
+    store.log(run_id, claim.owner, [step(1)])
+    with pytest.raises(Exception, match="UNIQUE"):
+        store.log(run_id, claim.owner, [step(1)], Saved(1, "x", "y", 1))
+    assert store.checkpoints(run_id) == ()
+
+
+def test_sweeping_removes_what_nobody_can_need(store: Store) -> None:
+    first, second = filled(store, 2)
+    for name in (first, second, "0123456789abcdef"):
+        (store.folder / "checkpoints" / name).mkdir(parents=True)
+    assert store.claim(second, ME)
+    store.finish(second, ME, **RESULTS)
+    (store.folder / "checkpoints" / second).mkdir(exist_ok=True)
+    store.sweep()
+    assert [folder.name for folder in (store.folder / "checkpoints").iterdir()] == [first]
+
+
+WORKER = """
+import sys
+from harness.store import Store
+from harness.owners import this_owner
+from stored import step
+count = 0
+with Store(sys.argv[1]) as store:
+    while (claim := store.claim_next(this_owner())) is not None:
+        store.log(claim.run_id, claim.owner, [step(claim.attempt)])
+        store.beat(claim.run_id, claim.owner)
+        store.fail(claim.run_id, claim.owner, "again", again=claim.attempt < int(sys.argv[2]))
+        count += 4
+print(count)
+"""
+
+
+def many_writers(url: str, processes: int, attempts: int, seconds: float) -> int:
+    """Transactions that so many processes did on one store without an error."""
+    command = [sys.executable, "-c", WORKER, url, str(attempts)]
+    children = [
+        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(processes)
+    ]
+    outputs = [child.communicate(timeout=seconds) for child in children]
+    assert [err for _, err in outputs] == [""] * processes
+    return sum(int(out) for out, _ in outputs)
+
+
+def test_eight_writers_never_hear_that_the_store_is_locked(store: Store) -> None:
+    """16 runs x 8 attempts x 4 transactions; each attempt was one worker's."""
+    filled(store, 16)
+    assert many_writers(store.url, 8, 8, 120) == 16 * 8 * 4
+    assert len(store.attempts()) == 16 * 8
+    assert store.counts() == {"cells": 16, "done": 0, "failed": 16, "running": 0, "pending": 0}
