@@ -61,8 +61,8 @@ def choose_grid() -> None:
     """The grid that every page is about: it stands in the URL, and is the newest one where the URL names none."""
     names = {printable(name): name for name in queries.grids()}
     options = [*names, queries.EVERYTHING]
-    if st.session_state.get("grid") not in options and "grid" not in st.query_params:
-        st.session_state["grid"] = options[0]
+    if "grid" not in st.session_state and "grid" not in st.query_params:
+        st.query_params["grid"] = options[0]  # a copied address means this grid, also when there is a newer one
     with st.sidebar:
         shown = st.selectbox("Grid", options, index=None, key="grid", bind="query-params", help=WORDS["grid"])
         with st.expander("What the words mean"):

@@ -51,6 +51,9 @@ def answer(table: Table) -> None:
         look.notice(f"Nothing beats {base} here.{worse} The seeds separate no other row from it.", "answer")
         return
     lost = f" Worse than {base}: {_clauses(losses)}." if losses else ""
+    if len(wins) == 1 and list(wins.values()) == list(losses.values()):
+        (metrics,) = losses
+        lost = f" On {_list(metrics)} the same {'row is' if len(*wins.values()) == 1 else 'rows are'} worse."
     look.notice(f"{base} is beaten by {_clauses(wins)}.{lost} The seeds separate no other row from it.", "answer")
 
 

@@ -67,9 +67,8 @@ def notes(lines: Sequence[str]) -> None:
 
 
 def sentence(text: str) -> str:
-    """The text with a capital letter, unless it begins with a symbol such as p, and a full stop."""
-    first = text[:1].upper() if text[1:2].isalpha() else text[:1]
-    return f"{first}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"
+    """The text with a full stop; often it begins with a name, which has no capital letter."""
+    return f"{text}{'' if text.endswith(('.', '!', '?')) else '.'}"
 
 
 def words(meanings: Mapping[str, str]) -> None:

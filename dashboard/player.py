@@ -19,24 +19,28 @@ LONGEST_TRACK = 300  # actions; of more, none could be told apart
 def show(name: str, prompt: str, frames: Sequence[Frame]) -> None:
     """The rollout at one step, a slider over the steps, and buttons that move and play it.
 
-    It starts at the first deletion, where there is one: that is what there is to see.
+    It opens at the first deletion, where there is one: that is what there is to see.  Played from there it begins at
+    the beginning; after a reader has moved it, it goes on from where it is.
     """
     key = f"step {name}"
     playing = st.session_state.get("playing") == name
     deletions = [frame.number for frame in frames if frame.kind == "backspace"]
-    st.session_state.setdefault(key, deletions[0] if deletions else len(frames))
+    if key not in st.session_state:
+        st.session_state[key] = deletions[0] if deletions else len(frames)
+        st.session_state["untouched"] = key
 
     def move(to: int) -> None:
         st.session_state[key] = min(len(frames), max(1, to))
-        st.session_state["playing"] = None
+        stop()
 
     def play() -> None:
         st.session_state["playing"] = None if playing else name
-        if not playing and st.session_state[key] >= len(frames):
+        if not playing and (st.session_state.get("untouched") == key or st.session_state[key] >= len(frames)):
             st.session_state[key] = 1
+        st.session_state["untouched"] = None
 
     def stop() -> None:
-        st.session_state["playing"] = None
+        st.session_state["playing"] = st.session_state["untouched"] = None
 
     @st.fragment(run_every=SECONDS if playing else None)
     def part() -> None:

@@ -114,3 +114,18 @@ sys.exit(f"loaded {{heavy}}" if heavy else 0)
         [sys.executable, "-c", program], env={**os.environ, "HARNESS_STORE": url}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_played_as_it_opens_a_replay_begins_at_the_beginning(shown: Any) -> None:
+    """It opens at step 3; Play goes to 1, its first tick to 2.  Moved to 4 and played, it goes on from there."""
+    app = turn_to(shown(two_groups), "replay")
+
+    def press(name: str) -> int:
+        {one.key: one for one in app.button}[name].click().run()
+        step: int = app.slider[0].value
+        return step
+
+    assert press("play") in (1, 2)
+    press("play")
+    app.slider[0].set_value(4).run()
+    assert press("play") in (4, 5)

@@ -64,6 +64,18 @@ def test_what_is_worse_is_told_and_so_is_that_nothing_wins(tmp_path: Path, said:
     assert told.startswith("Nothing beats mle here. Worse than it: bc backspace on out_of_support and perplexity.")
 
 
+def test_what_wins_and_loses_is_named_once(tmp_path: Path, said: list[str]) -> None:
+    """bc is better on out_of_support and worse on perplexity, at each of seven seeds."""
+    with Store(new(tmp_path)) as store:
+        for seed in range(7):
+            for trainer, wrong, surprise in (("mle", 0.5, 10), ("bc", 0.3, 12)):
+                scores = [score("out_of_support", wrong + seed / 90), score("perplexity", surprise + seed / 90)]
+                finish(store, config(seed, trainer=trainer), scores=scores)
+    boards.answer(table_of(new(tmp_path)))
+    (told,) = Reader(said).text
+    assert told.startswith("mle is beaten by bc on out_of_support. On perplexity the same row is worse.")
+
+
 def test_too_few_seeds_say_nothing(tmp_path: Path, said: list[str]) -> None:
     boards.answer(table_of(two_groups(tmp_path, seeds=3)))
     (told,) = Reader(said).text
@@ -122,7 +134,7 @@ def test_durations(seconds: float, written: str) -> None:
 
 def test_shares_and_sentences() -> None:
     assert [look.percent(math.log(share)) for share in (1, 0.123, 1e-5)] == ["100.0%", "12.3%", "1.0e-05"]
-    assert [look.sentence(text) for text in ("two seeds", "p: low", "Done.")] == ["Two seeds.", "p: low.", "Done."]
+    assert [look.sentence(text) for text in ("two seeds", "p: low", "Done.")] == ["two seeds.", "p: low.", "Done."]
 
 
 def test_every_measure_of_an_installed_metric_has_a_sentence() -> None:
