@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, MappingStartEvent, ScalarEvent
 
 from harness.errors import ConfigError
 
@@ -95,7 +95,7 @@ def parse_scalar(text: str) -> bool | int | float | str | None:
 
 def _load(text: str, source: str) -> Any:
     try:
-        depth = 0
+        at_key: list[bool | None] = []  # of every open collection: whether a key comes next; None in a list
         for event in YAML(typ="safe", pure=True).parse(text):
             if isinstance(event, AliasEvent):
                 raise ConfigError(f"{_line(source, event)}: aliases (*{event.anchor}) are refused; write the value out")
@@ -103,8 +103,16 @@ def _load(text: str, source: str) -> Any:
                 raise ConfigError(f"{_line(source, event)}: anchors (&{event.anchor}) are refused; remove it")
             if getattr(event, "tag", None):
                 raise ConfigError(f"{_line(source, event)}: tags ({event.tag}) are refused; remove it")
-            depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
-            if depth > MAX_DEPTH:
+            opens = isinstance(event, CollectionStartEvent)
+            if at_key and at_key[-1] is not None and (opens or isinstance(event, ScalarEvent)):
+                if at_key[-1] and opens:
+                    raise ConfigError(f"{_line(source, event)}: this key is a list or a mapping; write a word")
+                at_key[-1] = not at_key[-1]
+            if opens:
+                at_key.append(True if isinstance(event, MappingStartEvent) else None)
+            elif isinstance(event, CollectionEndEvent):
+                at_key.pop()
+            if len(at_key) > MAX_DEPTH:
                 raise ConfigError(f"{_line(source, event)}: nested deeper than {MAX_DEPTH} levels; write it flatter")
         return YAML(typ="rt").load(text)  # the round-trip loader keeps lines; like the safe one it builds no objects
     except MarkedYAMLError as error:

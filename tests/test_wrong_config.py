@@ -32,6 +32,8 @@ FILES: list[tuple[str, str, tuple[str, ...]]] = [
     ("integer of 5,000 digits", GOOD + f"seeds: {'9' * 5000}\n", ("grid.yaml", "digits")),
     ("nested too deep", GOOD + "grid: " + "[" * 40 + "]" * 40 + "\n", ("grid.yaml:2", "deeper than 16", "flatter")),
     ("too big", GOOD + "#" * 1_000_001, ("grid.yaml", "1,000,000 bytes", "split")),
+    ("a key that is a mapping", GOOD + "? {a: 1}\n: 2\n", ("grid.yaml:2", "this key is a list or a mapping")),
+    ("a key that is a list", GOOD + "[a, b]: 2\n", ("grid.yaml:2", "this key is a list or a mapping")),
     ("NUL byte", "base: \x00\n", ("grid.yaml", "not YAML", "special characters")),
     ("unknown top-level key", GOOD + "grids: {}\n", ("grid.yaml:2: grids", "did you mean 'grid'?")),
     ("name with a blank", GOOD + "name: My grid\n", ("grid.yaml:2: name", "My grid", "lower-case")),

@@ -16,8 +16,10 @@ import os
 import random
 import signal
 import time
+import traceback
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -59,14 +61,18 @@ def cells(count: int) -> list[RunConfig]:
     return [resolve(config) for config in found]
 
 
-def serve(url: str) -> None:
-    """A supervisor that ends when the grid has; whatever else ends it is an error, printed and counted."""
+def serve(url: str, errors: str) -> None:
+    """A supervisor that ends when the grid has; whatever else ends it, kill -9 aside, is written to `errors`."""
     # The workers' server is the one that this process came from: importing torch again would take seconds.
     shared = resource_tracker.ensure_running
     forkserver.ensure_running = forkserver._forkserver.ensure_running = shared  # type: ignore[attr-defined]
-    with Store(url, lease=LEASE) as store:
-        for _ in supervise(store, RULES, None, lambda: False):
-            pass
+    try:
+        with Store(url, lease=LEASE) as store:
+            for _ in supervise(store, RULES, None, lambda: False):
+                pass
+    except BaseException:
+        (Path(errors) / str(os.getpid())).write_text(traceback.format_exc())
+        raise
 
 
 class Chaos:
@@ -74,81 +80,87 @@ class Chaos:
 
     def __init__(self, url: str, failpoints: Path, rng: random.Random) -> None:
         self.url, self.failpoints, self.rng = url, failpoints, rng
+        self.errors = failpoints.with_name("errors")
+        self.errors.mkdir()
         self.context = server()
         self.supervisors: list[BaseProcess] = []
         self.frozen: dict[int, float] = {}
         self.counts: Counter[str] = Counter()
-        self.errors = 0
 
     def tend(self) -> None:
         """Start a supervisor in place of each that was killed."""
-        alive = []
-        for process in self.supervisors:
-            if process.exitcode is None:
-                alive.append(process)
-            elif process.exitcode not in (0, -signal.SIGKILL):
-                self.errors += 1
-        while len(alive) < WORKERS:
-            process = self.context.Process(target=serve, args=(self.url,))
-            process.start()
-            alive.append(process)
-        self.supervisors = alive
+        self.supervisors = [process for process in self.supervisors if process.exitcode is None]
+        while len(self.supervisors) < WORKERS:
+            process = self.context.Process(target=serve, args=(self.url, str(self.errors)))
+            try:
+                process.start()
+            except (EOFError, OSError):  # who is killed while asking the fork server for a process ends the server, too
+                continue
+            self.supervisors.append(process)
 
     def victims(self) -> list[int]:
         """All processes that compute or supervise: the children of the fork server, which itself is left alone."""
         parent = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
-        return [child.pid for child in psutil.Process(parent).children() if child.pid not in self.frozen]
+        found = []
+        with suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(parent).children():
+                if child.pid not in self.frozen and child.status() != psutil.STATUS_ZOMBIE:
+                    found.append(child.pid)
+        return found
 
-    def kill(self, failpoint: str | None) -> None:
-        """Kill a process now, or the one that first comes to a failpoint."""
-        if failpoint is not None:
-            (self.failpoints / failpoint).write_text("kill")
-            return
+    def harm(self, how: str) -> bool:
+        """Kill or freeze a process now, or have the one killed that first comes to a failpoint; False: nobody is there.
+
+        Who is frozen stands still for longer than its lease.
+        """
+        if how in NAMES:
+            (self.failpoints / how).write_text("kill")
+            return True
         victims = self.victims()
-        if victims:
-            pid = self.rng.choice(victims)
+        if not victims:
+            return False
+        pid = self.rng.choice(victims)
+        try:
+            os.kill(pid, signal.SIGSTOP if how == "freeze" else signal.SIGKILL)
+        except ProcessLookupError:  # it has just ended by itself
+            return False
+        if how == "freeze":
+            self.frozen[pid] = time.monotonic() + FROZEN
+            self.counts["frozen"] += 1
+        else:
             self.counts["supervisor" if pid in {p.pid for p in self.supervisors} else "worker"] += 1
-            os.kill(pid, signal.SIGKILL)
-
-    def freeze(self) -> None:
-        """Stop a process for longer than its lease."""
-        pid = self.rng.choice(self.victims())
-        self.counts["frozen"] += 1
-        os.kill(pid, signal.SIGSTOP)
-        self.frozen[pid] = time.monotonic() + FROZEN
+        return True
 
     def thaw(self) -> None:
         """Let go on what has been frozen long enough."""
         for pid, until in list(self.frozen.items()):
             if time.monotonic() > until:
                 del self.frozen[pid]
-                try:
+                with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
-                except ProcessLookupError:
-                    continue
 
     def run(self, store: Store, total: int, kills: int, freezes: int) -> None:
         """Until every cell is done; kills and freezes are spread over the steps that the grid takes."""
-        plan: list[tuple[float, str | None]] = [(self.rng.random() * 0.97, "freeze") for _ in range(freezes)]
-        points = [*NAMES, *NAMES, *([None] * kills)][:kills] if kills >= 2 * len(NAMES) else [None] * kills
-        plan += [(self.rng.random() * 0.9, point) for point in points]
-        plan.sort(key=lambda one: one[0])
+        points = [*NAMES, *NAMES] if kills >= 2 * len(NAMES) else []
+        kinds = [*points, *["kill"] * (kills - len(points)), *["freeze"] * freezes]
+        plan = sorted((self.rng.random() * 0.9, how) for how in kinds)
         while True:
             self.tend()
             self.thaw()
             runs = store.runs()
             steps = sum(STEPS if run.status == "done" else run.step or 0 for run in runs.itertuples())
             while plan and steps >= plan[0][0] * total * STEPS:
-                _, what = plan.pop(0)
-                self.freeze() if what == "freeze" else self.kill(what)
+                if not self.harm(plan[0][1]):
+                    break
+                plan.pop(0)
             if set(runs["status"]) == {"done"}:
                 break
             time.sleep(0.05)
         for pid in self.frozen:
-            os.kill(pid, signal.SIGCONT)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
         for process in self.supervisors:
             process.join(10)
-            self.errors += process.exitcode not in (0, -signal.SIGKILL)
         self.counts["failpoint"] = len(list(self.failpoints.glob("*.taken")))
 
 
@@ -188,7 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
             "resumed": int((attempts["from_step"] > 0).sum()),
             "done_to": dict(chaos.counts),
             "unused": sorted(path.name for path in failpoints.glob("*") if path.suffix != ".taken"),
-            "errors": chaos.errors,
+            "errors": [path.read_text() for path in chaos.errors.iterdir()],
             "seconds": [round(between - began, 1), round(time.monotonic() - between, 1)],
         }
     return report
