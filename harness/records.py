@@ -128,7 +128,7 @@ class Rollout:
     text: str
     tokens: tuple[int, ...]
     pieces: tuple[str, ...] = ()
-    candidates: tuple[tuple[tuple[int, str, float], ...], ...] = ()
+    candidates: tuple[tuple[tuple[int, str, float], ...], ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
