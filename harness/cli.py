@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from harness.errors import HarnessError
-from harness.verbs import boards, dashboard, grids, names, stored, texts, workers
+from harness.verbs import boards, dashboard, grids, names, speed, stored, texts, workers
 
 
 class Verbs(TyperGroup):
@@ -73,6 +73,7 @@ for verb in (
     names.info,
     names.env,
     names.doctor,
+    speed.bench,
 ):
     app.command()(verb)
 
