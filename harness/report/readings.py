@@ -232,7 +232,7 @@ def _settings(config: dict[str, Any]) -> Mapping[str, Any]:
     flat = {key: value for key, value in flatten(config).items() if "." in key and not key.startswith("seeds.")}
     if config.get("control") is not None:
         flat["control"] = config["control"]
-    if not flat.get("actions.backspace"):  # nothing is injected then: the noise fields only have neutral values
+    if not flat.get("actions.backspace") and not flat.get("actions.context_noise"):  # neutral values, then
         flat = {key: value for key, value in flat.items() if not key.startswith("actions.noise_")}
     return flat
 
