@@ -136,9 +136,10 @@ def read_names(store: Store, grid: str | None = None) -> list[ScoreName]:
 
 
 def read_names_by_data(store: Store, grid: str | None = None) -> dict[str | None, list[ScoreName]]:
-    """The scores that runs on the same data have, by the data's hash."""
+    """The scores that some run has a number for, finite or not, by the hash of the runs' data."""
     columns = [SCORES.c[name] for name in ("name", "metric", "definition", "unit", "direction")]
     query = sa.select(RUNS.c.data_hash, *columns).join(RUNS, RUNS.c.run_id == SCORES.c.run_id)
+    query = query.where(SCORES.c.kind.is_not(None))
     with store.database.read() as connection:
         rows = connection.execute(_of_grid(query, grid, SCORES).distinct()).all()
     found: dict[str | None, list[ScoreName]] = {}
