@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable
 from functools import cache
@@ -98,6 +99,13 @@ def trained(backspace: bool, device: str, steps: int = 60) -> Policy:
     while not fitting.finished:
         fitting.advance()
     return fitting.policy
+
+
+def as_it_comes(model: Any) -> Any:
+    """A copy that attends as transformers does by itself."""
+    copied = copy.deepcopy(model)
+    copied.set_attn_implementation("sdpa")
+    return copied
 
 
 def seconds(work: Callable[[], object], device: str) -> float:

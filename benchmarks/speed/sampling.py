@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import count
+from typing import Any
 
 import torch
 
-from benchmarks.speed.models import CONTEXT, seconds, trained
+from benchmarks.speed.models import CONTEXT, as_it_comes, seconds, trained
 from harness.policy import Policy
 from harness.rollouts import Start, sample
 from harness.timing import Comparison, Setting, Turn
@@ -20,9 +21,10 @@ def beside_generate(rows: int, backspace: bool) -> Callable[[Setting], tuple[Tur
 
     def prepare(setting: Setting) -> tuple[Turn, Turn]:
         policy, plain, seeds = trained(backspace, setting.device), trained(False, setting.device), count()
+        model = as_it_comes(plain.model)
         return (
             lambda: actions_per_second(policy, rows, next(seeds), setting.device),
-            lambda: _generate(plain, rows, setting.device),
+            lambda: _generate(plain, model, rows, setting.device),
         )
 
     return prepare
@@ -39,12 +41,12 @@ def actions_per_second(policy: Policy, rows: int, seed: int, device: str) -> flo
     return 1 / seconds(work, device) * found[0]
 
 
-def _generate(policy: Policy, rows: int, device: str) -> float:
+def _generate(policy: Policy, model: Any, rows: int, device: str) -> float:
     ids = torch.full((rows, 1), policy.start_id, device=policy.device)
     found: list[int] = []
 
     def work() -> None:
-        texts = policy.model.generate(
+        texts = model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             do_sample=True,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.speed.models import config, seconds, training, untrained, windows
+from benchmarks.speed.models import as_it_comes, config, seconds, training, untrained, windows
 from harness.actions import pack
 from harness.fit import Training
 from harness.noise import inject, uniform
@@ -39,7 +38,7 @@ def beside_transformers(setting: Setting) -> tuple[Turn, Turn]:
     if find_spec("accelerate") is None:
         raise NotHere("transformers' Trainer needs the package accelerate: pip install accelerate")
     ours = training(config(), setting.device)
-    model = copy.deepcopy(ours.policy.model)
+    model = as_it_comes(ours.policy.model)
     rows = [(*row.prompt, *row.actions) for row in windows(ours.policy, 128, 512)]
     return (
         lambda: 1e6 / steps_per_node(ours, setting.device, 2 * STEPS),

@@ -38,7 +38,7 @@ def bench(rows: Rows = None, quick: Quick = False, device: Device = "auto", as_j
     if as_json:
         typer.echo(as_json_text({"rows": [dataclasses.asdict(row) for row in found], "machine": machine}))
         return
-    Console().print(_table(found))
+    Console(width=None if Console().is_terminal else 120).print(_table(found))
     for row in found:
         typer.echo(f"{row.name}: {row.what}{', against ' * bool(row.against)}{row.against}")
         if row.reason:
