@@ -20,7 +20,7 @@ from harness.actions import ActionSpace, ActionValues, Batch
 from harness.attention import attend_in_blocks, growing_cache
 from harness.config import ModelConfig, content_hash
 from harness.errors import ConfigError, EnvironmentProblem
-from harness.head import log_sum_exp
+from harness.head import States, log_sum_exp
 from harness.plugins import Unscorable, Value
 from harness.tokenizers import END, UNKNOWN
 
@@ -353,33 +353,31 @@ class Policy:
 
     def evaluate(self, batch: Batch) -> ActionValues:
         """Action values of a batch by one forward pass (two with `value = reference`)."""
-        at_states = self.state_hidden(batch)
-        action = torch.cat([batch.action, batch.action.new_zeros(batch.rows, 1)], 1)  # none at the last state
-        total, chosen = self._log_sum_exp(at_states, action, batch.legal)
+        states = States.of(self.hidden(batch), batch)
+        total = states.spread(self._log_sum_exp(states))
+        head = self.model.get_output_embeddings()
+        chosen = states.chosen_logit(head.weight, head.bias, batch.action)
         if self.value_head is not None:
-            value = self.value_head(at_states.to(self.value_head.weight.dtype))[..., 0]
+            value = states.spread(self.value_head(states.hidden.to(self.value_head.weight.dtype))[:, 0])
         elif self.reference is not None:
             value = total - self.reference.log_sum_exp(batch)
         else:
             value = total
         return ActionValues(
-            log_prob=(chosen - total)[:, :-1], value=value[:, :-1], next_value=value[:, 1:], end_value=value[:, -1]
+            log_prob=chosen - total[:, :-1], value=value[:, :-1], next_value=value[:, 1:], end_value=value[:, -1]
         )
 
     @torch.no_grad()
     def log_sum_exp(self, batch: Batch) -> Tensor:
         """[N, A + 1] log-sum-exp of the legal logits in every state, without gradient."""
-        at_states = self.state_hidden(batch)
-        return self._log_sum_exp(at_states, batch.states.new_zeros(batch.states.shape), batch.legal)[0]
+        states = States.of(self.hidden(batch), batch)
+        return states.spread(self._log_sum_exp(states))
 
-    def _log_sum_exp(self, hidden: Tensor, action: Tensor, legal: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-sum-exp of the legal logits and the chosen action's logit, both [N, A + 1], in blocks of states."""
+    def _log_sum_exp(self, states: States) -> Tensor:
         head = self.model.get_output_embeddings()
-        half = torch.bfloat16 if self.dtype == "bfloat16" else hidden.dtype  # as autocast would have it
+        half = torch.bfloat16 if self.dtype == "bfloat16" else states.hidden.dtype  # as autocast would have it
         bias = None if head.bias is None else head.bias.to(half)
-        flat = hidden.flatten(0, 1).to(half), head.weight.to(half), bias, action.flatten(), legal.flatten()
-        total, chosen = log_sum_exp(*flat, self.space.backspace_id)
-        return total.view(action.shape), chosen.view(action.shape)
+        return log_sum_exp(states.hidden.to(half), head.weight.to(half), bias, states.legal, self.space.backspace_id)
 
 
 def additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
