@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, TypeAdapter, ValidationError, model_serializer, model_validator
 
+from harness.evaluations import EvaluationConfig
 from harness.sampling import LATER_FIELDS, Part, SamplingConfig, Scalar
+from harness.search import Search
 
 ARCHITECTURES = ("gpt2", "llama")
 Control: TypeAlias = Literal["expert", "unigram"]
@@ -55,7 +57,9 @@ class ActionConfig(Part):
     """
 
     backspace: bool = Field(False, description="add the <backspace> action, which deletes the last token")
-    noise_rate: float = Field(0.05, ge=0, lt=1, description="probability of an injected mistake, per position")
+    noise_rate: Annotated[float, Search(0.02, 0.3, log=True)] = Field(
+        0.05, ge=0, lt=1, description="probability of an injected mistake, per position"
+    )
     noise_kind: Literal["uniform", "unigram", "policy", "ground_truth"] = Field(
         "uniform", description="where a wrong token comes from"
     )
@@ -156,7 +160,7 @@ class TrainingConfig(Part):
     seconds: float | None = Field(None, gt=0, description="budget in seconds of training, sampling included")
     rows: int = Field(32, ge=1, description="expert rows per optimiser step")
     accumulation: int = Field(1, ge=1, description="micro-batches a step is computed in; no effect on the result")
-    lr: float = Field(1e-3, gt=0, description="peak learning rate")
+    lr: Annotated[float, Search(0.1, 10, log=True, relative=True)] = Field(1e-3, gt=0, description="peak learning rate")
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the budget during which lr rises from 0")
     weight_decay: float = Field(0.01, ge=0)
@@ -203,6 +207,7 @@ class RunConfig(Part):
     sampling: SamplingConfig = Field(default_factory=SamplingConfig)
     metrics: tuple[Plugin, ...] | None = Field(None, description="default: the benchmark's own list")
     seeds: Seeds = Field(default_factory=Seeds)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     control: Control | None = Field(
         None, description="no training: a second sample of expert texts, or tokens at random; see `as_control`"
     )
@@ -247,7 +252,8 @@ class RunConfig(Part):
             del dump["sampling"][key]
         if dump["control"] is None:
             del dump["control"]
-        return dump
+        used = self.evaluation.used
+        return {**dump, "evaluation": used} if used else {key: dump[key] for key in dump if key != "evaluation"}
 
     def flat(self) -> dict[str, Scalar]:
         """Dotted keys to plain values: `{"trainer.name": "mle", ...}`; metrics joined to one string."""

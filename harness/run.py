@@ -14,6 +14,7 @@ import torch
 
 from harness.attempt import Attempt, train
 from harness.bases import prepare_base, reference_config, start_policy
+from harness.choosing import selection
 from harness.config import Plugin, RunConfig
 from harness.controls import CONTROLS, control_policy, controls
 from harness.data import ExpertStream, check_whole, training_rows
@@ -25,6 +26,7 @@ from harness.failpoints import failpoint
 from harness.features import Features
 from harness.fit import Training
 from harness.grid import Grid
+from harness.held_out import HeldOut
 from harness.judges import choose_judge
 from harness.noise import proposals
 from harness.plugins import Trainer, build
@@ -36,13 +38,17 @@ from harness.registry import BENCHMARKS, TRAINERS
 from harness.scoring import profiles, score
 from harness.store import Store
 from harness.supervisor import DEFAULT, Rules, supervise
-from harness.tuning import Tuned, best_temperature, needs_reference, selection
+from harness.tuning import Tuned, best_temperature, needs_reference
 
 
 def check(grid: Grid) -> list[RunConfig]:
     """Every cell of a grid with all options written out, its controls last, or why one could not run."""
     cells = grid.expand()
-    cells += controls(cells) if grid.controls else []
+    return check_cells([*cells, *controls(cells)] if grid.controls else cells)
+
+
+def check_cells(cells: list[RunConfig]) -> list[RunConfig]:
+    """The cells, or why one could not run."""
     for config in cells:
         build(TRAINERS, config.trainer, "trainer")
         name = config.model.name
@@ -115,9 +121,11 @@ def run(config: RunConfig, device: torch.device, attempt: Attempt) -> Iterator[E
         found = find(kept, config, splits.data_hash, device)
         policy, origin = found or (start_policy(config, base, device), None)
     check_whole(splits, config, policy.encode)
-    prompts = choose_prompts(policy, splits.prompts, config.sampling)
+    held_out = HeldOut(splits)
+    held = held_out.of(config.evaluation.split) if config.control is None else held_out.both()
+    prompts = choose_prompts(policy, held.prompts, config.sampling)
     if splits.law is not None:
-        check_characters(policy, splits.law, splits.test)
+        check_characters(policy, splits.law, held.test)
 
     threads: list[int] | None = None
     if origin is not None:
@@ -132,13 +140,13 @@ def run(config: RunConfig, device: torch.device, attempt: Attempt) -> Iterator[E
     yield At("sample", 0.0)
     tuned: Tuned | None = None
     if config.sampling.temperature == "best":
-        tuned = yield from _shares("sample", best_temperature(policy, splits, config, features))
+        tuned = yield from _shares("sample", best_temperature(policy, held_out.of("validation"), config, features))
     written = config if tuned is None else config.at_temperature(tuned.temperature)
     if config.control is not None:
-        evaluation = CONTROLS[config.control](policy, splits, prompts, written, features)
+        evaluation = CONTROLS[config.control](policy, held, prompts, written, features)
     else:
         judge = choose_judge(policy, splits.law, base, config.model)
-        evaluation = evaluate(policy, splits, prompts, written, features, judge)
+        evaluation = evaluate(policy, held, prompts, written, features, judge)
     yield At("score", 0.0)
     metrics = config.metrics or ()
     scores = (*score(evaluation, metrics), *(() if tuned is None else (tuned.as_score(evaluation.texts_hash),)))
@@ -152,6 +160,7 @@ def run(config: RunConfig, device: torch.device, attempt: Attempt) -> Iterator[E
         "parameters": None if origin is None else sum(p.numel() for p in policy.parameters().values()),
         "head_untied": policy.untied,
         "policy": None if origin is None else {"train_id": config.train_id, "sha256": origin.sha256},
+        "splits_read": dict(held_out.read),
         "trained_by": None if origin is None else origin.run_id,
         "training_threads": threads,
         "evaluated_tokens": 0 if last is None else last.tokens,

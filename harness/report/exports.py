@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import pandas as pd
 
 from harness.report.board import Cell, Column, Leaderboard, Row, Table, plain
-from harness.report.rendering import COSTS, costs, header, keys, legend, number, rank
+from harness.report.rendering import cost_heads, costs, header, keys, legend, number, rank
 from harness.report.selection import short_keys
 from harness.store import Store
 
@@ -120,17 +120,22 @@ def _board_csv(board: Leaderboard) -> str:
     against = ("difference", "difference_low", "difference_high", "p", "pairs", "baseline")
     head = ["table", *names, "control", "n", "metric", "name", "unit", "direction", "ranked_by", *numbers, *against]
     head += [f"cost_{name}" for name in ("steps", "tokens", "seconds", "ratio")] if board.per is not None else []
+    tuned = any(row.tuning is not None for table in board.tables for row in table.rows)
+    head += [f"tuning_{name}" for name in ("trials", "tokens", "seconds")] if tuned else []
     rows = []
     for table in board.tables:
         base = "" if table.baseline is None else table.rows[table.baseline].label
         for row in table.rows:
             cost = [] if row.cost is None else [row.cost.steps, row.cost.tokens, row.cost.seconds, row.cost.ratio]
+            if row.tuning is not None:
+                cost = [*(cost or [None] * (4 if board.per is not None else 0)), *vars(row.tuning).values()]
             for column in table.columns:
                 cell = row.scores.get(column.name)
                 if cell is not None:
                     first = [table.title, *(row.group.get(name) for name in names), row.control, row.n]
                     line = [*first, column.metric, column.name, column.unit, column.direction, column.ranked_by]
-                    rows.append([_written(value) for value in [*line, *_numbers(cell, base), *cost]])
+                    line += [*_numbers(cell, base), *cost]
+                    rows.append([_written(value) for value in [*line, *[None] * (len(head) - len(line))]])
     return csv_table(head, rows)
 
 
@@ -211,11 +216,10 @@ def emphasis(row: Row, column: Column, table: Table) -> tuple[bool, bool]:
 
 def _cells(table: Table) -> tuple[list[str], list[list[str]]]:
     """Heads, and what stands in each row as the terminal shows it."""
-    costly = any(row.cost is not None for row in table.rows)
-    head = [*short_keys(table.keys), "n", *(COSTS if costly else ()), *(header(c, table) for c in table.columns)]
+    head = [*short_keys(table.keys), "n", *cost_heads(table), *(header(c, table) for c in table.columns)]
     rows = []
     for row in table.rows:
-        line = [*keys(row, table), str(row.n), *(costs(row) if costly else ())]
+        line = [*keys(row, table), str(row.n), *costs(row, table)]
         for column in table.columns:
             cell = row.scores.get(column.name)
             place = rank(cell)

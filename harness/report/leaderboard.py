@@ -14,7 +14,16 @@ from harness.report import sentences
 from harness.report.board import Cell, Column, Leaderboard, Row, Table
 from harness.report.costs import Unit
 from harness.report.groups import Record, tables, titles
-from harness.report.readings import Run, ScoreName, Values, read_names, read_runs, read_sampled, read_values
+from harness.report.readings import (
+    Run,
+    ScoreName,
+    Values,
+    read_names,
+    read_runs,
+    read_sampled,
+    read_trials,
+    read_values,
+)
 from harness.report.selection import full_key, known_keys, parse_filter, select
 from harness.report.tables import PREFERRED, Question, matches, table
 from harness.store import Store
@@ -75,6 +84,7 @@ def leaderboard(
         per=per,
         sampled=None if per is None else read_sampled(store, grid),
         sort=sort,
+        trials=read_trials(store, grid),
     )
     made = [table(runs, title, asked) for runs, title in zip(members, titles(members), strict=True)]
     shown = [column for one in made for column in one.columns]

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 import sqlalchemy as sa
 
 from harness.config import flatten
-from harness.database import CELLS, CURVES, PROFILES, RUNS, SCORES, from_json, number
+from harness.database import CELLS, CURVES, PROFILES, RUNS, SCORES, TRIALS, from_json, number
 from harness.queue import status_now
 from harness.rollout_files import unescape
 from harness.store import Store
@@ -76,6 +76,16 @@ class Timing:
     started: str | None
     finished: str | None
     error: str | None
+
+
+@dataclass(frozen=True)
+class TrialRun:
+    """A trial of a tuned grid: the final group that it served, and what its training took."""
+
+    group_id: str
+    run_id: str
+    tokens: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -213,6 +223,14 @@ def read_sampled(store: Store, grid: str | None = None) -> dict[str, int]:
     """How many actions each finished run sampled while it was trained; runs that never said are left out."""
     facts = read_facts(store, grid, ["sampled_actions"])
     return {run_id: int(found["sampled_actions"]) for run_id, found in facts.items() if found}
+
+
+def read_trials(store: Store, grid: str | None) -> list[TrialRun]:
+    """The trials that a grid's settings were chosen from, failed ones with what they took until then."""
+    spent = sa.func.coalesce(RUNS.c.tokens, 0), sa.func.coalesce(RUNS.c.seconds, 0.0)
+    query = sa.select(TRIALS.c.group_id, TRIALS.c.run_id, *spent).join(RUNS, RUNS.c.run_id == TRIALS.c.run_id)
+    with store.database.read() as connection:
+        return [TrialRun(*row) for row in connection.execute(query.where(TRIALS.c.grid == grid))]
 
 
 def read_facts(store: Store, grid: str | None, names: Collection[str]) -> dict[str, dict[str, Any]]:
