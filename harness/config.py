@@ -156,7 +156,9 @@ class TrainingConfig(Part):
     """How a trainer's loss is minimised: AdamW with warm-up, a schedule and a budget in one of three units."""
 
     steps: int | None = Field(None, ge=0, description="budget in optimiser steps (default 400 when none is given)")
-    tokens: int | None = Field(None, ge=1, description="budget in tokens through evaluate, forward passes counted")
+    tokens: int | None = Field(
+        None, ge=1, description="budget in tokens through the model: with gradient, without, and in the sampler"
+    )
     seconds: float | None = Field(None, gt=0, description="budget in seconds of training, sampling included")
     rows: int = Field(32, ge=1, description="expert rows per optimiser step")
     accumulation: int = Field(1, ge=1, description="micro-batches a step is computed in; no effect on the result")
@@ -230,6 +232,20 @@ class RunConfig(Part):
         return content_hash({"version": HASH_VERSION, **parts, "seed": self.seeds.train})
 
     @property
+    def interim_id(self) -> str | None:
+        """What the scores while training depend on beside the training itself; None where there are none."""
+        if not self.evaluation.while_training:
+            return None
+        dump = self.model_dump(mode="json", include={"evaluation", "sampling", "metrics", "seeds"})
+        return content_hash({**dump, "evaluation": {**dump["evaluation"], "split": None}})
+
+    @property
+    def interim_metrics(self) -> tuple[Plugin, ...]:
+        """The metrics of the scores while training."""
+        wanted = self.evaluation.at_metrics
+        return tuple(metric for metric in self.metrics or () if wanted is None or metric.name in wanted)
+
+    @property
     def label(self) -> str:
         """Which run this is, in a few words: benchmark, trainer, divergence, action space, decoder, seed."""
         if self.control is not None:
@@ -252,6 +268,8 @@ class RunConfig(Part):
             del dump["sampling"][key]
         if dump["control"] is None:
             del dump["control"]
+        if self.training.tokens is not None:
+            dump["training"]["counted"] = "all"  # once without the sampler's and the noise proposals': another budget
         used = self.evaluation.used
         return {**dump, "evaluation": used} if used else {key: dump[key] for key in dump if key != "evaluation"}
 
@@ -303,7 +321,8 @@ class RunConfig(Part):
     def at_best_temperature(self) -> RunConfig:
         """This run's policy, written at the temperature that the validation split chooses."""
         sampling = SamplingConfig(rollouts=self.sampling.rollouts, length=self.sampling.length, temperature="best")
-        return self.model_copy(update={"sampling": sampling})
+        once = EvaluationConfig(split=self.evaluation.split)  # a temperature is chosen for a trained policy
+        return self.model_copy(update={"sampling": sampling, "evaluation": once})
 
     def at_temperature(self, temperature: float) -> RunConfig:
         """This run at a temperature that was chosen for it."""

@@ -209,6 +209,21 @@ REPRODUCTIONS = sa.Table(
     sa.Column("verdict", sa.Text, nullable=False),
     sa.Column("details", _Json, nullable=False),
 )
+INTERIMS = sa.Table(
+    "interims",
+    SCHEMA,
+    _run_id(primary_key=True),
+    sa.Column("step", sa.Integer, primary_key=True),
+    sa.Column("name", _Text, primary_key=True),
+    sa.Column("tokens", sa.BigInteger, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    *(sa.Column(name, sa.Text, nullable=False) for name in ("metric", "definition", "unit", "direction")),
+    sa.Column("parameters", _Json, nullable=False),
+    sa.Column("value", sa.Float),
+    sa.Column("kind", sa.Text),
+    sa.Column("reason", _Text),
+    sa.Column("n", sa.Integer, nullable=False),
+)
 TRIALS = sa.Table(
     "trials",
     SCHEMA,

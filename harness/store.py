@@ -31,6 +31,7 @@ from harness.database import (
 from harness.engines import Mode, insert, place_of
 from harness.errors import StoreError
 from harness.events import Saved
+from harness.interim import Interim
 from harness.ledger import Ledger
 from harness.queue import LEASE, LostClaim, now, of_grid, status_now
 from harness.records import Example, Point, Profile, Rollout, Score, Step
@@ -104,15 +105,22 @@ class Store(Ledger):
             if cells:
                 connection.execute(sa.insert(CELLS), cells)
 
-    def log(self, run_id: str, owner: str, steps: Sequence[Step], saved: Saved | None = None) -> None:
+    def log(
+        self,
+        run_id: str,
+        owner: str,
+        steps: Sequence[Step],
+        saved: Saved | None = None,
+        interims: Sequence[Interim] = (),
+    ) -> None:
         """Append steps to the run's curve; with `saved`, make that checkpoint count in the same transaction.
 
-        `steps` then must hold all that was not logged before, up to the checkpoint's own step.
+        `steps` and `interims` then must hold all that was not logged before, up to the checkpoint's own step.
 
         Raises:
             LostClaim: `owner` does not hold the run; a checkpoint file stays without meaning.
         """
-        if not steps and saved is None:
+        if not steps and not interims and saved is None:
             return
         rows = [step_row(run_id, step) for step in steps]
         last = {key: rows[-1][key] for key in ("step", "tokens", "seconds")} if rows else {}
@@ -121,6 +129,7 @@ class Store(Ledger):
             before = self._checkpoints(connection, run_id)
             if rows:
                 connection.execute(sa.insert(CURVES), rows)
+            self.record_interims(connection, run_id, interims)
             if saved is not None:
                 self.register(connection, run_id, saved)
             kept = {one.path for one in self._checkpoints(connection, run_id)}

@@ -12,7 +12,7 @@ from models import fresh_logits, tiny_policy
 from harness.actions import ActionSpace
 from harness.config import ActionConfig
 from harness.errors import ConfigError
-from harness.noise import Slot, from_policy, from_weights, ground_truth, inject, proposals, uniform, unigram
+from harness.noise import FromPolicy, Slot, from_weights, ground_truth, inject, proposals, uniform, unigram
 from harness.records import Trajectory
 
 SPACE = ActionSpace(size=8, end_id=6, backspace_id=7, unwritable=frozenset({0, 6, 7}))  # 1..5 may be written
@@ -94,7 +94,7 @@ def test_policy_noise_is_the_policys_own_sample() -> None:
     policy = tiny_policy(seed=4)
     prefix = (policy.start_id, *policy.encode("abc"))
     right = policy.encode("d")[0]
-    tokens = from_policy(policy)([Slot(prefix, right, np.random.default_rng(0))] * 4000)
+    tokens = FromPolicy(policy)([Slot(prefix, right, np.random.default_rng(0))] * 4000)
     logits = fresh_logits(policy, prefix)
     logits[[right, *policy.space.unwritable]] = -torch.inf
     probs = logits.softmax(-1).numpy()

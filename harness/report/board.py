@@ -105,15 +105,20 @@ class Table:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """One table per benchmark, and what holds for all of them; `per` is the unit of an equal cost, where asked for."""
+    """One table per benchmark, and what holds for all of them.
+
+    `per` is the unit of an equal cost, `at` the budget at which runs are compared, where asked for.
+    """
 
     tables: tuple[Table, ...]
     notes: tuple[str, ...]
     per: Unit | None = None
+    at: str | None = None
 
     def to_dict(self) -> Record:
         """Plain JSON values; a number that is not finite becomes the text `inf`, `-inf` or `nan`."""
-        return {"tables": [_table(table) for table in self.tables], "notes": list(self.notes), "per": self.per}
+        tables = [_table(table) for table in self.tables]
+        return {"tables": tables, "notes": list(self.notes), "per": self.per, "at": self.at}
 
 
 def plain(number: float | None) -> float | str | None:

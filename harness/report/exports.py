@@ -18,7 +18,7 @@ from harness.report.selection import short_keys
 from harness.store import Store
 
 Format = Literal["csv", "json", "md", "latex"]
-What = Literal["scores", "runs", "curves", "profiles"]
+What = Literal["scores", "runs", "curves", "profiles", "interims"]
 Cells: TypeAlias = Sequence[Sequence[str]]
 
 _LATEX = {
@@ -49,9 +49,9 @@ def board_text(board: Leaderboard, form: Format) -> str:
 
 
 def frame(store: Store, what: What, grid: str | None = None) -> pd.DataFrame:
-    """What lies behind a leaderboard, one line per run, score, logged step of training or point of a profile.
+    """What lies behind a leaderboard, one line per run, score, logged step, point of a profile or score while training.
 
-    Scores and profiles carry their run's group and every configuration key in which the runs differ.
+    Scores, also those while training, and profiles carry their run's group and every key in which the runs differ.
     """
     runs = store.runs(grid)
     if what == "runs":
@@ -60,7 +60,7 @@ def frame(store: Store, what: What, grid: str | None = None) -> pd.DataFrame:
         curves = [store.curves(run_id).assign(run_id=run_id) for run_id in runs["run_id"]]
         whole = pd.concat([curve for curve in curves if len(curve)] or [pd.DataFrame()], ignore_index=True)
         return whole if whole.empty else whole[["run_id", *(name for name in whole.columns if name != "run_id")]]
-    found = store.scores(grid) if what == "scores" else store.profiles(grid)
+    found = {"scores": store.scores, "profiles": store.profiles, "interims": store.interims}[what](grid)
     differ = [name for name in runs.columns if "." in name and runs[name].map(repr).nunique() > 1]
     return runs[["run_id", "group_id", *differ]].merge(found.drop(columns="parameters"), on="run_id")
 
