@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.actions import ActionSpace, Batch, pack
-from harness.choosing import chosen
+from harness.best_of import chosen
 from harness.config import RunConfig
 from harness.decoders import Contrastive, decoder_of
 from harness.disturb import corrupted_starts, forced_mistakes
