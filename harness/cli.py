@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from harness.errors import HarnessError
-from harness.verbs import boards, dashboard, grids, names, stored, texts, workers
+from harness.verbs import boards, dashboard, grids, models, names, stored, texts, workers
 
 
 class Verbs(TyperGroup):
@@ -67,6 +67,9 @@ for verb in (
     stored.rescore,
     stored.samples,
     stored.replay,
+    models.generate,
+    models.export_model,
+    models.evaluate,
     texts.score,
     texts.sensitivity,
     names.ls,

@@ -53,8 +53,11 @@ def controls(cells: Sequence[RunConfig]) -> list[RunConfig]:
 
 def control_policy(config: RunConfig, splits: Splits, device: torch.device) -> Policy:
     """The policy whose tokenizer and context a control borrows; its weights are never asked."""
-    model = config.model
-    return untrained(model, splits, device) if model.from_scratch else Policy.load(model.name, model.context).to(device)
+    if config.model.from_scratch:
+        return untrained(config.model, splits, device)
+    policy = Policy.start(config.model, None)
+    policy.drop_backspace()
+    return policy.to(device)
 
 
 # ---------------------------------------------------------------------------------------------------- the ceiling

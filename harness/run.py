@@ -112,7 +112,7 @@ def run(config: RunConfig, device: torch.device, attempt: Attempt) -> Iterator[E
     if config.control is not None:
         policy = control_policy(config, splits, device)
     else:
-        found = find(kept, config, splits.data_hash, device)
+        found = find(kept, config, splits.data_hash, device, lambda: start_policy(config, base, device))
         policy, origin = found or (start_policy(config, base, device), None)
     check_whole(splits, config, policy.encode)
     prompts = choose_prompts(policy, splits.prompts, config.sampling)
@@ -127,7 +127,8 @@ def run(config: RunConfig, device: torch.device, attempt: Attempt) -> Iterator[E
         training = _training(config, policy, splits)
         yield from train(training, attempt)
         threads = sorted(training.threads)
-        origin = keep(policy, kept, config, training.points, splits.data_hash)
+        if not config.untrained:  # else it is what was loaded, and lies there already
+            origin = keep(policy, kept, config, training.points, splits.data_hash)
 
     yield At("sample", 0.0)
     tuned: Tuned | None = None
