@@ -155,7 +155,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 model, tokenizer = AutoModelForCausalLM.from_pretrained("."), AutoTokenizer.from_pretrained(".")
-prompt = [{start}, *tokenizer.encode("Once upon a time", add_special_tokens=False)]
+prompt = [{start}, *tokenizer.encode("", add_special_tokens=False)]  # your prompt between the quotes
 text = model.generate(torch.tensor([prompt]), do_sample=True, top_k=0, max_length={context}, eos_token_id={end})[0]
 print(tokenizer.decode(text, skip_special_tokens=True))
 ```
@@ -172,7 +172,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 model, tokenizer = AutoModelForCausalLM.from_pretrained("."), AutoTokenizer.from_pretrained(".")
 backspace = tokenizer.convert_tokens_to_ids("<backspace>")
-text = [{start}, *tokenizer.encode("Once upon a time", add_special_tokens=False)]
+text = [{start}, *tokenizer.encode("", add_special_tokens=False)]  # your prompt between the quotes
 prompt = len(text)
 for _ in range(2 * {context}):  # actions
     with torch.no_grad():

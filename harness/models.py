@@ -241,6 +241,11 @@ def with_backspace(tokenizer: Any, row: int) -> None:
         )
 
 
+def wordless(tokenizer: Any) -> set[int]:
+    """The tokens that `with_backspace` added."""
+    return {index for token, index in tokenizer.get_added_vocab().items() if _OURS.fullmatch(token)}
+
+
 def own_vocabulary(tokenizer: Any) -> dict[str, int]:
     """The tokens that texts are made of: without what `with_backspace` added."""
     return {token: index for token, index in tokenizer.get_vocab().items() if not _OURS.fullmatch(token)}

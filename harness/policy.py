@@ -69,7 +69,7 @@ class Policy:
     def _space(self, backspace_id: int | None) -> ActionSpace:
         size = int(self.model.get_input_embeddings().weight.shape[0])
         special = {int(token) for token in self.tokenizer.all_special_ids} | {self.end_id, self.start_id}
-        special |= set(range(len(self.tokenizer), size))  # rows that pad a vocabulary
+        special |= set(range(len(self.tokenizer), size)) | models.wordless(self.tokenizer)  # rows that pad a vocabulary
         special -= {token for token in special if token >= size}  # an exported `<backspace>` whose row was dropped
         return ActionSpace(
             size=size,

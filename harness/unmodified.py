@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from harness import models
 from harness.config import BASE_TRAINER
+from harness.errors import ConfigError
 from harness.grid import Grid
+from harness.model_config import ARCHITECTURES
 from harness.yaml_file import Document
 
 NAME = "evaluated"
@@ -25,6 +27,8 @@ def as_it_is(name: str, benchmark: str, overrides: Sequence[str], seeds: int) ->
         ConfigError: an unknown benchmark, key or value.
     """
     place = models.local(name)
+    if place is None and name in ARCHITECTURES:
+        raise ConfigError(f"{name} means a model that is built from scratch; give a directory, or OWNER/NAME of the Hub")
     known = models.known(name)
     base = {
         "benchmark": benchmark,
