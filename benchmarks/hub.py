@@ -47,10 +47,10 @@ def parse(corpus: str) -> Source:
     """
     given = corpus.removeprefix(PREFIX)
     if found := _FOLDER.fullmatch(given):
-        return Source(found["folder"], None, None, found["split"] or "train", found["most"] and int(found["most"]))
+        return Source(found["folder"], None, None, found["split"] or "train", _number(found["most"]))
     if found := _HUB.fullmatch(given):
-        name, config = found["name"], found["config"]
-        return Source(name, config, found["revision"], found["split"] or "train", found["most"] and int(found["most"]))
+        split = found["split"] or "train"
+        return Source(found["name"], found["config"], found["revision"], split, _number(found["most"]))
     if "@" not in given and _HUB.fullmatch(f"{given.partition(':')[0]}@x"):
         name = given.partition(":")[0]
         raise ConfigError(
@@ -58,6 +58,10 @@ def parse(corpus: str) -> Source:
             f"hub:{name}@COMMIT, as its page on the Hub lists commits"
         )
     raise ConfigError(f"benchmark.corpus={corpus!r} names no dataset; {WANTED}")
+
+
+def _number(digits: str | None) -> int | None:
+    return None if digits is None else int(digits)
 
 
 def read(corpus: str, field: str) -> tuple[str, ...]:

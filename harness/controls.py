@@ -102,7 +102,7 @@ def as_rollout(policy: Policy, example: Example, *, ends: bool, length: int | No
     Raises:
         ConfigError: the tokenizer does not know a character of it.
     """
-    prompt, tokens = prompt_tokens(policy, example.prompt), tuple(policy.encode(example.text))
+    prompt, tokens = prompt_tokens(policy, example.prompt), tuple(policy.follow(example.prompt, example.text))
     if policy.space.unwritable.intersection(tokens):
         raise ConfigError(
             f"model.tokenizer: the expert text {example.text!r:.60} holds a character that no training text has, so no "

@@ -223,6 +223,18 @@ class Policy:
         """Token ids of a text, without start or end."""
         return list(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
 
+    def follow(self, prompt: str, text: str) -> list[int]:
+        """Token ids that write `text` after the tokens of `prompt`.
+
+        Some tokenizers put a space before every text that they are given; in the middle of one they do not.
+        """
+        before, whole = self.encode(prompt), self.encode(prompt + text) if prompt else []
+        return whole[len(before) :] if prompt and whole[: len(before)] == before else self.encode(text)
+
+    def inside(self, text: str) -> list[int]:
+        """Token ids that write `text` in the middle of another: after a mark that no tokenizer joins with letters."""
+        return self.follow("?", text)
+
     def token_ends(self, text: str) -> list[int]:
         """For each token of `encode(text)`, how many characters are complete after it.
 

@@ -114,7 +114,7 @@ def run(config: RunConfig, device: torch.device, attempt: Attempt) -> Iterator[E
     else:
         found = find(kept, config, splits.data_hash, device, lambda: start_policy(config, base, device))
         policy, origin = found or (start_policy(config, base, device), None)
-    check_whole(splits, config, policy.encode)
+    check_whole(splits, config, policy)
     prompts = choose_prompts(policy, splits.prompts, config.sampling)
     if splits.law is not None:
         check_characters(policy, splits.law, splits.test)

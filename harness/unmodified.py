@@ -28,7 +28,9 @@ def as_it_is(name: str, benchmark: str, overrides: Sequence[str], seeds: int) ->
     """
     place = models.local(name)
     if place is None and name in ARCHITECTURES:
-        raise ConfigError(f"{name} means a model that is built from scratch; give a directory, or OWNER/NAME of the Hub")
+        raise ConfigError(
+            f"{name} means a model that is built from scratch; give a directory, or OWNER/NAME of the Hub"
+        )
     known = models.known(name)
     base = {
         "benchmark": benchmark,

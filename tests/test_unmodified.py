@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,7 +92,7 @@ def test_what_evaluate_refuses(saved: Path) -> None:
     assert "cannot be loaded" in shell(saved, "evaluate", "./none", "--benchmark", "text", code=3).stderr
     with pytest.raises(ConfigError, match="gpt2 means a model that is built from scratch"):
         as_it_is("gpt2", "text", [], 1)
-    with pytest.raises(EnvironmentProblem, match="give a directory with config.json"):
+    with pytest.raises(EnvironmentProblem, match=r"give a directory with config\.json"):
         as_it_is(str(saved), "text", [], 1)
 
 
