@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from harness.errors import HarnessError
-from harness.verbs import boards, dashboard, grids, names, stored, texts, tuning, workers
+from harness.verbs import boards, dashboard, grids, models, names, stored, texts, tuning, workers
 
 
 class Verbs(TyperGroup):
@@ -68,6 +68,9 @@ for verb in (
     stored.rescore,
     stored.samples,
     stored.replay,
+    models.generate,
+    models.export_model,
+    models.evaluate,
     texts.score,
     texts.sensitivity,
     names.ls,

@@ -118,7 +118,7 @@ def proposals(
             raise ConfigError(
                 "actions.noise_kind=ground_truth: this benchmark has no ground truth; use uniform, unigram or policy"
             )
-        return ground_truth(mistake, policy.decode, policy.encode)
+        return ground_truth(mistake, policy.decode, policy.inside)
     if noise.noise_kind == "policy":
         return FromPolicy(policy)
     return uniform(policy.space) if noise.noise_kind == "uniform" else unigram(rows, policy.space)

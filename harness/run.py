@@ -134,9 +134,9 @@ def run(config: RunConfig, device: torch.device, attempt: Attempt) -> Iterator[E
     if config.control is not None:
         policy = control_policy(config, splits, device)
     else:
-        found = find(kept, config, splits.data_hash, device)
+        found = find(kept, config, splits.data_hash, device, lambda: start_policy(config, base, device))
         policy, origin = found or (start_policy(config, base, device), None)
-    check_whole(splits, config, policy.encode)
+    check_whole(splits, config, policy)
     held_out = HeldOut(splits)
     held = held_out.of(config.evaluation.split) if config.control is None else held_out.both()
     prompts = choose_prompts(policy, held.prompts, config.sampling)
@@ -157,7 +157,8 @@ def run(config: RunConfig, device: torch.device, attempt: Attempt) -> Iterator[E
                 training.interims.append(_interim(training, policy, held_out, features, judge))
                 yield training.interims[-1]
         threads = sorted(training.threads)
-        origin = keep(policy, kept, config, training.points, splits.data_hash, training.interims)
+        if not config.untrained:  # else it is what was loaded, and lies there already
+            origin = keep(policy, kept, config, training.points, splits.data_hash, training.interims)
 
     yield At("sample", 0.0)
     tuned: Tuned | None = None

@@ -40,7 +40,9 @@ MAY_IMPORT = {
 }
 # The files that know a library; everybody else asks them.
 ONLY_IN = {
-    "transformers": {"harness/policy.py"},
+    "transformers": {"harness/models.py", "harness/policy.py"},
+    "peft": {"harness/lora.py"},
+    "datasets": {"benchmarks/hub.py"},
     "sqlalchemy": {
         "harness/store.py",
         "harness/queue.py",
@@ -64,6 +66,7 @@ TORCH_FREE = (
     "harness.describe",
     "harness.errors",
     "harness.grid",
+    "harness.model_config",
     "harness.plan",
     "harness.plugins",
     "harness.progress",
@@ -83,6 +86,7 @@ TORCH_FREE = (
     "harness.yaml_file",
     *(name for name in NAMES if name.startswith(("harness.report", "dashboard"))),
     "benchmarks.grids",
+    "benchmarks.hub",
     "benchmarks.language",
     "benchmarks.laws",
     "benchmarks.text",

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
 
-from harness.config import flatten
+from harness.config import UNTRAINED, flatten
 from harness.database import CELLS, CURVES, INTERIMS, PROFILES, RUNS, SCORES, TRIALS, from_json, number
 from harness.queue import status_now
 from harness.rollout_files import unescape
@@ -32,8 +32,9 @@ class Run:
     """A run as leaderboards see it.
 
     `config` has dotted keys to values, `seeds.*` left out and whatever the run does not have (noise without
-    `<backspace>`, a control that it is not); the runs of a group share one mapping.  `steps`, `tokens` (through the
-    trainer's forward passes) and `seconds` (of training) are those of the last logged step, None where there is none.
+    `<backspace>`, a control that it is not, a trainer where there was no training); the runs of a group share one
+    mapping.  `steps`, `tokens` (through the trainer's forward passes) and `seconds` (of training) are those of the last
+    logged step, None where there is none.
     """
 
     run_id: str
@@ -285,6 +286,10 @@ def _settings(config: dict[str, Any]) -> Mapping[str, Any]:
         flat["control"] = config["control"]
     if not flat.get("actions.backspace") and not flat.get("actions.context_noise"):  # neutral values, then
         flat = {key: value for key, value in flat.items() if not key.startswith("actions.noise_")}
+    if config.get("control") is None and flat.get("training.steps") == 0:  # no trainer had a part in it
+        how = ("trainer.", "training.", "actions.noise_")
+        flat = {key: value for key, value in flat.items() if not key.startswith(how)}
+        flat |= {"trainer.name": UNTRAINED, "training.steps": 0}
     return flat
 
 
