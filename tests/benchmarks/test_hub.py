@@ -78,7 +78,7 @@ def test_a_wrong_field_split_or_folder_is_told(folder: Path) -> None:
         read(f"hub:{folder}/parquet", "text")
     with pytest.raises(ConfigError, match="document 1: 'n' is int, not text"):
         read(f"hub:{folder}/parquet", "n")
-    with pytest.raises(ConfigError, match="cannot be read: .*nosuch"):
+    with pytest.raises(ConfigError, match=r"cannot be read: .*nosuch"):
         read(f"hub:{folder}/parquet:nosuch", "body")
     with pytest.raises(ConfigError, match="no such folder"):
         read("hub:./nowhere", "text")
