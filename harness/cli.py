@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from harness.errors import HarnessError
-from harness.verbs import boards, dashboard, grids, models, names, stored, texts, workers
+from harness.verbs import boards, dashboard, grids, models, names, stored, texts, tuning, workers
 
 
 class Verbs(TyperGroup):
@@ -54,6 +54,7 @@ for verb in (
     grids.demo,
     grids.plan,
     grids.run,
+    tuning.tune,
     grids.status,
     workers.worker,
     workers.launch,

@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, TypeAdapter, ValidationError, model_serializer, model_validator
 
+from harness.evaluations import EvaluationConfig
 from harness.model_config import ARCHITECTURES, WHOLE
 from harness.model_config import LATER_FIELDS as LATER_MODEL_FIELDS
 from harness.model_config import ModelConfig as ModelConfig  # whoever builds a RunConfig finds its parts here
 from harness.sampling import LATER_FIELDS, Part, SamplingConfig, Scalar
+from harness.search import Search
 
 Control: TypeAlias = Literal["expert", "unigram"]
 BASE_TRAINER = "mle"  # trains the shared base
@@ -58,18 +60,33 @@ class ActionConfig(Part):
     """
 
     backspace: bool = Field(False, description="add the <backspace> action, which deletes the last token")
-    noise_rate: float = Field(0.05, ge=0, lt=1, description="probability of an injected mistake, per position")
+    noise_rate: Annotated[float, Search(0.02, 0.3, log=True)] = Field(
+        0.05, ge=0, lt=1, description="probability of an injected mistake, per position"
+    )
     noise_kind: Literal["uniform", "unigram", "policy", "ground_truth"] = Field(
         "uniform", description="where a wrong token comes from"
     )
     noise_run: int = Field(1, ge=1, description="longest run of mistakes; its length is uniform in 1..noise_run")
+    context_noise: float = Field(
+        0.0, ge=0, lt=1, description="without <backspace>: share of context tokens that are seen wrong, labels clean"
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _neutral(cls, given: Any) -> Any:
         if isinstance(given, Mapping) and _is_false(given.get("backspace", False)):
-            return {**given, "noise_rate": 0.0, "noise_kind": "uniform", "noise_run": 1}
+            kind = {} if given.get("context_noise") else {"noise_kind": "uniform"}
+            return {**given, "noise_rate": 0.0, "noise_run": 1, **kind}
         return given
+
+    @model_validator(mode="after")
+    def _one_noise(self) -> ActionConfig:
+        if self.backspace and self.context_noise:
+            raise ValueError(
+                f"context_noise={self.context_noise:g} is the control without <backspace>; with it mistakes are "
+                "injected and mended: use noise_rate, or backspace: false"
+            )
+        return self
 
 
 def _is_false(value: Any) -> bool:
@@ -84,11 +101,13 @@ class TrainingConfig(Part):
     """How a trainer's loss is minimised: AdamW with warm-up, a schedule and a budget in one of three units."""
 
     steps: int | None = Field(None, ge=0, description="budget in optimiser steps (default 400 when none is given)")
-    tokens: int | None = Field(None, ge=1, description="budget in tokens through evaluate, forward passes counted")
+    tokens: int | None = Field(
+        None, ge=1, description="budget in tokens through the model: with gradient, without, and in the sampler"
+    )
     seconds: float | None = Field(None, gt=0, description="budget in seconds of training, sampling included")
     rows: int = Field(32, ge=1, description="expert rows per optimiser step")
     accumulation: int = Field(1, ge=1, description="micro-batches a step is computed in; no effect on the result")
-    lr: float = Field(1e-3, gt=0, description="peak learning rate")
+    lr: Annotated[float, Search(0.1, 10, log=True, relative=True)] = Field(1e-3, gt=0, description="peak learning rate")
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the budget during which lr rises from 0")
     weight_decay: float = Field(0.01, ge=0)
@@ -135,6 +154,7 @@ class RunConfig(Part):
     sampling: SamplingConfig = Field(default_factory=SamplingConfig)
     metrics: tuple[Plugin, ...] | None = Field(None, description="default: the benchmark's own list")
     seeds: Seeds = Field(default_factory=Seeds)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     control: Control | None = Field(
         None, description="no training: a second sample of expert texts, or tokens at random; see `as_control`"
     )
@@ -145,6 +165,15 @@ class RunConfig(Part):
             raise ValueError(
                 f"training.scope={self.training.scope} and model.lora_r={self.model.lora_r} both say what is trained; "
                 "remove one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _backspace_to_bias(self) -> RunConfig:
+        if self.sampling.backspace_bias and not self.actions.backspace:
+            raise ValueError(
+                f"sampling.backspace_bias={self.sampling.backspace_bias}: this policy has no <backspace>; "
+                "remove it, or set actions.backspace: true"
             )
         return self
 
@@ -164,6 +193,20 @@ class RunConfig(Part):
         hashed = self._hashed()
         parts = {key: hashed[key] for key in ("benchmark", "trainer", "actions", "model", "training")}
         return content_hash({"version": HASH_VERSION, **parts, "seed": self.seeds.train})
+
+    @property
+    def interim_id(self) -> str | None:
+        """What the scores while training depend on beside the training itself; None where there are none."""
+        if not self.evaluation.while_training:
+            return None
+        dump = self.model_dump(mode="json", include={"evaluation", "sampling", "metrics", "seeds"})
+        return content_hash({**dump, "evaluation": {**dump["evaluation"], "split": None}})
+
+    @property
+    def interim_metrics(self) -> tuple[Plugin, ...]:
+        """The metrics of the scores while training."""
+        wanted = self.evaluation.at_metrics
+        return tuple(metric for metric in self.metrics or () if wanted is None or metric.name in wanted)
 
     @property
     def label(self) -> str:
@@ -196,9 +239,14 @@ class RunConfig(Part):
         for key in LATER_MODEL_FIELDS:
             if dump["model"][key] is None:
                 del dump["model"][key]
+        if not dump["actions"]["context_noise"]:
+            del dump["actions"]["context_noise"]
         if dump["control"] is None:
             del dump["control"]
-        return dump
+        if self.training.tokens is not None:
+            dump["training"]["counted"] = "all"  # once without the sampler's and the noise proposals': another budget
+        used = self.evaluation.used
+        return {**dump, "evaluation": used} if used else {key: dump[key] for key in dump if key != "evaluation"}
 
     def flat(self) -> dict[str, Scalar]:
         """Dotted keys to plain values: `{"trainer.name": "mle", ...}`; metrics joined to one string."""
@@ -248,7 +296,8 @@ class RunConfig(Part):
     def at_best_temperature(self) -> RunConfig:
         """This run's policy, written at the temperature that the validation split chooses."""
         sampling = SamplingConfig(rollouts=self.sampling.rollouts, length=self.sampling.length, temperature="best")
-        return self.model_copy(update={"sampling": sampling})
+        once = EvaluationConfig(split=self.evaluation.split)  # a temperature is chosen for a trained policy
+        return self.model_copy(update={"sampling": sampling, "evaluation": once})
 
     def at_temperature(self, temperature: float) -> RunConfig:
         """This run at a temperature that was chosen for it."""

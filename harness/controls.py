@@ -34,10 +34,10 @@ def controls(cells: Sequence[RunConfig]) -> list[RunConfig]:
 
     Ceiling and floor for every benchmark, tokenizer, sampling, list of metrics and seeds; and every plain MLE cell at
     its best temperature.  Where the grid has no MLE for some benchmark, model and seeds, there is one with the budget
-    of the first cell there.
+    of the first cell there.  What is read on the validation split is there to choose, and has none.
     """
     places: dict[str, list[RunConfig]] = {}
-    for cell in cells:
+    for cell in (cell for cell in cells if cell.evaluation.split == "test"):
         sampling = (cell.sampling.rollouts, cell.sampling.length)
         place = repr((cell.benchmark, cell.model, sampling, cell.metrics, cell.seeds))
         places.setdefault(place, []).append(cell)

@@ -71,16 +71,26 @@ def unigram(rows: Sequence[Trajectory], space: ActionSpace) -> Propose:
     return from_weights(weights, space)
 
 
-def from_policy(policy: Policy) -> Propose:
-    """The policy's own sample in that state, as it is now: the mistake it would really make."""
+class FromPolicy:
+    """The policy's own sample in that state, as it is now: the mistake it would really make.
+
+    `nodes` counts what its forward passes have cost so far.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        """Nothing proposed yet."""
+        self.policy, self.nodes = policy, 0
 
     @torch.no_grad()
-    def propose(slots: Sequence[Slot]) -> list[int]:
+    def __call__(self, slots: Sequence[Slot]) -> list[int]:
+        """As `Propose`."""
         if not slots:
             return []
+        policy = self.policy
         # the end as an extra action: its state is the one the wrong token is written in
         rows = [Trajectory(slot.prefix[:1], (*slot.prefix[1:], policy.end_id)) for slot in slots]
         batch = pack(rows, policy.space, Weighting(kind="uniform")).to(policy.device)
+        self.nodes += batch.nodes
         hidden = policy.hidden(batch)
         last = torch.tensor([len(row.actions) - 1 for row in rows], device=policy.device)
         which = torch.arange(len(rows), device=policy.device)
@@ -92,8 +102,6 @@ def from_policy(policy: Policy) -> Propose:
         uniform = torch.tensor([slot.rng.random() for slot in slots], device=policy.device)
         return [int(token) for token in Decoder().draw(logits, uniform)]
 
-    return propose
-
 
 def proposals(
     noise: ActionConfig, policy: Policy, rows: Sequence[Trajectory], mistake: Mistake | None
@@ -103,7 +111,7 @@ def proposals(
     Raises:
         ConfigError: ground-truth noise from a benchmark that has none.
     """
-    if not noise.backspace or noise.noise_rate == 0:
+    if not (noise.noise_rate if noise.backspace else noise.context_noise):
         return None
     if noise.noise_kind == "ground_truth":
         if mistake is None:
@@ -112,7 +120,7 @@ def proposals(
             )
         return ground_truth(mistake, policy.decode, policy.inside)
     if noise.noise_kind == "policy":
-        return from_policy(policy)
+        return FromPolicy(policy)
     return uniform(policy.space) if noise.noise_kind == "uniform" else unigram(rows, policy.space)
 
 
@@ -198,4 +206,30 @@ def inject(
             actions += [*mistakes, *[backspace] * len(mistakes), action]
             injected += [True] * len(mistakes) + [False] * (len(mistakes) + 1)
         noisy.append(Trajectory(row.prompt, tuple(actions), tuple(injected)))
+    return noisy
+
+
+def replace_context(
+    rows: Sequence[Trajectory], rngs: Sequence[np.random.Generator], end_id: int, propose: Propose, rate: float
+) -> list[Trajectory]:
+    """Clean expert rows whose tokens are seen wrong, each with probability `rate`, as context of what follows them.
+
+    Labels stay the expert's: the control for what noise alone does, without an action that mends it.
+    """
+    where = [
+        [at for at in np.flatnonzero(rng.random(len(row.actions)) < rate).tolist() if row.actions[at] != end_id]
+        for row, rng in zip(rows, rngs, strict=True)
+    ]
+    slots = [
+        Slot((*row.prompt, *row.actions[:at]), row.actions[at], rng)
+        for row, rng, places in zip(rows, rngs, where, strict=True)
+        for at in places
+    ]
+    wrong = iter(propose(slots))
+    noisy = []
+    for row, places in zip(rows, where, strict=True):
+        seen = list(row.actions)
+        for at in places:
+            seen[at] = next(wrong)
+        noisy.append(Trajectory(row.prompt, row.actions, row.injected, tuple(seen)))
     return noisy

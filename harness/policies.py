@@ -26,6 +26,7 @@ from safetensors.torch import load_file, save_file
 
 from harness.config import RunConfig
 from harness.errors import HarnessError
+from harness.interim import Interim
 from harness.lora import digest, put_back, trained
 from harness.policy import Policy
 from harness.records import Step
@@ -38,11 +39,13 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Origin:
-    """How a policy came about: the run that trained it, its curve, and a hash over everything that was kept of it."""
+    """How a policy came about: the run that trained it, its curve, a hash over everything that was kept of it, and the
+    scores that it had on the way."""
 
     run_id: str
     steps: tuple[Step, ...]
     sha256: str
+    interims: tuple[Interim, ...] = ()
 
     @property
     def last(self) -> Step | None:
@@ -55,7 +58,14 @@ def policy_folder(folder: Path, config: RunConfig) -> Path:
     return folder / "policies" / config.train_id
 
 
-def keep(policy: Policy, directory: Path, config: RunConfig, steps: Sequence[Step], data_hash: str) -> Origin:
+def keep(
+    policy: Policy,
+    directory: Path,
+    config: RunConfig,
+    steps: Sequence[Step],
+    data_hash: str,
+    interims: Sequence[Interim] = (),
+) -> Origin:
     """Write a trained policy to its folder, in place of whatever is there."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(dir=directory.parent, prefix=".writing-"))
@@ -75,6 +85,8 @@ def keep(policy: Policy, directory: Path, config: RunConfig, steps: Sequence[Ste
             "untied": policy.untied,
             "beside": digest(policy.model) if policy.adapted else None,
             "steps": [dataclasses.asdict(step) for step in steps],
+            "interims": [interim.as_json() for interim in interims],
+            "interim_id": config.interim_id,
             "files": {path.name: _sha256(path) for path in sorted(fresh.iterdir())},
         }
         whole = _digest(facts)
@@ -82,7 +94,7 @@ def keep(policy: Policy, directory: Path, config: RunConfig, steps: Sequence[Ste
         _replace(directory, fresh)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    return Origin(config.run_id, tuple(steps), whole)
+    return Origin(config.run_id, tuple(steps), whole, tuple(interims))
 
 
 def find(
@@ -102,14 +114,17 @@ def find(
         start: loads the policy as it was before training, for what was kept of a LoRA, and raises `HarnessError` where
             it cannot; None finds no LoRA.
 
-    None, too, where a LoRA stood beside other weights than `start` gives (4-bit ones are not compared).  A frozen
-    reference that its value was measured against is not kept: such a policy comes back with the log-sum-exp as its
-    value, which no evaluation looks at.
+    None, too, where it was not scored on the way as the configuration asks (where it asks for nothing of the kind, such
+    scores are left aside), or where a LoRA stood beside other weights than `start` gives (4-bit ones are not compared).
+    A frozen reference that its value was measured against is not kept: such a policy comes back with the log-sum-exp
+    as its value, which no evaluation looks at.
     """
     try:
         written = json.loads((directory / FACTS).read_text())
         facts: dict[str, Any] = written["facts"]
         if _digest(facts) != written["sha256"] or facts["format"] != FORMAT or facts["data_hash"] != data_hash:
+            return None
+        if config.interim_id not in (None, facts.get("interim_id")):
             return None
         if any(_sha256(directory / name) != expected for name, expected in facts["files"].items()):
             return None
@@ -130,7 +145,8 @@ def find(
             policy.value_head.load_state_dict(load_file(directory / VALUE_HEAD))
         policy.untied = facts["untied"]
         steps = tuple(Step(**step) for step in facts["steps"])
-        return policy.to(device), Origin(facts["run_id"], steps, written["sha256"])
+        interims = () if config.interim_id is None else tuple(map(Interim.from_json, facts["interims"]))
+        return policy.to(device), Origin(facts["run_id"], steps, written["sha256"], interims)
     except (OSError, ValueError, KeyError, TypeError, HarnessError):
         return None  # missing, damaged, or taken away by another process while it was read
 

@@ -17,7 +17,14 @@ NAMES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("._
 # Which of our own modules a package may import, itself aside.
 MAY_IMPORT = {
     "harness": ("harness",),
-    "trainers": ("trainers", "harness.plugins", "harness.actions", "harness.registry", "harness.errors"),
+    "trainers": (
+        "trainers",
+        "harness.plugins",
+        "harness.actions",
+        "harness.registry",
+        "harness.errors",
+        "harness.search",
+    ),
     "benchmarks": ("benchmarks", "harness.plugins", "harness.records", "harness.registry", "harness.errors"),
     "dashboard": (
         "dashboard",
@@ -40,6 +47,7 @@ ONLY_IN = {
         "harness/store.py",
         "harness/queue.py",
         "harness/database.py",
+        "harness/ledger.py",
         "harness/engines.py",
         "harness/report/readings.py",
     },
@@ -68,6 +76,7 @@ TORCH_FREE = (
     "harness.replaying",
     "harness.samples",
     "harness.scoring",
+    "harness.search",
     "harness.settings",
     "harness.stats",
     "harness.fingerprint",

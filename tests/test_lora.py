@@ -17,7 +17,7 @@ from harness.config import ModelConfig, RunConfig
 from harness.data import ExpertStream
 from harness.errors import ConfigError, EnvironmentProblem
 from harness.fit import Training
-from harness.noise import from_policy
+from harness.noise import FromPolicy
 from harness.plugins import Weighting, build
 from harness.policies import find, keep
 from harness.policy import Policy
@@ -202,7 +202,7 @@ def training(steps: int = 8) -> Training:
     run = RunConfig.model_validate({**given, "actions": {"backspace": True}, "training": {"rows": 4, "steps": steps}})
     policy = adapted()
     rows = [Trajectory((policy.start_id,), (*policy.encode(text), policy.end_id)) for text in ("abc", "abcdef", "f")]
-    propose = from_policy(policy)
+    propose = FromPolicy(policy)
     stream = ExpertStream(rows, policy.space, run.actions, propose, context=policy.context, seed=0)
     return Training(policy, build(TRAINERS, run.trainer, "trainer"), stream, run)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from harness.report.groups import Group, mean
+from harness.report.readings import TrialRun
 
 Unit = Literal["step", "token", "second"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
@@ -41,6 +42,26 @@ class Cost:
     def of(self, unit: Unit) -> float:
         """The cost in one unit."""
         return {"step": self.steps, "token": self.tokens, "second": self.seconds}[unit]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What choosing a row's settings took, over all its trials together: it is in no run's own cost."""
+
+    trials: int
+    tokens: float
+    seconds: float
+
+
+def tuning(groups: Sequence[Group], trials: Sequence[TrialRun]) -> list[Tuning | None]:
+    """What choosing the settings of each row took; None for control rows and rows that nothing was chosen for."""
+    found: list[Tuning | None] = []
+    for group in groups:
+        ids = {run.group_id for run in group.runs}
+        own = [trial for trial in trials if trial.group_id in ids]
+        spent = Tuning(len(own), sum(one.tokens for one in own), sum(one.seconds for one in own))
+        found.append(spent if own and group.control is None else None)
+    return found
 
 
 def costs(groups: Sequence[Group], sampled: Mapping[str, int], unit: Unit, base: int | None) -> list[Cost | None]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 import sqlalchemy as sa
 
 from harness.config import UNTRAINED, flatten
-from harness.database import CELLS, CURVES, PROFILES, RUNS, SCORES, from_json, number
+from harness.database import CELLS, CURVES, INTERIMS, PROFILES, RUNS, SCORES, TRIALS, from_json, number
 from harness.queue import status_now
 from harness.rollout_files import unescape
 from harness.store import Store
@@ -80,6 +80,16 @@ class Timing:
 
 
 @dataclass(frozen=True)
+class TrialRun:
+    """A trial of a tuned grid: the final group that it served, and what its training took."""
+
+    group_id: str
+    run_id: str
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class ProfileName:
     """What a profile's full name stands for; `axis` says what x is."""
 
@@ -98,6 +108,18 @@ class Loss(NamedTuple):
     seconds: float
     loss: float
 
+
+class InterimValue(NamedTuple):
+    """A score while training, or why there is none, and what training had taken by then."""
+
+    step: int
+    tokens: int
+    seconds: float
+    value: float | str
+
+
+Interims: TypeAlias = dict[str, dict[str, list[InterimValue]]]
+"""Full name -> run id -> the scores while it trained, in order of steps."""
 
 Values: TypeAlias = dict[str, dict[str, float | str]]
 """Full name -> run id -> the number (inf and nan are numbers), or the reason why there is none."""
@@ -136,10 +158,27 @@ def read_names(store: Store, grid: str | None = None) -> list[ScoreName]:
     return sorted((ScoreName(*row) for row in rows), key=lambda score: score.name)
 
 
+def read_interims(store: Store, grid: str | None = None) -> tuple[dict[str, ScoreName], Interims]:
+    """What finished runs scored while they trained, and what the full names stand for."""
+    told = [INTERIMS.c[name] for name in ("name", "metric", "definition", "unit", "direction")]
+    rest = [INTERIMS.c[name] for name in ("run_id", "step", "tokens", "seconds", "value", "kind", "reason")]
+    query = sa.select(*told, *rest).join(RUNS, RUNS.c.run_id == INTERIMS.c.run_id).where(RUNS.c.status == "done")
+    with store.database.read() as connection:
+        rows = connection.execute(_of_grid(query, grid, INTERIMS).order_by(INTERIMS.c.step)).all()
+    names: dict[str, ScoreName] = {}
+    found: Interims = {}
+    for *score, run_id, step, tokens, seconds, value, kind, reason in rows:
+        names.setdefault(score[0], ScoreName(*score))
+        one = (reason or "") if kind is None else number(value, kind)
+        found.setdefault(score[0], {}).setdefault(run_id, []).append(InterimValue(step, tokens, seconds, one))
+    return dict(sorted(names.items())), found
+
+
 def read_names_by_data(store: Store, grid: str | None = None) -> dict[str | None, list[ScoreName]]:
-    """The scores that runs on the same data have, by the data's hash."""
+    """The scores that some run has a number for, finite or not, by the hash of the runs' data."""
     columns = [SCORES.c[name] for name in ("name", "metric", "definition", "unit", "direction")]
     query = sa.select(RUNS.c.data_hash, *columns).join(RUNS, RUNS.c.run_id == SCORES.c.run_id)
+    query = query.where(SCORES.c.kind.is_not(None))
     with store.database.read() as connection:
         rows = connection.execute(_of_grid(query, grid, SCORES).distinct()).all()
     found: dict[str | None, list[ScoreName]] = {}
@@ -211,9 +250,21 @@ def read_losses(store: Store, run_ids: Collection[str]) -> dict[str, list[Loss]]
 
 
 def read_sampled(store: Store, grid: str | None = None) -> dict[str, int]:
-    """How many actions each finished run sampled while it was trained; runs that never said are left out."""
-    facts = read_facts(store, grid, ["sampled_actions"])
-    return {run_id: int(found["sampled_actions"]) for run_id, found in facts.items() if found}
+    """Actions that finished runs sampled while they were trained, where their own tokens do not count the sampler.
+
+    Runs that never said are left out; so are those that count every node, as runs do by now.
+    """
+    facts = read_facts(store, grid, ["sampled_actions", "tokens"])
+    old = {run_id: found for run_id, found in facts.items() if "tokens" not in found}
+    return {run_id: int(found["sampled_actions"]) for run_id, found in old.items() if found}
+
+
+def read_trials(store: Store, grid: str | None) -> list[TrialRun]:
+    """The trials that a grid's settings were chosen from, failed ones with what they took until then."""
+    spent = sa.func.coalesce(RUNS.c.tokens, 0), sa.func.coalesce(RUNS.c.seconds, 0.0)
+    query = sa.select(TRIALS.c.group_id, TRIALS.c.run_id, *spent).join(RUNS, RUNS.c.run_id == TRIALS.c.run_id)
+    with store.database.read() as connection:
+        return [TrialRun(*row) for row in connection.execute(query.where(TRIALS.c.grid == grid))]
 
 
 def read_facts(store: Store, grid: str | None, names: Collection[str]) -> dict[str, dict[str, Any]]:
@@ -233,7 +284,7 @@ def _settings(config: dict[str, Any]) -> Mapping[str, Any]:
     flat = {key: value for key, value in flatten(config).items() if "." in key and not key.startswith("seeds.")}
     if config.get("control") is not None:
         flat["control"] = config["control"]
-    if not flat.get("actions.backspace"):  # nothing is injected then: the noise fields only have neutral values
+    if not flat.get("actions.backspace") and not flat.get("actions.context_noise"):  # neutral values, then
         flat = {key: value for key, value in flat.items() if not key.startswith("actions.noise_")}
     if config.get("control") is None and flat.get("training.steps") == 0:  # no trainer had a part in it
         how = ("trainer.", "training.", "actions.noise_")

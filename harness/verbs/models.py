@@ -62,6 +62,9 @@ def generate(
     typical_p: Annotated[float | None, typer.Option(help="Keep this mass of the most typical actions.")] = None,
     eta: Annotated[float | None, typer.Option(help="Drop actions below an entropy-dependent chance.")] = None,
     penalty_alpha: Annotated[float | None, typer.Option(help="Contrastive: weight of the likeness.")] = None,
+    backspace_bias: Annotated[float | None, typer.Option(help="Added to the logit of <backspace>.")] = None,
+    best_of: Annotated[int | None, typer.Option(help="Texts per continuation; the likeliest is kept.")] = None,
+    reject: Annotated[float | None, typer.Option(help="Share of the texts that is thrown away and rewritten.")] = None,
     backspace: Annotated[
         bool, typer.Option("--backspace/--no-backspace", help="Whether a policy that can delete may do so.")
     ] = True,
@@ -82,6 +85,9 @@ def generate(
         "typical_p": typical_p,
         "eta": eta,
         "penalty_alpha": penalty_alpha,
+        "backspace_bias": backspace_bias,
+        "best_of": best_of,
+        "reject": reject,
         "length": max_length,
     }
     sampling = sampling_of(decoder=decoder, **{name: value for name, value in given.items() if value is not None})
@@ -121,7 +127,7 @@ def evaluate(
     from harness.run import check
     from harness.unmodified import as_it_is
     from harness.verbs.boards import print_leaderboard
-    from harness.verbs.grids import _run_cells
+    from harness.verbs.grids import run_cells
     from harness.worker import server
 
     server()
@@ -133,6 +139,6 @@ def evaluate(
     if trained:
         raise ConfigError(f"training.steps={trained[0]}: evaluate trains nothing; write a grid and `harness run` it")
     rules = Rules(device=device, threads=threads, include=tuple(str(path.absolute()) for path in include or ()))
-    tally = _run_cells(grid.name, cells, store, rules)
+    tally = run_cells(grid.name, cells, store, rules)
     print_leaderboard(open_store(store), grid.name)
     raise typer.Exit(1 if tally.failed else 0)

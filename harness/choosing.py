@@ -1,0 +1,36 @@
+"""The one number by which anything is chosen on the validation split: a temperature, or a trial of a tuned grid."""
+
+from __future__ import annotations
+
+from harness.config import RunConfig
+from harness.errors import ConfigError
+from harness.plugins import Benchmark, Metric, build, parse_metric
+from harness.registry import BENCHMARKS, METRICS
+
+
+def selection(config: RunConfig) -> tuple[Metric, str]:
+    """The metric by which the run's benchmark chooses, and the name of its measure.
+
+    Raises:
+        ConfigError: the benchmark names none, or one that cannot choose.
+    """
+    benchmark: Benchmark = build(BENCHMARKS, config.benchmark, "benchmark")
+    if not hasattr(benchmark, "selection"):
+        raise ConfigError(
+            f"benchmark {config.benchmark.name!r} has no `selection` to choose by; write a temperature, do not "
+            'tune, or give its class selection = ("METRIC", "MEASURE")'
+        )
+    given, measure = benchmark.selection
+    metric: Metric = build(METRICS, parse_metric(given), f"benchmark {config.benchmark.name!r}: selection")
+    if measure not in metric.measures or metric.measures[measure].direction == "reference":
+        usable = [name for name, one in metric.measures.items() if one.direction != "reference"]
+        raise ConfigError(
+            f"benchmark {config.benchmark.name!r}: selection names the measure {measure!r} of {given}, which cannot "
+            f"choose; use one of {', '.join(usable)}"
+        )
+    return metric, measure
+
+
+def cost(metric: Metric, measure: str, value: float) -> float:
+    """The value such that less is better."""
+    return value if metric.measures[measure].direction == "lower" else -value
