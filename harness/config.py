@@ -160,20 +160,20 @@ class RunConfig(Part):
     )
 
     @model_validator(mode="after")
-    def _backspace_to_bias(self) -> RunConfig:
-        if self.sampling.backspace_bias and not self.actions.backspace:
-            raise ValueError(
-                f"sampling.backspace_bias={self.sampling.backspace_bias}: this policy has no <backspace>; "
-                "remove it, or set actions.backspace: true"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _one_scope(self) -> RunConfig:
         if self.model.lora_r is not None and self.training.scope != "full":
             raise ValueError(
                 f"training.scope={self.training.scope} and model.lora_r={self.model.lora_r} both say what is trained; "
                 "remove one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _backspace_to_bias(self) -> RunConfig:
+        if self.sampling.backspace_bias and not self.actions.backspace:
+            raise ValueError(
+                f"sampling.backspace_bias={self.sampling.backspace_bias}: this policy has no <backspace>; "
+                "remove it, or set actions.backspace: true"
             )
         return self
 
@@ -236,11 +236,11 @@ class RunConfig(Part):
         del dump["model"]["gradient_checkpointing"]
         for key in LATER_FIELDS.difference(self.sampling.decoding):
             del dump["sampling"][key]
-        if not dump["actions"]["context_noise"]:
-            del dump["actions"]["context_noise"]
         for key in LATER_MODEL_FIELDS:
             if dump["model"][key] is None:
                 del dump["model"][key]
+        if not dump["actions"]["context_noise"]:
+            del dump["actions"]["context_noise"]
         if dump["control"] is None:
             del dump["control"]
         if self.training.tokens is not None:

@@ -114,10 +114,10 @@ def find(
         start: loads the policy as it was before training, for what was kept of a LoRA, and raises `HarnessError` where
             it cannot; None finds no LoRA.
 
-    None, too, where it was trained on other data, or was not scored on the way as the configuration asks (where it asks
-    for nothing of the kind, such scores are left aside), or where a LoRA stood beside other weights than `start` gives
-    (4-bit ones are not compared).  A frozen reference that its value was measured against is not kept: such a policy
-    comes back with the log-sum-exp as its value, which no evaluation looks at.
+    None, too, where it was not scored on the way as the configuration asks (where it asks for nothing of the kind, such
+    scores are left aside), or where a LoRA stood beside other weights than `start` gives (4-bit ones are not compared).
+    A frozen reference that its value was measured against is not kept: such a policy comes back with the log-sum-exp
+    as its value, which no evaluation looks at.
     """
     try:
         written = json.loads((directory / FACTS).read_text())

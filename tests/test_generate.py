@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 from models import tiny_policy
 
@@ -10,6 +12,7 @@ from harness.evaluate import prompt_tokens, sample_starts
 from harness.generate import as_row, continuations, sampling_of
 from harness.rollouts import Start
 from harness.sampling import SamplingConfig
+from harness.verbs.models import generate
 
 
 def test_they_are_what_evaluation_would_write() -> None:
@@ -37,6 +40,12 @@ def test_a_row_holds_what_happened() -> None:
         writes = [piece for piece in row["actions"] if piece not in ("<backspace>", "<end>")]
         assert len(writes) - row["actions"].count("<backspace>") == len(row["tokens"])
         assert row["stop"] in ("ended", "depth", "budget")
+
+
+def test_the_command_line_offers_all_that_sampling_has() -> None:
+    offered = set(inspect.signature(generate).parameters)
+    assert set(SamplingConfig.model_fields) - {"rollouts", "length"} <= offered
+    assert "max_length" in offered  # what `length` is called there
 
 
 def test_greedy_and_contrastive_come_by_name() -> None:

@@ -12,12 +12,17 @@ from models import tiny_policy
 
 from harness import lora
 from harness.actions import pack
+from harness.checkpoint import State
 from harness.config import ModelConfig, RunConfig
+from harness.data import ExpertStream
 from harness.errors import ConfigError, EnvironmentProblem
-from harness.plugins import Weighting
+from harness.fit import Training
+from harness.noise import FromPolicy
+from harness.plugins import Weighting, build
 from harness.policies import find, keep
 from harness.policy import Policy
 from harness.records import Step, Trajectory
+from harness.registry import TRAINERS
 
 CPU = torch.device("cpu")
 LORA = {"lora_r": 2, "lora_alpha": 4}
@@ -188,6 +193,37 @@ def test_a_kept_lora_beside_another_model_counts_as_missing(tmp_path: Path) -> N
     wider = tiny_policy()
     lora.attach(wider, config(lora_r=3), 0)
     assert find(tmp_path / "p", RUN, "data", CPU, lambda: wider) is None
+
+
+def training(steps: int = 8) -> Training:
+    """SequenceMatch with a value head and rollouts of its own, beside a LoRA."""
+    trainer = {"name": "sequence_match", "buffer_size": 6, "buffer_fresh": 4, "buffer_every": 3}
+    given = {"benchmark": "language", "trainer": trainer, "model": config().model_dump()}
+    run = RunConfig.model_validate({**given, "actions": {"backspace": True}, "training": {"rows": 4, "steps": steps}})
+    policy = adapted()
+    rows = [Trajectory((policy.start_id,), (*policy.encode(text), policy.end_id)) for text in ("abc", "abcdef", "f")]
+    propose = FromPolicy(policy)
+    stream = ExpertStream(rows, policy.space, run.actions, propose, context=policy.context, seed=0)
+    return Training(policy, build(TRAINERS, run.trainer, "trainer"), stream, run)
+
+
+def test_cut_and_resumed_it_ends_in_the_same_bits_and_saves_only_what_moves() -> None:
+    """The state holds 3 tensors (value and two moments, beside a step count) of each trained parameter, and no base."""
+    torch.set_num_threads(1)
+    whole, cut = training(), training()
+    while not whole.finished:
+        if whole.step < 4:
+            cut.advance()
+        whole.advance()
+    back = training()
+    content = cut.state().to_bytes()
+    back.restore(State.from_bytes(content))
+    while not back.finished:
+        back.advance()
+    assert back.state().hash == whole.state().hash
+    names = {name for name in State.from_bytes(content).tensors if name.startswith("policy.")}
+    assert names == {f"policy.{name}" for name in whole.policy.parameters()}
+    assert sum("lora" not in name for name in names) == 3  # the row, and the value head's two
 
 
 # -------------------------------------------------------------------------------------------------- configuration

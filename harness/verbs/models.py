@@ -62,6 +62,9 @@ def generate(
     typical_p: Annotated[float | None, typer.Option(help="Keep this mass of the most typical actions.")] = None,
     eta: Annotated[float | None, typer.Option(help="Drop actions below an entropy-dependent chance.")] = None,
     penalty_alpha: Annotated[float | None, typer.Option(help="Contrastive: weight of the likeness.")] = None,
+    backspace_bias: Annotated[float | None, typer.Option(help="Added to the logit of <backspace>.")] = None,
+    best_of: Annotated[int | None, typer.Option(help="Texts per continuation; the likeliest is kept.")] = None,
+    reject: Annotated[float | None, typer.Option(help="Share of the texts that is thrown away and rewritten.")] = None,
     backspace: Annotated[
         bool, typer.Option("--backspace/--no-backspace", help="Whether a policy that can delete may do so.")
     ] = True,
@@ -82,6 +85,9 @@ def generate(
         "typical_p": typical_p,
         "eta": eta,
         "penalty_alpha": penalty_alpha,
+        "backspace_bias": backspace_bias,
+        "best_of": best_of,
+        "reject": reject,
         "length": max_length,
     }
     sampling = sampling_of(decoder=decoder, **{name: value for name, value in given.items() if value is not None})
