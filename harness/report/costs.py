@@ -1,9 +1,9 @@
 """What the training behind a row cost, and which rows may be compared at an equal budget.
 
 A score at the end of training does not show what a longer or shorter run would have scored.  So rows are compared in a
-unit of cost where they spent the same of it, within 10 %, and the others say how much they spent.  Cells that share a
-budget in that unit (`training.tokens`, `training.seconds`) do by construction; `harness/report/compute.py` compares runs
-that were scored while they trained at any budget.
+unit of cost where they spent the same of it, within 10 %, and the others say how much they spent.  Cells that share
+a budget in that unit (`training.tokens`, `training.seconds`) do by construction; `harness/report/compute.py` compares
+runs that were scored while they trained at any budget.
 """
 
 from __future__ import annotations
