@@ -28,3 +28,9 @@ test: install
 
 prove: install
 	$(PYTEST) -m prove
+
+# One table of results/tables: `make table-noise` runs the shipped grid `noise` and prints its leaderboard.
+METRICS := exact_kl,out_of_support,bad_texts,out_of_support_forced_5,out_of_support_forced_20,p_back_one,p_back_two,backspace_rate,actions_per_kept_token
+table-%: install
+	$(BIN)/harness run $* --workers 2 --threads 2 --store sqlite:///results/$*/runs.db
+	$(BIN)/harness leaderboard $* --metric $(METRICS) --store sqlite:///results/$*/runs.db

@@ -62,7 +62,9 @@ def choose_grid() -> None:
     names = {printable(name): name for name in queries.grids()}
     options = [*names, queries.EVERYTHING]
     if "grid" not in st.session_state and "grid" not in st.query_params:
-        st.query_params["grid"] = options[0]  # a copied address means this grid, also when there is a newer one
+        st.session_state["grid"] = st.query_params["grid"] = options[
+            0
+        ]  # a copied address means this grid, also when there is a newer one
     with st.sidebar:
         shown = st.selectbox("Grid", options, index=None, key="grid", bind="query-params", help=WORDS["grid"])
         with st.expander("What the words mean"):

@@ -14,7 +14,7 @@ from harness.printable import printable
 from harness.report.board import Cell, Column, Leaderboard, Row, Table
 from harness.report.exports import emphasis
 from harness.report.ranks import SEEDS_NEEDED, Difference
-from harness.report.rendering import BETTER, cost_heads, costs, header, keys, number, rank
+from harness.report.rendering import better, cost_heads, costs, header, keys, number, rank
 from harness.report.selection import short_keys
 
 SHOWN_ROWS = 60  # of a table; a longer one is read by nobody, and its download has them all
@@ -138,7 +138,7 @@ def legend(table: Table) -> None:
             [
                 [
                     header(column, table),
-                    look.Cell(measure(column.metric) or "–", BETTER[column.direction], css="texts"),
+                    look.Cell(measure(column.metric) or "–", better(column), css="texts"),
                     column.unit,
                     look.Cell(column.name, css="texts"),
                 ]
@@ -171,7 +171,7 @@ def _legend(table: Table) -> str:
 def _head(column: Column, table: Table) -> look.Cell:
     tie = ", all tie" if _all_tie(column, table) else ""
     said = measure(column.metric)
-    hint = f"{said + '; ' if said else ''}{BETTER[column.direction]}. Definition: {column.name}"
+    hint = f"{said + '; ' if said else ''}{better(column)}. Definition: {column.name}"
     return look.Cell(header(column, table), f"{column.unit}{tie}".removeprefix(", "), hint=hint)
 
 
@@ -181,8 +181,12 @@ def _all_tie(column: Column, table: Table) -> bool:
 
 
 def _ends(column: Column, rows: Sequence[Row]) -> tuple[float, float] | None:
-    """The column's own scale: from its lowest to its highest interval's end."""
-    found = [cell.interval for row in rows if (cell := row.scores.get(column.name)) and cell.interval is not None]
+    """The column's own scale: from the lowest to the highest interval's end of what competes.
+
+    A control row may lie far outside, such as tokens at random; its mark then stands at the edge.
+    """
+    compared = [row.scores.get(column.name) for row in rows if row.control is None]
+    found = [cell.interval for cell in compared if cell is not None and cell.interval is not None]
     numbers = [end for one in found for end in (one.mean, one.low, one.high) if end is not None and math.isfinite(end)]
     if len(found) < 2 or not numbers or min(numbers) == max(numbers):
         return None
@@ -194,7 +198,8 @@ def _cell(row: Row, column: Column, table: Table, ends: tuple[float, float] | No
     if cell is None:
         return look.Cell("–")
     if cell.interval is None:
-        return look.Cell("no value", "; ".join(cell.unscored))
+        why = "; ".join(cell.unscored)
+        return look.Cell("no value", hint=why) if row.control else look.Cell("no value", why)
     best, _ = emphasis(row, column, table)
     side = {BETTER_ROW: " gain", WORSE_ROW: " loss"}.get(_side(column, cell) or "", "")
     place = rank(cell)
@@ -240,7 +245,7 @@ def forest(table: Table, column: Column) -> None:
     readings = [_reading(row, column, cell, difference) for row, cell, difference in found[:SHOWN_DIFFERENCES]]
     separated = [f"{one.label} ({one.mean:+.3g})" for one in readings if one.told != OPEN_ROW]
     sentence = (
-        f"{column.metric} minus that of {base} ({BETTER[column.direction]}), with a 95 % interval over shared seeds. "
+        f"{column.metric} minus that of {base} ({better(column)}), with a 95 % interval over shared seeds. "
         f"Separated at p ≤ .05 over all these comparisons together: {', '.join(separated) or 'none'}."
     )
     charts.intervals(

@@ -269,7 +269,7 @@ def _walk(row: Trajectory, space: ActionSpace) -> _Walk:
         nodes = prompt + taken
         states = np.arange(prompt - 1, nodes)
         return _Walk(
-            input_ids=np.concatenate([np.asarray(row.prompt, np.int64), action]),
+            input_ids=np.asarray((*row.prompt, *(row.seen or row.actions)), np.int64),
             position_ids=np.arange(nodes),
             deleted_at=np.full(nodes, nodes),
             action=action,

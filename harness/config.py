@@ -64,13 +64,26 @@ class ActionConfig(Part):
         "uniform", description="where a wrong token comes from"
     )
     noise_run: int = Field(1, ge=1, description="longest run of mistakes; its length is uniform in 1..noise_run")
+    context_noise: float = Field(
+        0.0, ge=0, lt=1, description="without <backspace>: share of context tokens that are seen wrong, labels clean"
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _neutral(cls, given: Any) -> Any:
         if isinstance(given, Mapping) and _is_false(given.get("backspace", False)):
-            return {**given, "noise_rate": 0.0, "noise_kind": "uniform", "noise_run": 1}
+            kind = {} if given.get("context_noise") else {"noise_kind": "uniform"}
+            return {**given, "noise_rate": 0.0, "noise_run": 1, **kind}
         return given
+
+    @model_validator(mode="after")
+    def _one_noise(self) -> ActionConfig:
+        if self.backspace and self.context_noise:
+            raise ValueError(
+                f"context_noise={self.context_noise:g} is the control without <backspace>; with it mistakes are "
+                "injected and mended: use noise_rate, or backspace: false"
+            )
+        return self
 
 
 def _is_false(value: Any) -> bool:
@@ -214,6 +227,15 @@ class RunConfig(Part):
         None, description="no training: a second sample of expert texts, or tokens at random; see `as_control`"
     )
 
+    @model_validator(mode="after")
+    def _backspace_to_bias(self) -> RunConfig:
+        if self.sampling.backspace_bias and not self.actions.backspace:
+            raise ValueError(
+                f"sampling.backspace_bias={self.sampling.backspace_bias}: this policy has no <backspace>; "
+                "remove it, or set actions.backspace: true"
+            )
+        return self
+
     @property
     def run_id(self) -> str:
         """Sixteen hex digits of the canonical configuration's SHA-256."""
@@ -266,6 +288,8 @@ class RunConfig(Part):
         del dump["training"]["accumulation"]
         for key in LATER_FIELDS.difference(self.sampling.decoding):
             del dump["sampling"][key]
+        if not dump["actions"]["context_noise"]:
+            del dump["actions"]["context_noise"]
         if dump["control"] is None:
             del dump["control"]
         if self.training.tokens is not None:

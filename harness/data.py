@@ -9,7 +9,7 @@ import numpy as np
 from harness.actions import ActionSpace, sizes
 from harness.config import ActionConfig, RunConfig
 from harness.errors import ConfigError
-from harness.noise import Propose, inject
+from harness.noise import Propose, inject, replace_context
 from harness.plugins import Weighting
 from harness.policy import Policy
 from harness.records import Example, Splits, Trajectory
@@ -139,6 +139,8 @@ class ExpertStream:
             rngs.append(generator(self.seed, "noise", epoch, row))
         if self.propose is None:
             return chosen
+        if self.noise.context_noise:
+            return replace_context(chosen, rngs, self.space.end_id, self.propose, self.noise.context_noise)
         return inject(
             chosen,
             rngs,

@@ -8,6 +8,7 @@ search.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
@@ -82,8 +83,9 @@ def eta(logits: Tensor, epsilon: float) -> Tensor:
 class Decoder:
     """Draws from the policy's law after shaping it.  The default is ancestral: the law itself, nothing cut.
 
-    Temperature first, then the truncations in the order of the fields, each on what the one before left, renormalised:
-    the order in which transformers applies them.
+    The bias first (an action and what is added to its logit; -inf never draws it), then the temperature, then the
+    truncations in the order of the fields, each on what the one before left, renormalised: the order in which
+    transformers applies them.
     """
 
     temperature: float = 1.0
@@ -92,10 +94,15 @@ class Decoder:
     min_p: float = 0.0
     typical_p: float = 1.0
     eta: float = 0.0
+    bias: tuple[int, float] | None = None
     deterministic: ClassVar[bool] = False
 
     def shaped(self, logits: Tensor) -> Tensor:
         """The logits [N, V] of the law that is drawn from; what is cut is -inf."""
+        if self.bias is not None:
+            action, added = self.bias
+            logits = logits.clone()
+            logits[:, action] += added
         logits = logits / self.temperature
         cuts: tuple[tuple[Callable[[Tensor, Any], Tensor], float, bool], ...] = (
             (top_k, self.top_k, self.top_k > 0),
@@ -165,13 +172,17 @@ class Contrastive:
 AnyDecoder: TypeAlias = Decoder | Greedy | Contrastive
 
 
-def decoder_of(sampling: SamplingConfig) -> AnyDecoder:
-    """The decoder that a configuration asks for; `temperature: best` must have been chosen before."""
-    return _MAKE[sampling.decoder](sampling)
+def decoder_of(sampling: SamplingConfig, backspace_id: int | None = None) -> AnyDecoder:
+    """The decoder that a configuration asks for; `temperature: best` must have been chosen before.
+
+    `backspace_id` is the policy's `<backspace>`, for a bias on it.
+    """
+    return _MAKE[sampling.decoder](sampling, backspace_id)
 
 
-def _sampler(sampling: SamplingConfig) -> Decoder:
+def _sampler(sampling: SamplingConfig, backspace_id: int | None) -> Decoder:
     assert sampling.temperature != "best", "tune the temperature first"
+    added = -math.inf if sampling.backspace_bias == "masked" else float(sampling.backspace_bias)
     return Decoder(
         temperature=sampling.temperature,
         top_k=sampling.top_k,
@@ -179,11 +190,12 @@ def _sampler(sampling: SamplingConfig) -> Decoder:
         min_p=sampling.min_p,
         typical_p=sampling.typical_p,
         eta=sampling.eta,
+        bias=None if backspace_id is None or not added else (backspace_id, added),
     )
 
 
-_MAKE: dict[str, Callable[[SamplingConfig], AnyDecoder]] = {
+_MAKE: dict[str, Callable[[SamplingConfig, int | None], AnyDecoder]] = {
     "sample": _sampler,
-    "greedy": lambda sampling: Greedy(),
-    "contrastive": lambda sampling: Contrastive(sampling.top_k, sampling.penalty_alpha or 0.0),
+    "greedy": lambda sampling, _: Greedy(),
+    "contrastive": lambda sampling, _: Contrastive(sampling.top_k, sampling.penalty_alpha or 0.0),
 }

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.actions import ActionSpace, Batch, pack
+from harness.best_of import chosen
 from harness.config import RunConfig
 from harness.decoders import Contrastive, decoder_of
 from harness.disturb import corrupted_starts, forced_mistakes
@@ -73,7 +74,7 @@ def evaluate(
         return backspace_after(policy, splits.test[:MISTAKE_TEXTS], mistake, wrong, config.seeds.metric)
 
     law, rollouts = splits.law, tuple(sample_prompts(policy, prompts, sampling, seed, candidates=CANDIDATE_ROLLOUTS))
-    decoder = decoder_of(sampling)
+    decoder = decoder_of(sampling, policy.space.backspace_id)
 
     def own() -> tuple[ExactStep, ...]:
         assert law is not None
@@ -83,6 +84,8 @@ def evaluate(
         assert law is not None
         if isinstance(decoder, Contrastive):
             raise Unscorable("contrastive search looks at hidden states, not only at chances; use another decoder")
+        if sampling.best_of > 1 or sampling.reject:
+            raise Unscorable("each text was chosen among several, so their law is not the decoder's; use best_of=1")
         writes = writer(policy, law, decoder, sampling.length)
         if texts is None:
             return enumerated(writes, law, states)
@@ -184,22 +187,30 @@ def sample_starts(
 
     `epsilon` is the chance that an action is replaced by what `force` says, or by a uniformly random legal one; what is
     not replaced is drawn from the same stream as without, so that a policy is compared with itself.
-    The first `candidates` rollouts keep the likeliest actions of each state.
+    The first `candidates` rollouts keep the likeliest actions of each state.  Where `sampling` keeps some of several
+    texts, see `chosen`.
     """
-    decoder = decoder_of(sampling)
-    for begin in range(0, len(starts), SAMPLE_ROWS):
-        chunk = starts[begin : begin + SAMPLE_ROWS]
-        yield from sample(
-            policy,
-            chunk,
-            seed=key(seed, "evaluation"),
-            rows=range(begin, begin + len(chunk)),
-            decoder=decoder,
-            epsilon=epsilon,
-            force=force,
-            max_length=sampling.length,
-            candidates=max(0, candidates - begin),
-        )
+    decoder = decoder_of(sampling, policy.space.backspace_id)
+
+    def write(which: Sequence[int], again: int) -> Iterator[Rollout]:
+        stream = key(seed, "evaluation", again) if again else key(seed, "evaluation")
+        for begin in range(0, len(which), SAMPLE_ROWS):
+            rows = which[begin : begin + SAMPLE_ROWS]
+            yield from sample(
+                policy,
+                [starts[row] for row in rows],
+                seed=stream,
+                rows=rows,
+                decoder=decoder,
+                epsilon=epsilon,
+                force=force,
+                max_length=sampling.length,
+                candidates=sum(row < candidates for row in rows),
+            )
+
+    if sampling.best_of == 1 and not sampling.reject:
+        return write(range(len(starts)), 0)
+    return iter(chosen(lambda which, again: list(write(which, again)), len(starts), sampling))
 
 
 # ------------------------------------------------------------------------------------------------- likelihood

@@ -111,7 +111,7 @@ def proposals(
     Raises:
         ConfigError: ground-truth noise from a benchmark that has none.
     """
-    if not noise.backspace or noise.noise_rate == 0:
+    if not (noise.noise_rate if noise.backspace else noise.context_noise):
         return None
     if noise.noise_kind == "ground_truth":
         if mistake is None:
@@ -206,4 +206,30 @@ def inject(
             actions += [*mistakes, *[backspace] * len(mistakes), action]
             injected += [True] * len(mistakes) + [False] * (len(mistakes) + 1)
         noisy.append(Trajectory(row.prompt, tuple(actions), tuple(injected)))
+    return noisy
+
+
+def replace_context(
+    rows: Sequence[Trajectory], rngs: Sequence[np.random.Generator], end_id: int, propose: Propose, rate: float
+) -> list[Trajectory]:
+    """Clean expert rows whose tokens are seen wrong, each with probability `rate`, as context of what follows them.
+
+    Labels stay the expert's: the control for what noise alone does, without an action that mends it.
+    """
+    where = [
+        [at for at in np.flatnonzero(rng.random(len(row.actions)) < rate).tolist() if row.actions[at] != end_id]
+        for row, rng in zip(rows, rngs, strict=True)
+    ]
+    slots = [
+        Slot((*row.prompt, *row.actions[:at]), row.actions[at], rng)
+        for row, rng, places in zip(rows, rngs, where, strict=True)
+        for at in places
+    ]
+    wrong = iter(propose(slots))
+    noisy = []
+    for row, places in zip(rows, where, strict=True):
+        seen = list(row.actions)
+        for at in places:
+            seen[at] = next(wrong)
+        noisy.append(Trajectory(row.prompt, row.actions, row.injected, tuple(seen)))
     return noisy

@@ -90,11 +90,13 @@ class Trajectory:
     """A sequence of actions from a prompt, as token ids.
 
     `injected[t]` marks actions that the environment took: they move the state and carry no loss.
+    `seen`, where given, is what the policy sees in place of the actions as its context: noise under clean labels.
     """
 
     prompt: tuple[int, ...]
     actions: tuple[int, ...]
     injected: tuple[bool, ...] = ()
+    seen: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.prompt:
@@ -103,8 +105,9 @@ class Trajectory:
             raise ValueError("a trajectory needs at least one action")
         if not self.injected:
             object.__setattr__(self, "injected", (False,) * len(self.actions))
-        elif len(self.injected) != len(self.actions):
-            raise ValueError(f"{len(self.injected)} injected flags for {len(self.actions)} actions")
+        for name, given in (("injected flags", self.injected), ("seen tokens", self.seen)):
+            if given and len(given) != len(self.actions):
+                raise ValueError(f"{len(given)} {name} for {len(self.actions)} actions")
 
 
 @dataclass(frozen=True)
@@ -113,13 +116,13 @@ class Rollout:
 
     Attributes:
         trajectory: prompt and actions; `injected` marks a given noise start.
-        log_probs: log pi(a_t|s_t) in nats under the sampled distribution's model (before temperature and truncation),
-            one per action; 0 for injected ones.
+        log_probs: log pi(a_t|s_t) in nats, one per action, before temperature and truncation; 0 for injected ones.
         stop: `ended` with the end token, at the `depth` limit of the context, or at the `budget` of actions.
         text: the reduced text after the prompt, decoded.
         tokens: token ids of the reduced text after the prompt, end token excluded.
         pieces: what each action wrote, one readable string per action; empty where nobody kept them.
         candidates: per action its likeliest alternatives (action, piece, probability), injected ones without; or empty.
+        discarded: tokens and `<backspace>`s of other texts for the same prompt that were thrown away for this one.
     """
 
     trajectory: Trajectory
@@ -129,6 +132,7 @@ class Rollout:
     tokens: tuple[int, ...]
     pieces: tuple[str, ...] = ()
     candidates: tuple[tuple[tuple[int, str, float], ...], ...] = field(default=(), compare=False)
+    discarded: int = 0
 
 
 @dataclass(frozen=True)
@@ -179,8 +183,7 @@ class FinishedLaw:
     Attributes:
         share: [X] how much each text counts: the law's probability of every text, or equal shares of a sample.
         log_law: [X] log-probability under the law, nats.
-        low: [X] log-probability that the policy finishes with exactly this text, nats: at least this.
-        high: [X] and at most this.
+        low, high: [X] bounds of the log-probability that the policy finishes with exactly this text, nats.
         leaks: whether the policy may finish with what the law excludes, or fill the context.
         states: in how many states the policy was asked.
     """
@@ -210,7 +213,6 @@ BackspaceAfter = Callable[[int], np.ndarray]
 Finish = Callable[[int | None, int], FinishedLaw]
 """(expert texts to look at, None for every text of the language; states in which the policy may be asked) -> what it
 finally writes, decoder included."""
-
 
 Pair = Callable[[str, Sequence[tuple[str, str]]], Sequence[tuple[str, str]]]
 """(featuriser, pairs of texts) -> the same pairs, both sides cut to as many of the featuriser's tokens as the shorter

@@ -133,6 +133,7 @@ def as_rollout(row: Row) -> Rollout:
         text=row["text"],
         tokens=tuple(row["tokens"]),
         pieces=tuple(row["pieces"]),
+        discarded=row["discarded"],
     )
 
 

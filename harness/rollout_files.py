@@ -23,6 +23,7 @@ COLUMNS = pa.schema(
         ("log_probs", pa.list_(pa.float64())),
         ("pieces", pa.list_(pa.string())),
         ("candidates", pa.list_(pa.list_(CANDIDATE))),
+        ("discarded", pa.int32()),
     ]
 )
 
@@ -65,6 +66,7 @@ def to_parquet(prompts: Sequence[Example], rollouts: Sequence[Rollout]) -> bytes
                 [{"action": action, "piece": escape(piece), "probability": chance} for action, piece, chance in state]
                 for state in rollout.candidates
             ],
+            "discarded": rollout.discarded,
         }
         for example, rollout in zip(prompts, rollouts, strict=True)
     ]
@@ -76,12 +78,13 @@ def to_parquet(prompts: Sequence[Example], rollouts: Sequence[Rollout]) -> bytes
 def from_parquet(content: bytes) -> pd.DataFrame:
     """One row per rollout, with the columns of `COLUMNS`; lists are Python lists.
 
-    `pieces` and `candidates` (as `Rollout` has them) are empty in files that are older than they are.
+    `pieces`, `candidates` and `discarded` (as `Rollout` has them) are empty in files that are older than they are.
     """
     rows = pq.read_table(pa.BufferReader(content)).to_pylist()
     for row in rows:
         row.update({name: unescape(row[name]) for name in ("prompt", "text", "reference")})
         row["pieces"] = [unescape(piece) for piece in row.get("pieces") or ()]
+        row["discarded"] = row.get("discarded") or 0
         row["candidates"] = [
             [(one["action"], unescape(one["piece"]), one["probability"]) for one in state]
             for state in row.get("candidates") or ()

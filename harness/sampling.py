@@ -8,9 +8,12 @@ from typing import Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Scalar: TypeAlias = bool | int | float | str | None
-LATER_FIELDS = frozenset({"decoder", "min_p", "typical_p", "eta", "penalty_alpha"})  # in a run's hash only where used
+LATER_FIELDS = frozenset(  # in a run's hash only where used
+    {"decoder", "min_p", "typical_p", "eta", "penalty_alpha", "backspace_bias", "best_of", "reject"}
+)
 
-_SHAPING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "eta")
+_SHAPING = ("backspace_bias", "temperature", "top_k", "top_p", "min_p", "typical_p", "eta")
+_CHOOSING = ("best_of", "reject")
 
 
 class Part(BaseModel):
@@ -22,7 +25,8 @@ class Part(BaseModel):
 class SamplingConfig(Part):
     """How the trained policy writes the rollouts that metrics see.  The default is ancestral: nothing truncated.
 
-    What shapes the distribution applies in transformers' order: temperature, top_k, top_p, min_p, typical_p, eta.
+    What shapes the distribution applies in this order: backspace_bias, then transformers' own: temperature, top_k,
+    top_p, min_p, typical_p, eta.
     """
 
     rollouts: int = Field(256, ge=2, description="texts sampled for the metrics, at most one per prompt")
@@ -46,13 +50,24 @@ class SamplingConfig(Part):
     penalty_alpha: float | None = Field(
         None, gt=0, le=1, description="contrastive only: weight of the likeness to earlier states; default 0.6"
     )
+    backspace_bias: float | Literal["masked"] = Field(
+        0.0, description="added to the logit of <backspace>; masked: it is never drawn"
+    )
+    best_of: int = Field(
+        1,
+        ge=1,
+        description="texts written per prompt, of which the likeliest per action is kept",
+    )
+    reject: float = Field(
+        0.0, ge=0, lt=1, description="share of texts, the least likely per action, thrown away and written once more"
+    )
     length: int | None = Field(None, ge=1, description="longest reduced text after the prompt, in tokens; "
                                "default: what the context holds")  # fmt: skip
 
     @property
     def decoding(self) -> dict[str, Scalar]:
         """The fields that shape what is written and are not at their neutral values; empty for ancestral sampling."""
-        values = {key: getattr(self, key) for key in ("decoder", *_SHAPING, "penalty_alpha")}
+        values = {key: getattr(self, key) for key in ("decoder", *_SHAPING, "penalty_alpha", *_CHOOSING)}
         return {key: value for key, value in values.items() if value != type(self).model_fields[key].default}
 
     @field_validator("temperature", mode="plain")
@@ -73,7 +88,7 @@ class SamplingConfig(Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> SamplingConfig:
-        used = {"sample": _SHAPING, "greedy": (), "contrastive": ("top_k", "penalty_alpha")}
+        used = {"sample": (*_SHAPING, *_CHOOSING), "greedy": (), "contrastive": ("top_k", "penalty_alpha")}
         for key, value in self.decoding.items():
             if key not in ("decoder", *used[self.decoder]):
                 users = " or ".join(name for name, keys in used.items() if key in keys)
@@ -83,4 +98,6 @@ class SamplingConfig(Part):
                 )
         if self.decoder == "contrastive" and self.top_k < 2:
             raise ValueError(f"top_k={self.top_k} leaves contrastive search no choice; use greedy, or top_k >= 2")
+        if self.best_of > 1 and self.reject:
+            raise ValueError(f"best_of={self.best_of} and reject={self.reject:g} are two ways to choose; keep one")
         return self

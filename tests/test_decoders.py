@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -218,6 +220,15 @@ def test_contrastive_search_prefers_what_is_new() -> None:
     assert Contrastive(2, 0.1).draw(logits, torch.zeros(1), lambda candidates: likeness).tolist() == [0]
 
 
+def test_a_bias_moves_one_action_before_the_temperature() -> None:
+    """Logits log(1, 2, 1) with log 4 on the last, at temperature 1/2: 1, 4 and 16 parts of 21; masked: 1 and 4 of 5."""
+    logits = torch.tensor([[1.0, 2.0, 1.0]], dtype=torch.float64).log()
+    biased = Decoder(temperature=0.5, bias=(2, math.log(4))).chances(logits)[0]
+    assert biased.tolist() == pytest.approx([1 / 21, 4 / 21, 16 / 21])
+    assert Decoder(temperature=0.5, bias=(2, -math.inf)).chances(logits)[0].tolist() == pytest.approx([0.2, 0.8, 0])
+    assert logits.exp()[0].tolist() == pytest.approx([1, 2, 1])
+
+
 # ---------------------------------------------------------------------------------------------------- configuration
 
 
@@ -225,6 +236,8 @@ def test_every_setting_reaches_the_decoder() -> None:
     shaped = {"temperature": 0.7, "top_k": 9, "top_p": 0.9, "min_p": 0.1, "typical_p": 0.8, "eta": 0.01}
     assert decoder_of(SamplingConfig.model_validate(shaped)) == Decoder(**shaped)
     assert decoder_of(SamplingConfig()) == Decoder()
+    assert decoder_of(SamplingConfig(backspace_bias=2), 5) == Decoder(bias=(5, 2.0))
+    assert decoder_of(SamplingConfig(backspace_bias="masked"), 5) == Decoder(bias=(5, -math.inf))
     assert decoder_of(SamplingConfig(decoder="greedy")) == Greedy()
     assert decoder_of(SamplingConfig(decoder="contrastive")) == Contrastive(4, 0.6)
     assert decoder_of(SamplingConfig(decoder="contrastive", top_k=7, penalty_alpha=0.3)) == Contrastive(7, 0.3)

@@ -9,10 +9,22 @@ import pytest
 import torch
 from models import fresh_logits, tiny_policy
 
-from harness.actions import ActionSpace
+from harness.actions import ActionSpace, pack
 from harness.config import ActionConfig
+from harness.data import ExpertStream
 from harness.errors import ConfigError
-from harness.noise import FromPolicy, Slot, from_weights, ground_truth, inject, proposals, uniform, unigram
+from harness.noise import (
+    FromPolicy,
+    Slot,
+    from_weights,
+    ground_truth,
+    inject,
+    proposals,
+    replace_context,
+    uniform,
+    unigram,
+)
+from harness.plugins import Weighting
 from harness.records import Trajectory
 
 SPACE = ActionSpace(size=8, end_id=6, backspace_id=7, unwritable=frozenset({0, 6, 7}))  # 1..5 may be written
@@ -124,3 +136,30 @@ def test_proposals_by_configuration() -> None:
     assert proposals(ActionConfig(backspace=True, noise_rate=0.0), policy, [CLEAN], None) is None
     with pytest.raises(ConfigError, match="no ground truth"):
         proposals(ActionConfig(backspace=True, noise_kind="ground_truth"), policy, [CLEAN], None)
+    assert proposals(ActionConfig(backspace=False, context_noise=0.1), policy, [CLEAN], None) is not None
+
+
+def test_context_noise_is_seen_and_never_learned() -> None:
+    """Of 400 rows of five tokens about 30 % are seen wrong, never the end; the labels stay the expert's."""
+    rngs = [np.random.default_rng(n) for n in range(400)]
+    rows = replace_context([CLEAN] * 400, rngs, SPACE.end_id, uniform(SPACE), 0.3)
+    wrong = sum(a != b for row in rows for a, b in zip(row.seen, row.actions, strict=True))
+    assert abs(wrong - 600) < 4 * (2000 * 0.3 * 0.7) ** 0.5
+    assert all(row.actions == CLEAN.actions and row.seen[-1] == SPACE.end_id for row in rows)
+    packed = pack(rows[:50], ActionSpace(size=8, end_id=6), Weighting())
+    assert packed.action.tolist() == [list(CLEAN.actions)] * 50
+    assert packed.input_ids[:, 1:].tolist() == [list(row.seen) for row in rows[:50]]
+    assert packed.plain
+
+
+def test_the_stream_noises_the_context_by_row_and_epoch() -> None:
+    stream = ExpertStream(
+        [CLEAN] * 6,
+        ActionSpace(size=8, end_id=6),
+        ActionConfig(context_noise=0.5),
+        uniform(SPACE),
+        context=12,
+        seed=1,
+    )
+    assert stream.batch(0, 6) == [row for at in range(6) for row in stream.batch(at, 1)]
+    assert stream.batch(0, 6) != stream.batch(6, 6)

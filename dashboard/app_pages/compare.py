@@ -39,11 +39,14 @@ def page() -> None:
     if len(chosen) < LEAST:
         look.notice(f"Choose at least {LEAST} groups.")
         return
-    every = bool(st.session_state.get("all"))  # a toggle further down
+    above = st.container()  # what is configured comes first, and which scores are compared is asked below it
+    st.header("How the scores differ", anchor=False, help=f"{WORDS['interval']} p: {WORDS['p']}")
+    every = st.toggle("All scores", key="all", bind="query-params", help="Otherwise those that a leaderboard shows.")
     metrics = None if every else [score.name for score in usual(chosen)]
     several = numbers.comparison(GRID, [group.group_id for group in chosen], metrics)
     found = next((one for one in several if printable(one.title) == chosen[0].benchmark), several[0])
-    configuration(found, chosen)
+    with above:
+        configuration(found, chosen)
     scores(found, chosen)
     learning(chosen)
 
@@ -68,8 +71,6 @@ def configuration(found: Comparison, chosen: Sequence[Group]) -> None:
 
 def scores(found: Comparison, chosen: Sequence[Group]) -> None:
     """Means, and differences from the first group."""
-    st.header("How the scores differ", anchor=False, help=f"{WORDS['interval']} p: {WORDS['p']}")
-    st.toggle("All scores", key="all", bind="query-params", help="Otherwise those that a leaderboard shows.")
     lines = found.lines
     look.table(
         ["score", chosen[0].label, *(group.label for group in chosen[1:])],

@@ -64,7 +64,9 @@ class Actions:
     measures: ClassVar[Mapping[str, Measure]] = {
         "backspace_rate": Measure("fraction", "reference", "<backspace> actions over all own actions, end included"),
         "actions_per_kept_token": Measure(
-            "actions/token", "lower", "own tokens and <backspace>s over own tokens that stand in the final text"
+            "actions/token",
+            "lower",
+            "own tokens and <backspace>s, those of discarded texts among them, over own tokens in the final text",
         ),
         "ended_rate": Measure("fraction", "reference", "share of rollouts that chose to end"),
         "truncated_rate": Measure("fraction", "lower", "share of rollouts cut off by the context or the action budget"),
@@ -108,11 +110,12 @@ class Actions:
             raise Unscorable(f"all actions of the {len(rollouts)} rollouts were injected; the policy took none")
         kept = sum(count.kept for count in counts)
         backspaces = sum(count.backspaces for count in counts)
+        spent = sum(count.tokens for count in counts) + backspaces + sum(rollout.discarded for rollout in rollouts)
         stops = [rollout.stop for rollout in rollouts]
         n = len(rollouts)
         return {
             "backspace_rate": backspaces / actions,
-            "actions_per_kept_token": (sum(count.tokens for count in counts) + backspaces) / kept if kept else math.inf,
+            "actions_per_kept_token": spent / kept if kept else math.inf,
             "ended_rate": stops.count("ended") / n,
             "truncated_rate": (stops.count("depth") + stops.count("budget")) / n,
             "budget_rate": stops.count("budget") / n,

@@ -185,9 +185,10 @@ def read_interims(store: Store, grid: str | None = None) -> tuple[dict[str, Scor
 
 
 def read_names_by_data(store: Store, grid: str | None = None) -> dict[str | None, list[ScoreName]]:
-    """The scores that runs on the same data have, by the data's hash."""
+    """The scores that some run has a number for, finite or not, by the hash of the runs' data."""
     columns = [SCORES.c[name] for name in ("name", "metric", "definition", "unit", "direction")]
     query = sa.select(RUNS.c.data_hash, *columns).join(RUNS, RUNS.c.run_id == SCORES.c.run_id)
+    query = query.where(SCORES.c.kind.is_not(None))
     with store.database.read() as connection:
         rows = connection.execute(_of_grid(query, grid, SCORES).distinct()).all()
     found: dict[str | None, list[ScoreName]] = {}
@@ -295,7 +296,7 @@ def _settings(config: dict[str, Any]) -> Mapping[str, Any]:
     flat = {key: value for key, value in flatten(config).items() if "." in key and not key.startswith("seeds.")}
     if config.get("control") is not None:
         flat["control"] = config["control"]
-    if not flat.get("actions.backspace"):  # nothing is injected then: the noise fields only have neutral values
+    if not flat.get("actions.backspace") and not flat.get("actions.context_noise"):  # neutral values, then
         flat = {key: value for key, value in flat.items() if not key.startswith("actions.noise_")}
     return flat
 

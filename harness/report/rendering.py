@@ -52,8 +52,12 @@ def rounded(interval: Interval) -> str:
 
     >>> rounded(Interval(0.83462, 0.81218, 0.85706, 3))
     '0.835 ± 0.022'
+    >>> rounded(Interval(0.9, 0.9 - 1e-16, 0.9 + 1e-16, 3))
+    '0.9 ± 0'
     """
     mean, half = interval.mean, interval.half_width
+    if half is not None and half <= 1e-14 * abs(mean):
+        half = 0.0  # equal values, but for the last bits of their mean
     if not half or not math.isfinite(mean):
         alone = f"{mean:.0f}" if 1e4 <= abs(mean) < 1e6 else f"{mean:.4g}"
         return alone if half is None else f"{alone} ± 0"

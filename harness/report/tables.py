@@ -27,6 +27,8 @@ PREFERRED = (
     "exact_match",
     "exact_match_corrupted_1",
     "mauve",
+    "copied_8",
+    "length",
     "perplexity",
     "diversity",
     "backspace_rate",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from harness.errors import EnvironmentProblem
+from harness.errors import ConfigError, EnvironmentProblem
 from harness.verbs.arguments import (
     DEFAULT_STORE,
     Include,
@@ -66,6 +66,8 @@ def leaderboard(
     from harness.settings import split_list
 
     include_files(include)
+    if as_json and format_ not in ("table", "json"):
+        raise ConfigError(f"--json and --format {format_} are two forms; give one of them")
     opened = open_store(store)
     found = board(
         opened,

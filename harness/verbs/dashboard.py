@@ -28,7 +28,8 @@ def dashboard(store: StoreUrl = DEFAULT_STORE, port: Port = 8501, sample: Sample
         shipped = Path(found.origin).parent / "sample" / "runs.db"
         if not shipped.exists():
             raise EnvironmentProblem(f"{shipped} is missing; restore it, or run something: `harness demo`")
-        url = f"sqlite:///{shipped}"
+        here = Path.cwd()  # pages print commands with this address: keep it short where it can be
+        url = f"sqlite:///{shipped.relative_to(here) if shipped.is_relative_to(here) else shipped}"
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             raise EnvironmentProblem(f"port {port} is taken, perhaps by another dashboard; give another --port")

@@ -9,7 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stores import APP, PAGES, STORES, failed_grid, nothing, older, running_grid, shown, turn_to, two_groups, words
+from stores import (
+    APP,
+    PAGES,
+    STORES,
+    config,
+    failed_grid,
+    finish,
+    new,
+    nothing,
+    older,
+    running_grid,
+    score,
+    shown,
+    turn_to,
+    two_groups,
+    words,
+)
+
+from harness.store import Store
 
 __all__ = ["shown"]
 
@@ -114,6 +132,19 @@ sys.exit(f"loaded {{heavy}}" if heavy else 0)
         [sys.executable, "-c", program], env={**os.environ, "HARNESS_STORE": url}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(("query", "seen"), [({}, False), ({"all": "true"}, True)])
+def test_an_address_with_all_scores_shows_them_at_once(shown: Any, query: dict[str, str], seen: bool) -> None:
+    """`rare` is no score that a leaderboard shows unasked."""
+
+    def make(folder: Path) -> str:
+        with Store(new(folder)) as store:
+            for backspace, trainer in ((False, "mle"), (True, "bc")):
+                finish(store, config(0, backspace, trainer), scores=[score("rare", 0.5), score("perplexity", 10.0)])
+        return new(folder)
+
+    assert ("rare" in words(turn_to(shown(make, **query), "compare"))) is seen
 
 
 def test_played_as_it_opens_a_replay_begins_at_the_beginning(shown: Any) -> None:

@@ -64,6 +64,15 @@ def test_it_is_read_where_nothing_may_be_written(shown: Any) -> None:
     assert files() == before
 
 
-@pytest.mark.parametrize(("page", "told"), [("overview", "language"), ("replay", "It takes"), ("exact_lab", "KL")])
+@pytest.mark.parametrize(
+    ("page", "told"),
+    [
+        ("overview", "language"),
+        ("replay", "It takes"),
+        ("exact_lab", "KL"),
+        ("cost", "no group has a better mean for less"),
+        ("ablations", "Mean"),
+    ],
+)
 def test_it_shows_something(shown: Any, page: str, told: str) -> None:
     assert told in words(turn_to(shown(of_sample), page))

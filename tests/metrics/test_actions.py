@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -38,6 +39,12 @@ def reduce(actions: str) -> str:
 def measure(*rollouts: Rollout, backspace_id: int | None = 9) -> dict[str, float]:
     case = Evaluation(tuple(Example("") for _ in rollouts), rollouts, backspace_id, 0)
     return dict(Actions().measure(case))
+
+
+def test_discarded_texts_cost_actions():
+    """Three kept tokens cost 3 + 5 actions where a text of five was thrown away: 8 / 3."""
+    kept = dataclasses.replace(rollout("aba$", "ended"), discarded=5)
+    assert measure(kept)["actions_per_kept_token"] == pytest.approx(8 / 3)
 
 
 def test_by_hand():

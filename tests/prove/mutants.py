@@ -173,7 +173,7 @@ MUTANTS = (
     Mutant(
         "Z is left out",
         "harness/fit.py",
-        (("scale = 1.0 if buffer is None or is_expert else buffer.starts.mass", "scale = 1.0"),),
+        (("scale = 1.0 if self.buffer is None or is_expert else self.buffer.starts.mass", "scale = 1.0"),),
         (f"{NOISE}::test_training_gives_rollouts_the_mass_Z",),
     ),
     Mutant(

@@ -58,6 +58,7 @@ def test_leaderboard_choices(shell: Any) -> None:
     (only,) = json.loads(shell("leaderboard", "--filter", "trainer!=mle", "--json"))["tables"]
     assert len(only["rows"]) == 1
     assert json.loads(shell("leaderboard", "--per", "token", "--json"))["per"] == "token"
+    assert "--json and --format csv are two forms" in shell("leaderboard", "--format", "csv", "--json", code=2)
     assert "did you mean 'mauve'" in shell("leaderboard", "--sort", "mauv", code=2)
 
 

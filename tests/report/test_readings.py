@@ -77,11 +77,12 @@ def test_profiles_by_name_with_numbers_that_are_none(store: Store) -> None:
 
 
 def test_scores_by_data_and_facts_by_run(store: Store) -> None:
-    """Two runs on data d and e; one says how many actions it sampled."""
+    """Two runs on data d and e; one says how many actions it sampled, and has a score without a number."""
     ids = [running(store, seed) for seed in (0, 1)]
+    blank = score("exact_kl", None, "no law")
     facts = {"data_hash": "e", "sampled_actions": 5, "host": "here"}
     store.finish(ids[0], ME, **RESULTS)
-    store.finish(ids[1], ME, **RESULTS | {"provenance": facts, "scores": [score("mauve"), score("zipf")]})
+    store.finish(ids[1], ME, **RESULTS | {"provenance": facts, "scores": [score("mauve"), score("zipf"), blank]})
     names = {data: [one.metric for one in found] for data, found in read_names_by_data(store, "g").items()}
     assert names == {"d": ["mauve"], "e": ["mauve", "zipf"]}
     assert read_facts(store, "g", ["host", "missing"]) == {ids[0]: {}, ids[1]: {"host": "here"}}
