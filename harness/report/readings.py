@@ -118,6 +118,17 @@ class InterimValue(NamedTuple):
     value: float | str
 
 
+class Nodes(NamedTuple):
+    """Of what training sent through the model: without a gradient, in the sampler, and what the run's tokens miss.
+
+    Older versions counted a frozen reference's nodes as learned from, and of the sampler's only the actions, apart.
+    """
+
+    without_gradient: int
+    sampler: int
+    missing: int
+
+
 Interims: TypeAlias = dict[str, dict[str, list[InterimValue]]]
 """Full name -> run id -> the scores while it trained, in order of steps."""
 
@@ -249,14 +260,16 @@ def read_losses(store: Store, run_ids: Collection[str]) -> dict[str, list[Loss]]
     return found
 
 
-def read_sampled(store: Store, grid: str | None = None) -> dict[str, int]:
-    """Actions that finished runs sampled while they were trained, where their own tokens do not count the sampler.
-
-    Runs that never said are left out; so are those that count every node, as runs do by now.
-    """
-    facts = read_facts(store, grid, ["sampled_actions", "tokens"])
-    old = {run_id: found for run_id, found in facts.items() if "tokens" not in found}
-    return {run_id: int(found["sampled_actions"]) for run_id, found in old.items() if found}
+def read_nodes(store: Store, grid: str | None = None) -> dict[str, Nodes]:
+    """What of each finished run's tokens was not learned from; runs that never said are left out."""
+    found = {}
+    for run_id, facts in read_facts(store, grid, ["sampled_actions", "tokens"]).items():
+        if "tokens" in facts:
+            found[run_id] = Nodes(facts["tokens"]["without_gradient"], facts["tokens"]["sampler"], 0)
+        elif facts:
+            sampled = int(facts["sampled_actions"])
+            found[run_id] = Nodes(0, sampled, sampled)
+    return found
 
 
 def read_trials(store: Store, grid: str | None) -> list[TrialRun]:

@@ -101,6 +101,18 @@ SURVIVAL_MUTANTS = (
         "the seconds", "harness/fit.py", 'state.facts["step"], state.facts["seconds"]', 'state.facts["step"], 0.0'
     ),
     left_out("the tokens", "harness/fit.py", 'self.meter.learned = state.facts["tokens"]', "pass"),
+    left_out(
+        "the tokens without gradient",
+        "harness/fit.py",
+        'self.meter.looked = state.facts.get("without_gradient", 0)',
+        "pass",
+    ),
+    left_out(
+        "how many nodes were sampled",
+        "harness/replay.py",
+        'self.sampled_nodes = state.get("sampled_nodes", 0)',
+        "pass",
+    ),
     left_out("the threads", "harness/fit.py", 'self.threads |= set(state.facts["threads"])', "pass"),
     left_out("the curve", "harness/fit.py", 'self.points = [Step(**point) for point in state.facts["points"]]', "pass"),
     left_out(
