@@ -174,9 +174,18 @@ def _jsonl(path: Path, field: str) -> Iterator[str]:
             raise ConfigError(f"{path}, line {number}: not JSON ({error.msg}); write one object per line") from error
         if not isinstance(value, Mapping):
             raise ConfigError(f"{path}, line {number}: a {type(value).__name__}, not an object with field {field!r}")
-        if field not in value:
-            raise ConfigError(f"{path}, line {number}: no field {field!r}; {_set_field(field, value)}")
-        yield _text(value[field], f"{path}, line {number}", field)
+        yield of_field(value, field, f"{path}, line {number}")
+
+
+def of_field(row: Mapping[str, object], field: str, where: str) -> str:
+    """A document's text.
+
+    Raises:
+        ConfigError: it has no such field, or no text there; the message begins with `where`.
+    """
+    if field not in row:
+        raise ConfigError(f"{where}: no field {field!r}; {_set_field(field, row)}")
+    return _text(row[field], where, field)
 
 
 def _parquet(path: Path, field: str) -> Iterator[str]:

@@ -11,14 +11,14 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from benchmarks import corpora
+from benchmarks import corpora, hub
 from harness.errors import ConfigError
 from harness.records import Example, Splits
 
 
 @dataclass(frozen=True)
 class Text:
-    r"""A corpus of documents: `python-docs`, which comes with every Python, or a .txt, .jsonl or .parquet file.
+    r"""A corpus of documents: `python-docs`, which comes with every Python, a file, or a dataset from the Hub.
 
     Documents are shuffled by `seed` and go to test, validation and training as whole documents, so that each
     split holds about its share of the characters.  Prompts are consecutive passages of the test documents,
@@ -29,6 +29,10 @@ class Text:
     `separator` is a regular expression.  `<\|endoftext\|>` splits a file of stories; `<\|endoftext\|>(?:[^<]*\Z)?`
     also swallows a last story that lacks the mark because the file was cut; `\n(?= = [^=\n]+ = \n)` splits WikiText by
     article.
+
+    A dataset of the Hub is `hub:OWNER/NAME[/CONFIG]@REVISION[:SPLIT]`, for instance
+    `hub:Skylion007/openwebtext@COMMIT:train[:20000]` for its first 20,000 documents; a dataset directory is
+    `hub:./FOLDER`.  It takes the package `datasets` (`pip install 'sequencematch-harness[hub]'`) and is streamed.
 
     Raises:
         ConfigError: the corpus is no known name or file type, an option does not apply to it, or the shares leave
@@ -51,10 +55,10 @@ class Text:
     )
     selection: ClassVar[tuple[str, str]] = ("mauve", "mauve")
 
-    corpus: Annotated[str, Field(min_length=1, description="python-docs, or a .txt, .jsonl or .parquet file")] = (
+    corpus: Annotated[str, Field(min_length=1, description="python-docs, a .txt, .jsonl or .parquet path, hub:...")] = (
         "python-docs"
     )
-    field: Annotated[str | None, Field(description=".jsonl and .parquet only: where the text stands; text")] = None
+    field: Annotated[str | None, Field(description="not for .txt and python-docs: where the text stands; text")] = None
     separator: Annotated[
         str | None, Field(min_length=1, description=r".txt only: expression between documents; blank lines, \n\s*\n")
     ] = None
@@ -70,8 +74,10 @@ class Text:
         if own is None:
             raise ConfigError(
                 f"benchmark.corpus={self.corpus!r} is neither python-docs nor a .txt, .jsonl or .parquet file; "
-                "use python-docs, or a path with one of these endings"
+                "use python-docs, a path with one of these endings, or hub:NAME@REVISION"
             )
+        if self._kind == hub.PREFIX:
+            hub.parse(self.corpus)
         for name in ("field", "separator"):
             given = getattr(self, name)
             if name in own and given is None:
@@ -87,14 +93,22 @@ class Text:
     @property
     def _own_options(self) -> dict[str, str] | None:
         """The options that apply to this kind of corpus, with their defaults; None for an unknown kind."""
-        return _OWN_OPTIONS.get("python-docs" if self.corpus == "python-docs" else Path(self.corpus).suffix)
+        return _OWN_OPTIONS.get(self._kind)
+
+    @property
+    def _kind(self) -> str:
+        if self.corpus == "python-docs":
+            return self.corpus
+        return hub.PREFIX if self.corpus.startswith(hub.PREFIX) else Path(self.corpus).suffix
 
     def splits(self) -> Splits:
         """The corpus in three disjoint parts, and the prompts."""
-        if self.corpus == "python-docs":
+        own = {name: getattr(self, name) for name in self._own_options or {}}
+        if self._kind == "python-docs":
             documents = corpora.python_docs()
+        elif self._kind == hub.PREFIX:
+            documents = hub.read(self.corpus, **own)
         else:
-            own = {name: getattr(self, name) for name in self._own_options or {}}
             documents = corpora.read(Path(self.corpus), **own)
         order = np.random.default_rng(self.seed).permutation(len(documents))
         train, validation, test = by_share([documents[i] for i in order], (self.validation, self.test))
@@ -131,6 +145,7 @@ _OWN_OPTIONS: dict[str, dict[str, str]] = {
     ".txt": {"separator": corpora.BLANK_LINES},
     ".jsonl": {"field": corpora.FIELD},
     ".parquet": {"field": corpora.FIELD},
+    hub.PREFIX: {"field": corpora.FIELD},
 }
 
 

@@ -14,7 +14,7 @@ from harness.printable import printable
 from harness.report.board import Cell, Column, Leaderboard, Row, Table
 from harness.report.exports import emphasis
 from harness.report.ranks import SEEDS_NEEDED, Difference
-from harness.report.rendering import COSTS, better, costs, header, keys, number, rank
+from harness.report.rendering import better, cost_heads, costs, header, keys, number, rank
 from harness.report.selection import short_keys
 
 SHOWN_ROWS = 60  # of a table; a longer one is read by nobody, and its download has them all
@@ -100,19 +100,18 @@ def _side(column: Column, cell: Cell | None) -> str | None:
 def draw(table: Table, *, brief: bool = False) -> None:
     """The table with its ranks, control rows under a rule; `brief` names a row in one column instead of key by key."""
     rows = _shown(table)
-    costly = any(row.cost is not None for row in rows)
     heads = [
         *(["group"] if brief else map(printable, short_keys(table.keys))),
         look.Cell("n", hint=WORDS["n"]),
-        *(look.Cell(name) for name in (COSTS if costly else ())),
+        *(look.Cell(name) for name in cost_heads(table)),
         *(_head(column, table) for column in table.columns),
     ]
     ends = {column.name: _ends(column, rows) for column in table.columns}
-    body = [
+    body: list[list[look.Cell | str]] = [
         [
             *([row.label] if brief else keys(row, table)),
             str(row.n),
-            *(costs(row) if costly else ()),
+            *costs(row, table),
             *(_cell(row, column, table, ends[column.name]) for column in table.columns),
         ]
         for row in rows

@@ -14,14 +14,17 @@ from harness.report import effects as factor_effects
 from harness.report import validity as agreement
 from harness.report.board import Leaderboard
 from harness.report.compare import Comparison, compare
+from harness.report.compute import front, way
 from harness.report.exports import Format, board_text
 from harness.report.groups import mean
 from harness.report.leaderboard import leaderboard
 from harness.report.readings import (
+    Interims,
     ProfileName,
     Run,
     ScoreName,
     read_facts,
+    read_interims,
     read_losses,
     read_names,
     read_names_by_data,
@@ -129,7 +132,9 @@ def costs(grid: str | None, run_ids: set[str], score: str, unit: Unit) -> pd.Dat
     """Mean score of each row of the table with these runs, beside what training cost.
 
     Returns:
-        Columns group, n, mean, low, high, steps, tokens, seconds, speed (tokens per second), sampled (actions), memory
+        Columns group, n, mean, low, high, steps, tokens, of which looked (without gradient) and sampler, seconds, speed
+        (tokens per second), sampled (actions), trials
+        and tuning (the runs that its settings were chosen from, and their seconds together; in nothing else), memory
         (MiB), and front: no row has a better mean for less of `unit`.
     """
     found = board(grid, metrics=[score], per="second")
@@ -149,16 +154,56 @@ def costs(grid: str | None, run_ids: set[str], score: str, unit: Unit) -> pd.Dat
             {"group": row.label, "n": row.n, "mean": interval.mean, "low": interval.low, "high": interval.high}
             | {"steps": row.cost.steps, "tokens": row.cost.tokens, "seconds": row.cost.seconds}
             | {"speed": row.cost.tokens / row.cost.seconds if row.cost.seconds else math.nan}
+            | {"looked": row.cost.looked, "sampler": row.cost.sampled}
             | {"sampled": mean([float(one.get("sampled_actions", 0)) for one in own])}
+            | {"trials": 0 if row.tuning is None else row.tuning.trials}
+            | {"tuning": 0.0 if row.tuning is None else row.tuning.seconds}
             | {"memory": mean([one.get("peak_memory_bytes", math.nan) / 2**20 for one in own])}
         )
-    better = 1.0 if table.columns[0].higher_is_better else -1.0
-    best: tuple[float, float] | None = None
-    for one in sorted(rows, key=lambda one: (one[unit], -better * one["mean"])):
-        point = (better * one["mean"], one[unit])
-        one["front"] = best is None or point[0] > best[0] or point == best
-        best = point if one["front"] else best
-    return pd.DataFrame(rows)
+    return _with_front(rows, unit, higher=table.columns[0].higher_is_better)
+
+
+def _with_front(rows: list[dict[str, Any]], unit: str, *, higher: bool) -> pd.DataFrame:
+    """The rows with a column `front`, those that cost less first."""
+    on = front([row[unit] for row in rows], [row["mean"] for row in rows], higher=higher)
+    return pd.DataFrame([row | {"front": one} for row, one in zip(rows, on, strict=True)])
+
+
+def interim_scores(grid: str | None, members: Sequence[Run]) -> list[ScoreName]:
+    """The scores that some of the runs were given while they trained: first those that a leaderboard shows unasked."""
+    known, interims = _interims(store_url(), stamp(), grid)
+    ids = {run.run_id for run in members}
+    place = {metric: i for i, metric in enumerate(PREFERRED)}
+    found = [known[name] for name, scored in interims.items() if not ids.isdisjoint(scored)]
+    return sorted(found, key=lambda score: place.get(score.metric, len(place)))
+
+
+def ways(grid: str | None, members: Mapping[str, Sequence[str]], score: ScoreName, unit: Unit) -> pd.DataFrame:
+    """Each group's mean scores along its training, on the validation split, beside what training had taken by then.
+
+    Args:
+        grid: whose runs.
+        members: run ids by the group's name.
+        score: which score.
+        unit: seconds or tokens.
+
+    Returns:
+        Columns group, n, mean, low, high, steps, tokens, seconds, and front: nowhere a better mean for less of `unit`.
+    """
+    _, interims = _interims(store_url(), stamp(), grid)
+    rows = [
+        {"group": group, "n": place.score.n, "mean": place.score.mean, "low": place.score.low, "high": place.score.high}
+        | {"steps": place.steps, "tokens": place.tokens, "seconds": place.seconds}
+        for group, run_ids in members.items()
+        for place in way(run_ids, interims.get(score.name, {}))
+        if math.isfinite(place.score.mean)
+    ]
+    return _with_front(rows, unit, higher=score.direction == "higher")
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _interims(url: str, at: Stamp, grid: str | None) -> tuple[dict[str, ScoreName], Interims]:
+    return read_interims(open_store(), grid)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

@@ -1,13 +1,15 @@
 """A benchmark harness for training objectives of autoregressive language models.
 
-`from harness import Grid, RunConfig, Store, load_grid, check, run_grid, leaderboard` does from Python what the command
-line does; each is loaded when it is asked for, so that `import harness` stays quick.
+`from harness import Grid, RunConfig, Store, load_grid, check, run_grid, leaderboard, load_policy` does from Python what
+the command line does; each is loaded when it is asked for, so that `import harness` stays quick.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import Any
+
+DEFAULT_STORE = "sqlite:///results/runs.db"  # where results are when nobody says
 
 _WHERE = {
     "Grid": "harness.grid",
@@ -16,6 +18,7 @@ _WHERE = {
     "check": "harness.run",
     "leaderboard": "harness.report.leaderboard",
     "load_grid": "harness.grid",
+    "load_policy": "harness.exported",
     "run_grid": "harness.run",
 }
 __all__ = sorted(_WHERE)

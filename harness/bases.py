@@ -14,10 +14,12 @@ from harness import tokenizers
 from harness.config import ModelConfig, RunConfig, content_hash
 from harness.data import ExpertStream, rows
 from harness.fit import fit
+from harness.lora import attach
 from harness.plugins import build, resolve
 from harness.policy import Policy
 from harness.records import Splits, Step
 from harness.registry import TRAINERS
+from harness.streams import key
 
 REFERENCE_MODEL = ModelConfig(
     name="gpt2",
@@ -40,7 +42,12 @@ Half a minute on one core.  Trained so on 1,000 WebText documents it orders GPT-
 
 def base_id(config: RunConfig, splits: Splits) -> str:
     """The name of a run's base: equal wherever model, base training and data are equal."""
-    return content_hash([config.base().run_id, splits.data_hash])
+    return base_folder(Path(), config, splits.data_hash).name
+
+
+def base_folder(cache: Path, config: RunConfig, data_hash: str) -> Path:
+    """Where a run's base lies once it is trained."""
+    return cache / "bases" / content_hash([config.base().run_id, data_hash])
 
 
 def reference_config(config: RunConfig) -> RunConfig:
@@ -53,7 +60,7 @@ def prepare_base(config: RunConfig, splits: Splits, cache: Path, device: torch.d
 
     The directory appears whole or not at all, so an interrupted training starts again.
     """
-    directory = cache / "bases" / base_id(config, splits)
+    directory = base_folder(cache, config, splits.data_hash)
     if directory.is_dir():
         return directory
     base = resolve(config.base())
@@ -96,11 +103,16 @@ def untrained(model: ModelConfig, splits: Splits, device: torch.device) -> Polic
 
 
 def start_policy(config: RunConfig, directory: Path | None, device: torch.device) -> Policy:
-    """A fresh copy of where a run's training starts, with `<backspace>` where the configuration has it.
+    """A fresh copy of where a run's training starts, with `<backspace>` and LoRA where the configuration has them.
 
-    `directory` is the base's; None loads the pretrained model that the configuration names.
+    `directory` is the base's; None loads the pretrained model that the configuration names.  A model that was exported
+    with its `<backspace>` keeps that row, or loses it where the configuration has no such action.
     """
-    policy = Policy.load(directory or config.model.name, config.model.context, config.model.dtype)
+    policy = Policy.start(config.model, directory, frozen=config.untrained)
     if config.actions.backspace:
         policy.add_backspace()
+    else:
+        policy.drop_backspace()
+    if config.model.lora_r is not None:
+        attach(policy, config.model, key(config.seeds.train, "lora"))
     return policy.to(device)

@@ -41,8 +41,8 @@ class State:
 
     @property
     def hash(self) -> str:
-        """SHA-256 of everything but the seconds that it took (and the curve, which has them), never the same twice."""
-        facts = {name: value for name, value in self.facts.items() if name not in ("seconds", "points")}
+        """SHA-256 of everything but the seconds that it took (and what has them: the curve and the interim scores)."""
+        facts = {name: value for name, value in self.facts.items() if name not in ("seconds", "points", "interims")}
         return hashlib.sha256(State(self.tensors, facts).to_bytes()).hexdigest()
 
 

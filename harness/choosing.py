@@ -1,44 +1,36 @@
-"""Which of several texts for one prompt is kept: the controls for an action space that may think again.
-
-A policy with `<backspace>` spends more actions on a text than stand in it.  What a policy without it makes of as many
-actions, by writing whole texts and keeping the likelier ones, is best-of-n and rejection.
-"""
+"""The one number by which anything is chosen on the validation split: a temperature, or a trial of a tuned grid."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-
-from harness.records import Rollout
-from harness.sampling import SamplingConfig
-
-Write = Callable[[Sequence[int], int], Sequence[Rollout]]
-"""(starts by their number, try from 0) -> a rollout from each."""
+from harness.config import RunConfig
+from harness.errors import ConfigError
+from harness.plugins import Benchmark, Metric, build, parse_metric
+from harness.registry import BENCHMARKS, METRICS
 
 
-def chosen(write: Write, count: int, sampling: SamplingConfig) -> list[Rollout]:
-    """The rollout that is kept from each of `count` starts; it knows how many actions were thrown away for it.
+def selection(config: RunConfig) -> tuple[Metric, str]:
+    """The metric by which the run's benchmark chooses, and the name of its measure.
 
-    `best_of` n: the likeliest of n per action.  `reject` q: the `round(q count)` texts that are least likely per action
-    are written once more, and the second text stays whatever it is.
+    Raises:
+        ConfigError: the benchmark names none, or one that cannot choose.
     """
-    kept = list(write(range(count), 0))
-    for again in range(1, sampling.best_of):
-        other = write(range(count), again)
-        kept = [_over(*sorted(pair, key=likeliness)) for pair in zip(kept, other, strict=True)]
-    worst = sorted(range(count), key=lambda i: likeliness(kept[i]))[: round(sampling.reject * count)]
-    for i, other_one in zip(sorted(worst), write(sorted(worst), 1) if worst else (), strict=True):
-        kept[i] = _over(kept[i], other_one)
-    return kept
+    benchmark: Benchmark = build(BENCHMARKS, config.benchmark, "benchmark")
+    if not hasattr(benchmark, "selection"):
+        raise ConfigError(
+            f"benchmark {config.benchmark.name!r} has no `selection` to choose by; write a temperature, do not "
+            'tune, or give its class selection = ("METRIC", "MEASURE")'
+        )
+    given, measure = benchmark.selection
+    metric: Metric = build(METRICS, parse_metric(given), f"benchmark {config.benchmark.name!r}: selection")
+    if measure not in metric.measures or metric.measures[measure].direction == "reference":
+        usable = [name for name, one in metric.measures.items() if one.direction != "reference"]
+        raise ConfigError(
+            f"benchmark {config.benchmark.name!r}: selection names the measure {measure!r} of {given}, which cannot "
+            f"choose; use one of {', '.join(usable)}"
+        )
+    return metric, measure
 
 
-def likeliness(rollout: Rollout) -> float:
-    """Mean log pi(a|s) in nats over the policy's own actions; a text of none is as likely as certainty."""
-    own = [p for p, injected in zip(rollout.log_probs, rollout.trajectory.injected, strict=True) if not injected]
-    return sum(own) / len(own) if own else 0.0
-
-
-def _over(dropped: Rollout, kept: Rollout) -> Rollout:
-    """The kept rollout with what the dropped one cost, its end left out as everywhere where tokens are counted."""
-    own = len(dropped.trajectory.actions) - sum(dropped.trajectory.injected) - (dropped.stop == "ended")
-    return replace(kept, discarded=kept.discarded + dropped.discarded + own)
+def cost(metric: Metric, measure: str, value: float) -> float:
+    """The value such that less is better."""
+    return value if metric.measures[measure].direction == "lower" else -value

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from harness.errors import HarnessError
-from harness.verbs import boards, dashboard, grids, names, speed, stored, texts, workers
+from harness.verbs import boards, dashboard, grids, models, names, speed, stored, texts, tuning, workers
 
 
 class Verbs(TyperGroup):
@@ -54,6 +54,7 @@ for verb in (
     grids.demo,
     grids.plan,
     grids.run,
+    tuning.tune,
     grids.status,
     workers.worker,
     workers.launch,
@@ -67,6 +68,9 @@ for verb in (
     stored.rescore,
     stored.samples,
     stored.replay,
+    models.generate,
+    models.export_model,
+    models.evaluate,
     texts.score,
     texts.sensitivity,
     names.ls,

@@ -9,16 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, TypeAdapter, ValidationError, model_serializer, model_validator
 
+from harness.evaluations import EvaluationConfig
+from harness.model_config import ARCHITECTURES, WHOLE
+from harness.model_config import LATER_FIELDS as LATER_MODEL_FIELDS
+from harness.model_config import ModelConfig as ModelConfig  # whoever builds a RunConfig finds its parts here
 from harness.sampling import LATER_FIELDS, Part, SamplingConfig, Scalar
+from harness.search import Search
 
-ARCHITECTURES = ("gpt2", "llama")
 Control: TypeAlias = Literal["expert", "unigram"]
 BASE_TRAINER = "mle"  # trains the shared base
 BASELINE: Mapping[str, Scalar] = {"trainer.name": BASE_TRAINER, "actions.backspace": False}  # what others must beat
+UNTRAINED = "not trained"  # what stands in a trainer's place where a model is scored as it was found
 HASH_VERSION = 1  # raise it when the meaning of a configuration changes; old results then stay what they were
 
 
@@ -55,7 +60,9 @@ class ActionConfig(Part):
     """
 
     backspace: bool = Field(False, description="add the <backspace> action, which deletes the last token")
-    noise_rate: float = Field(0.05, ge=0, lt=1, description="probability of an injected mistake, per position")
+    noise_rate: Annotated[float, Search(0.02, 0.3, log=True)] = Field(
+        0.05, ge=0, lt=1, description="probability of an injected mistake, per position"
+    )
     noise_kind: Literal["uniform", "unigram", "policy", "ground_truth"] = Field(
         "uniform", description="where a wrong token comes from"
     )
@@ -90,86 +97,17 @@ def _is_false(value: Any) -> bool:
         return False  # the field's own check says what is wrong with it
 
 
-class ModelConfig(Part):
-    """A causal LM: `gpt2` or `llama` built small and trained from scratch, or a local directory or Hub id.
-
-    A from-scratch model starts as the *base*: `base_steps` of MLE that every cell of a grid shares, as the paper
-    fine-tunes one pretrained model.
-    """
-
-    name: str = Field("gpt2", min_length=1, description="gpt2 | llama (from scratch), a directory, or a Hub id")
-    layers: int | None = Field(None, ge=1, description="from scratch only; default 2")
-    width: int | None = Field(None, ge=8, description="from scratch only; default 64")
-    heads: int | None = Field(None, ge=1, description="from scratch only; default 4; must divide width")
-    tokenizer: Literal["bpe", "characters"] | None = Field(None, description="from scratch only; default bpe")
-    vocab_size: int | None = Field(None, ge=258, description="from scratch with bpe only; default 2048")
-    base_steps: int | None = Field(None, ge=0, description="from scratch only; MLE steps of the shared base; 400")
-    base_lr: float | None = Field(None, gt=0, description="from scratch only; default 3e-3")
-    base_rows: int | None = Field(None, ge=1, description="from scratch only; rows per step of the base; 32")
-    base_seed: int | None = Field(None, ge=0, description="from scratch only; default 0")
-    context: int = Field(128, ge=4, description="tokens a row may hold, prompt and end included")
-    dtype: Literal["float32", "bfloat16", "float64"] = Field(
-        "float32", description="bfloat16 computes under autocast and keeps float32 weights"
-    )
-
-    @property
-    def from_scratch(self) -> bool:
-        """Whether the harness builds and trains this model itself."""
-        return self.name in ARCHITECTURES
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill(cls, given: Any) -> Any:
-        if not isinstance(given, Mapping) or given.get("name", "gpt2") not in ARCHITECTURES:
-            return given
-        filled = {**_FROM_SCRATCH, **{key: value for key, value in given.items() if value is not None}}
-        if filled["tokenizer"] == "characters" and given.get("vocab_size") is None:
-            filled["vocab_size"] = None
-        return filled
-
-    @model_validator(mode="after")
-    def _consistent(self) -> ModelConfig:
-        if not self.from_scratch:
-            extra = [key for key in _FROM_SCRATCH if getattr(self, key) is not None]
-            if extra:
-                raise ValueError(
-                    f"{', '.join(extra)} describe a model built from scratch, but {self.name!r} is loaded as it is; "
-                    f"remove them, or use one of {', '.join(ARCHITECTURES)}"
-                )
-            return self
-        if self.width is not None and self.heads is not None and self.width % self.heads:
-            raise ValueError(f"heads={self.heads} does not divide width={self.width}")
-        if self.name == "llama" and self.width is not None and self.heads and (self.width // self.heads) % 2:
-            raise ValueError(f"llama needs an even width per head, got {self.width}/{self.heads}")
-        if self.name == "llama" and self.heads is not None and self.heads > 1 and self.heads % 2:
-            raise ValueError(f"llama shares each key head between two heads; heads={self.heads} must be even (or 1)")
-        if self.tokenizer == "characters" and self.vocab_size is not None:
-            raise ValueError("vocab_size is set by the characters of the training split; remove it")
-        return self
-
-
-_FROM_SCRATCH: dict[str, Scalar] = {
-    "layers": 2,
-    "width": 64,
-    "heads": 4,
-    "tokenizer": "bpe",
-    "vocab_size": 2048,
-    "base_steps": 400,
-    "base_lr": 3e-3,
-    "base_rows": 32,
-    "base_seed": 0,
-}
-
-
 class TrainingConfig(Part):
     """How a trainer's loss is minimised: AdamW with warm-up, a schedule and a budget in one of three units."""
 
     steps: int | None = Field(None, ge=0, description="budget in optimiser steps (default 400 when none is given)")
-    tokens: int | None = Field(None, ge=1, description="budget in tokens through evaluate, forward passes counted")
+    tokens: int | None = Field(
+        None, ge=1, description="budget in tokens through the model: with gradient, without, and in the sampler"
+    )
     seconds: float | None = Field(None, gt=0, description="budget in seconds of training, sampling included")
     rows: int = Field(32, ge=1, description="expert rows per optimiser step")
     accumulation: int = Field(1, ge=1, description="micro-batches a step is computed in; no effect on the result")
-    lr: float = Field(1e-3, gt=0, description="peak learning rate")
+    lr: Annotated[float, Search(0.1, 10, log=True, relative=True)] = Field(1e-3, gt=0, description="peak learning rate")
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the budget during which lr rises from 0")
     weight_decay: float = Field(0.01, ge=0)
@@ -216,9 +154,19 @@ class RunConfig(Part):
     sampling: SamplingConfig = Field(default_factory=SamplingConfig)
     metrics: tuple[Plugin, ...] | None = Field(None, description="default: the benchmark's own list")
     seeds: Seeds = Field(default_factory=Seeds)
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     control: Control | None = Field(
         None, description="no training: a second sample of expert texts, or tokens at random; see `as_control`"
     )
+
+    @model_validator(mode="after")
+    def _one_scope(self) -> RunConfig:
+        if self.model.lora_r is not None and self.training.scope != "full":
+            raise ValueError(
+                f"training.scope={self.training.scope} and model.lora_r={self.model.lora_r} both say what is trained; "
+                "remove one of them"
+            )
+        return self
 
     @model_validator(mode="after")
     def _backspace_to_bias(self) -> RunConfig:
@@ -247,14 +195,34 @@ class RunConfig(Part):
         return content_hash({"version": HASH_VERSION, **parts, "seed": self.seeds.train})
 
     @property
+    def interim_id(self) -> str | None:
+        """What the scores while training depend on beside the training itself; None where there are none."""
+        if not self.evaluation.while_training:
+            return None
+        dump = self.model_dump(mode="json", include={"evaluation", "sampling", "metrics", "seeds"})
+        return content_hash({**dump, "evaluation": {**dump["evaluation"], "split": None}})
+
+    @property
+    def interim_metrics(self) -> tuple[Plugin, ...]:
+        """The metrics of the scores while training."""
+        wanted = self.evaluation.at_metrics
+        return tuple(metric for metric in self.metrics or () if wanted is None or metric.name in wanted)
+
+    @property
     def label(self) -> str:
         """Which run this is, in a few words: benchmark, trainer, divergence, action space, decoder, seed."""
         if self.control is not None:
             return f"{self.benchmark.name} control {self.control} seed {self.seeds.train}"
         words = [self.benchmark.name, self.trainer.name, self.trainer.options.get("divergence")]
+        words = [self.benchmark.name, UNTRAINED] if self.untrained else words
         words += ["<backspace>" if self.actions.backspace else None]
         words += [f"{key}={value}" for key, value in self.sampling.decoding.items()]
         return " ".join(word for word in (*words, f"seed {self.seeds.train}") if word)
+
+    @property
+    def untrained(self) -> bool:
+        """Whether the run scores a model as it is found: no control, and a budget of no steps."""
+        return self.control is None and self.training.steps == 0
 
     @property
     def is_control(self) -> bool:
@@ -265,13 +233,20 @@ class RunConfig(Part):
         """What tells runs apart; fields that came later are left out at their neutral values, so that ids stay."""
         dump = self.model_dump(mode="json")
         del dump["training"]["accumulation"]
+        del dump["model"]["gradient_checkpointing"]
         for key in LATER_FIELDS.difference(self.sampling.decoding):
             del dump["sampling"][key]
+        for key in LATER_MODEL_FIELDS:
+            if dump["model"][key] is None:
+                del dump["model"][key]
         if not dump["actions"]["context_noise"]:
             del dump["actions"]["context_noise"]
         if dump["control"] is None:
             del dump["control"]
-        return dump
+        if self.training.tokens is not None:
+            dump["training"]["counted"] = "all"  # once without the sampler's and the noise proposals': another budget
+        used = self.evaluation.used
+        return {**dump, "evaluation": used} if used else {key: dump[key] for key in dump if key != "evaluation"}
 
     def flat(self) -> dict[str, Scalar]:
         """Dotted keys to plain values: `{"trainer.name": "mle", ...}`; metrics joined to one string."""
@@ -289,7 +264,7 @@ class RunConfig(Part):
         return RunConfig(
             benchmark=self.benchmark,
             trainer=Plugin(name=BASE_TRAINER),
-            model=self.model.model_copy(update={"base_steps": 0}),
+            model=self.model.model_copy(update={"base_steps": 0, **WHOLE}),
             training=TrainingConfig(
                 steps=self.model.base_steps, rows=self.model.base_rows or 32, lr=self.model.base_lr or 3e-3
             ),
@@ -310,7 +285,7 @@ class RunConfig(Part):
         return RunConfig(
             benchmark=self.benchmark,
             trainer=Plugin(name=BASE_TRAINER),
-            model=model.model_copy(update={"dtype": "float32"}),
+            model=model.model_copy(update={"dtype": "float32", **WHOLE}),
             training=TrainingConfig(steps=0),
             sampling=SamplingConfig(rollouts=self.sampling.rollouts, length=self.sampling.length),
             metrics=self.metrics,
@@ -321,7 +296,8 @@ class RunConfig(Part):
     def at_best_temperature(self) -> RunConfig:
         """This run's policy, written at the temperature that the validation split chooses."""
         sampling = SamplingConfig(rollouts=self.sampling.rollouts, length=self.sampling.length, temperature="best")
-        return self.model_copy(update={"sampling": sampling})
+        once = EvaluationConfig(split=self.evaluation.split)  # a temperature is chosen for a trained policy
+        return self.model_copy(update={"sampling": sampling, "evaluation": once})
 
     def at_temperature(self, temperature: float) -> RunConfig:
         """This run at a temperature that was chosen for it."""

@@ -34,10 +34,10 @@ def controls(cells: Sequence[RunConfig]) -> list[RunConfig]:
 
     Ceiling and floor for every benchmark, tokenizer, sampling, list of metrics and seeds; and every plain MLE cell at
     its best temperature.  Where the grid has no MLE for some benchmark, model and seeds, there is one with the budget
-    of the first cell there.
+    of the first cell there.  What is read on the validation split is there to choose, and has none.
     """
     places: dict[str, list[RunConfig]] = {}
-    for cell in cells:
+    for cell in (cell for cell in cells if cell.evaluation.split == "test"):
         sampling = (cell.sampling.rollouts, cell.sampling.length)
         place = repr((cell.benchmark, cell.model, sampling, cell.metrics, cell.seeds))
         places.setdefault(place, []).append(cell)
@@ -53,8 +53,11 @@ def controls(cells: Sequence[RunConfig]) -> list[RunConfig]:
 
 def control_policy(config: RunConfig, splits: Splits, device: torch.device) -> Policy:
     """The policy whose tokenizer and context a control borrows; its weights are never asked."""
-    model = config.model
-    return untrained(model, splits, device) if model.from_scratch else Policy.load(model.name, model.context).to(device)
+    if config.model.from_scratch:
+        return untrained(config.model, splits, device)
+    policy = Policy.start(config.model, None)
+    policy.drop_backspace()
+    return policy.to(device)
 
 
 # ---------------------------------------------------------------------------------------------------- the ceiling
@@ -99,7 +102,7 @@ def as_rollout(policy: Policy, example: Example, *, ends: bool, length: int | No
     Raises:
         ConfigError: the tokenizer does not know a character of it.
     """
-    prompt, tokens = prompt_tokens(policy, example.prompt), tuple(policy.encode(example.text))
+    prompt, tokens = prompt_tokens(policy, example.prompt), tuple(policy.follow(example.prompt, example.text))
     if policy.space.unwritable.intersection(tokens):
         raise ConfigError(
             f"model.tokenizer: the expert text {example.text!r:.60} holds a character that no training text has, so no "

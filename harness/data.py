@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -25,7 +25,7 @@ def rows(examples: Sequence[Example], policy: Policy) -> list[Trajectory]:
     found = []
     for example in examples:
         prompt = [policy.start_id, *policy.encode(example.prompt)] if example.prompt else [policy.start_id]
-        tokens = [*prompt, *policy.encode(example.text), policy.end_id]
+        tokens = [*prompt, *policy.follow(example.prompt, example.text), policy.end_id]
         room = policy.context - len(prompt)
         if room < 1:
             raise ConfigError(
@@ -38,29 +38,39 @@ def rows(examples: Sequence[Example], policy: Policy) -> list[Trajectory]:
     return found
 
 
-def check_whole(splits: Splits, config: RunConfig, encode: Callable[[str], Sequence[int]] | None = None) -> None:
-    """Where texts count only as a whole: characters are tokens, and nothing of them has to be cut or left out.
+def check_whole(splits: Splits, config: RunConfig, policy: Policy | None = None) -> None:
+    """Where texts count only as a whole: every one can be written, and nothing of them has to be cut or left out.
 
-    A loaded model's tokenizer is checked once there is one, as `encode`.
+    A tokenizer that is trained here must be of characters; a loaded model's is checked once there is a `policy`.
 
     Raises:
         ConfigError: the tokenizer, the context or the length of rollouts is not what that needs.
     """
-    if not splits.whole:
+    if not splits.whole or (policy is None and not config.model.from_scratch):
         return
     examples = (*splits.train, *splits.validation, *splits.test)
-    pieces = config.model.from_scratch and config.model.tokenizer != "characters"
-    if pieces or (encode and any(len(encode(e.prompt + e.text)) != len(e.prompt + e.text) for e in examples)):
+    if config.model.from_scratch and config.model.tokenizer != "characters":
         raise ConfigError("model.tokenizer: this benchmark is about characters; use tokenizer: characters")
+    if policy is None:
+        sizes = {e: (len(e.prompt), len(e.text)) for e in (*examples, *splits.prompts)}
+    else:
+        tokens = {e: (policy.encode(e.prompt), policy.follow(e.prompt, e.text)) for e in (*examples, *splits.prompts)}
+        for example, (prompt, text) in tokens.items():
+            if (found := policy.continuation(prompt, text)) != example.text:
+                raise ConfigError(
+                    f"model.name={config.model.name!r}: its tokens would write {found!r} after {example.prompt!r:.60}, "
+                    f"not {example.text!r}; use a model of characters or bytes"
+                )
+        sizes = {example: (len(prompt), len(text)) for example, (prompt, text) in tokens.items()}
     context, length = config.model.context, config.sampling.length
-    most = max(len(example.prompt) + len(example.text) for example in examples) + 2
-    wanted = max(most, 2 * (1 + max(len(example.prompt) for example in splits.prompts)))
+    most = max(sum(sizes[example]) for example in examples) + 2
+    wanted = max(most, 2 * (1 + max(sizes[example][0] for example in splits.prompts)))
     if context < wanted:
         raise ConfigError(
             f"model.context={context}: the longest text has {most} tokens with start and end, and prompts may fill "
             f"half of the context; raise it to {wanted}"
         )
-    longest = max(len(example.text) for example in splits.prompts) + 1
+    longest = max(sizes[example][1] for example in splits.prompts) + 1
     if length is not None and length < longest:
         raise ConfigError(
             f"sampling.length={length}: the longest test text has {longest} tokens with its end; raise it to that, "

@@ -16,8 +16,8 @@ from harness.failpoints import failpoint
 from harness.rollout_files import escape, unescape
 from harness.sqlite import driver
 
-SCHEMA_VERSION = 3
-UPGRADABLE = ("1", "2")  # versions that only lack tables and columns, which the first writer adds
+SCHEMA_VERSION = 4
+UPGRADABLE = ("1", "2", "3")  # versions that only lack tables and columns, which the first writer adds
 STATUSES = ("pending", "running", "done", "failed")
 OUTCOMES = ("running", "done", "failed", "crashed", "stalled", "released", "lost")
 
@@ -208,6 +208,32 @@ REPRODUCTIONS = sa.Table(
     sa.Column("at", sa.Text, primary_key=True),
     sa.Column("verdict", sa.Text, nullable=False),
     sa.Column("details", _Json, nullable=False),
+)
+INTERIMS = sa.Table(
+    "interims",
+    SCHEMA,
+    _run_id(primary_key=True),
+    sa.Column("step", sa.Integer, primary_key=True),
+    sa.Column("name", _Text, primary_key=True),
+    sa.Column("tokens", sa.BigInteger, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    *(sa.Column(name, sa.Text, nullable=False) for name in ("metric", "definition", "unit", "direction")),
+    sa.Column("parameters", _Json, nullable=False),
+    sa.Column("value", sa.Float),
+    sa.Column("kind", sa.Text),
+    sa.Column("reason", _Text),
+    sa.Column("n", sa.Integer, nullable=False),
+)
+TRIALS = sa.Table(
+    "trials",
+    SCHEMA,
+    sa.Column("grid", _Text, primary_key=True),
+    sa.Column("asked", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    _run_id(),
+    sa.Column("drawn", _Json, nullable=False),
+    sa.Column("chosen", sa.Boolean, nullable=False),
+    sa.Column("group_id", sa.Text, nullable=False),
 )
 _PLACE = "check that the folder exists and that you may write there, or give another --store"
 _SPACE = "free some space on its disk; what was stored before is intact"

@@ -11,6 +11,8 @@ from harness.errors import UnknownName, did_you_mean
 from harness.grid import load_grid, shipped
 from harness.plugins import known_metrics, metric_of, options
 from harness.registry import BENCHMARKS, DIVERGENCES, METRICS, TRAINERS
+from harness.search import searches
+from harness.trials import SHARED
 
 REGISTRIES = {"trainers": TRAINERS, "divergences": DIVERGENCES, "metrics": METRICS, "benchmarks": BENCHMARKS}
 
@@ -19,7 +21,8 @@ def describe(name: str) -> list[dict[str, Any]]:
     """One description for every kind of thing that has this name; what a metric measures stands for the metric.
 
     Keys: kind, name, description, source (a file); for plug-ins `options` (name, type, default, description), for
-    metrics `measures`, for grids `axes`, `seeds` and `cells`; `values` holds the facts of a ready-made object.
+    trainers `tuned` (setting -> what `harness tune` draws it from), for metrics `measures`, for grids `axes`, `seeds`
+    and `cells`; `values` holds the facts of a ready-made object.
 
     Raises:
         UnknownName: no registry and no shipped grid has it.
@@ -43,6 +46,9 @@ def _plugin(kind: str, name: str, plugin: Any) -> dict[str, Any]:
         described["options"] = [
             dataclasses.asdict(option) | {"default": _writable(option.default)} for option in options(plugin)
         ]
+        if kind == TRAINERS.kind:
+            own = {f"trainer.{option}": search for option, search in searches(plugin).items()}
+            described["tuned"] = {key: str(search) for key, search in {**SHARED, **own}.items()}
     elif dataclasses.is_dataclass(plugin):
         described["values"] = dict(_facts(plugin))
     measures = getattr(plugin, "measures", None)

@@ -27,7 +27,8 @@ def corrupted_starts(
     starts = []
     for index, example in enumerate(prompts):
         rng = generator(seed, "corrupted", index)
-        prompt, text = (policy.start_id, *policy.encode(example.prompt)), tuple(policy.encode(example.text))
+        prompt = (policy.start_id, *policy.encode(example.prompt))
+        text = tuple(policy.follow(example.prompt, example.text))
         places = min(len(text), min(length or policy.context, policy.context - len(prompt)) - wrong) + 1
         if places < 1:
             raise Unscorable(

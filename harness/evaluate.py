@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.actions import ActionSpace, Batch, pack
-from harness.choosing import chosen
+from harness.best_of import chosen
 from harness.config import RunConfig
 from harness.decoders import Contrastive, decoder_of
 from harness.disturb import corrupted_starts, forced_mistakes
@@ -54,7 +54,7 @@ def evaluate(
 ) -> Evaluation:
     """Everything that the metrics of `config` may look at; the policy is not changed."""
     mistake, sampling, seed = splits.mistake, config.sampling, config.seeds.sample
-    propose = None if mistake is None else ground_truth(mistake, policy.decode, policy.encode)
+    propose = None if mistake is None else ground_truth(mistake, policy.decode, policy.inside)
 
     def forced(epsilon: float) -> tuple[Rollout, ...]:
         return tuple(sample_prompts(policy, prompts, sampling, seed, epsilon))
@@ -143,7 +143,7 @@ def choose_prompts(policy: Policy, prompts: Sequence[Example], sampling: Samplin
         start = prompt_tokens(policy, example.prompt)
         if len(chosen) == sampling.rollouts or len(start) > policy.context // 2:
             continue
-        tokens = policy.encode(example.text)
+        tokens = policy.follow(example.prompt, example.text)
         room = min(sampling.length or policy.context, policy.context - len(start))
         text = example.text if len(tokens) <= room else policy.continuation(start, tokens[:room])
         chosen.append(Example(text=text, prompt=example.prompt))
@@ -230,7 +230,7 @@ def likelihood(
     """
     window = min(window or policy.context, policy.context)
     texts = [
-        (len(prompt_tokens(policy, e.prompt)), [*prompt_tokens(policy, e.prompt), *policy.encode(e.text)])
+        (len(prompt_tokens(policy, e.prompt)), [*prompt_tokens(policy, e.prompt), *policy.follow(e.prompt, e.text)])
         for e in examples
     ]
     nll, masked, count = token_nll(
@@ -331,11 +331,11 @@ def backspace_after(policy: Policy, examples: Sequence[Example], mistake: Mistak
     left out.  Each text is one row that makes the mistakes, deletes them and goes on, so one forward pass sees it all.
     """
     assert policy.space.backspace_id is not None
-    propose = ground_truth(mistake, policy.decode, policy.encode)
+    propose = ground_truth(mistake, policy.decode, policy.inside)
     rows, looked = [], []  # each row's trajectory, and the actions in whose states the policy is asked
     for index, example in enumerate(examples):
         rng = generator(seed, "mistakes", index)
-        prompt, text = prompt_tokens(policy, example.prompt), policy.encode(example.text)
+        prompt, text = prompt_tokens(policy, example.prompt), policy.follow(example.prompt, example.text)
         actions: list[int] = []
         at: list[int] = []
         for position in range(min(len(text), policy.context - len(prompt) - wrong) + 1):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from harness.interim import Interim
 from harness.records import Example, Profile, Rollout, Score, Stage, Step
 
 
@@ -69,7 +70,7 @@ class Stopped:
     """The run was asked to stop and has saved what it can."""
 
 
-Event: TypeAlias = At | Resumed | Step | Saved | Results
+Event: TypeAlias = At | Resumed | Step | Interim | Saved | Results
 Said: TypeAlias = Event | Failed | Stopped
 
 

@@ -16,6 +16,8 @@ from harness.checkpoint import State
 from harness.config import RunConfig, TrainingConfig
 from harness.data import ExpertStream, Normalizer
 from harness.errors import HarnessError
+from harness.interim import Interim, Spent, due
+from harness.noise import FromPolicy
 from harness.plugins import Moment, Replay, Trainer
 from harness.policy import Policy
 from harness.records import Step, Trajectory
@@ -33,17 +35,24 @@ class Diverged(HarnessError):
 
 @dataclass
 class Meter:
-    """Counts every node that goes through `evaluate`, so that a trainer's cost is measured, never declared."""
+    """Counts every node that goes through `evaluate`, so that a trainer's cost is measured, never declared.
+
+    `learned` are the nodes whose forward pass keeps a gradient, `looked` those without: the frozen reference's.
+    """
 
     policy: Policy
     reference: Policy | None
-    tokens: int = 0
+    learned: int = 0
+    looked: int = 0
 
     def evaluate(self, batch: Batch, reference: bool = False) -> ActionValues:
         """Action values under the policy, or without gradient under the frozen reference."""
-        twice = not reference and self.policy.reference is not None  # its value is measured against a frozen one
-        self.tokens += batch.nodes * (2 if twice else 1)
+        learned = not reference and torch.is_grad_enabled()
+        self.learned += batch.nodes * learned
+        self.looked += batch.nodes * (not learned)
         if not reference:
+            if self.policy.reference is not None:  # the policy's value is measured against a frozen one's
+                self.looked += batch.nodes
             return self.policy.evaluate(batch)
         if self.reference is None:
             raise HarnessError("this trainer evaluates a reference that its `needs` does not name; set reference")
@@ -85,6 +94,8 @@ class Training:
         seconds: time in training so far, sampling of the replay buffer included.
         progress: share of the budget used, in [0, 1].
         points: the curve so far.
+        interims: its scores so far, of whoever looked where `due` said so.
+        due: whether the step before passed a point at which the run is to be scored.
         threads: how many CPU threads computed it; where there are several numbers, it was resumed with another one,
             which moves the last bits.
     """
@@ -117,6 +128,8 @@ class Training:
         )
         self.step, self.seconds, self.progress = 0, 0.0, self.budget.used(0, 0, 0.0)
         self.points: list[Step] = []
+        self.interims: list[Interim] = []
+        self.due = False
         self.threads = {torch.get_num_threads()}
 
     def _buffer(self, replay: Replay) -> ReplayBuffer:
@@ -139,8 +152,24 @@ class Training:
 
     @property
     def tokens(self) -> int:
-        """Nodes through `evaluate` so far, forward passes without gradient included."""
-        return self.meter.tokens
+        """Nodes through the model so far: with gradient, without, and in the sampler."""
+        return self.meter.learned + self.without_gradient + self.sampled
+
+    @property
+    def without_gradient(self) -> int:
+        """Nodes so far that were only looked at: the frozen reference's, and those that mistakes were drawn from."""
+        propose = self.stream.propose
+        return self.meter.looked + (propose.nodes if isinstance(propose, FromPolicy) else 0)
+
+    @property
+    def sampled(self) -> int:
+        """Nodes that the replay buffer's rollouts asked for so far."""
+        return 0 if self.buffer is None else self.buffer.sampled_nodes
+
+    @property
+    def spent(self) -> Spent:
+        """What training has taken so far."""
+        return Spent(self.step, self.tokens, self.seconds)
 
     @property
     def sampled_actions(self) -> int:
@@ -170,7 +199,7 @@ class Training:
         Raises:
             Diverged: the loss is not finite.
         """
-        began = time.perf_counter()
+        began, before = time.perf_counter(), self.spent
         training, step = self.config.training, self.step
         lr = self.budget.learning_rate(self.progress)
         for group in self.optimizer.param_groups:
@@ -205,6 +234,7 @@ class Training:
         self.step += 1
         self.seconds += time.perf_counter() - began
         self.progress = self.budget.used(self.step, self.tokens, self.seconds)
+        self.due = due(self.config, before, self.spent, finished=self.finished)
         if int(self.progress * CURVE_POINTS) == marked and not self.finished:
             return None
         value = float(total)
@@ -214,7 +244,10 @@ class Training:
                 "or trainer.alpha"
             )
         named = {name: float(term) / shares[name] for name, term in terms.items()}
+        if self.without_gradient:
+            named["tokens_without_gradient"] = float(self.without_gradient)
         if self.buffer is not None:
+            named["tokens_sampled"] = float(self.sampled)
             named |= {"rollout_age": age, "sampled_actions": float(self.sampled_actions)}
         self.points.append(Step(self.step, self.tokens, self.seconds, value, lr, named, self.progress))
         return self.points[-1]
@@ -229,9 +262,11 @@ class Training:
         for name, parameter in self.parameters.items():
             moments = self.optimizer.state.get(parameter, {})
             tensors |= {f"optimizer.{name}.{moment}": value for moment, value in moments.items()}
-        counts = {"step": self.step, "seconds": self.seconds, "tokens": self.tokens, "threads": sorted(self.threads)}
+        counts = {"step": self.step, "seconds": self.seconds, "threads": sorted(self.threads)}
+        counts |= {"tokens": self.meter.learned, "without_gradient": self.without_gradient}
         replay = None if self.buffer is None else self.buffer.state()
         facts = {**counts, "replay": replay, "points": [dataclasses.asdict(point) for point in self.points]}
+        facts["interims"] = [interim.as_json() for interim in self.interims]
         return State({name: tensor.to("cpu", copy=True) for name, tensor in tensors.items()}, facts)
 
     def restore(self, state: State) -> None:
@@ -243,7 +278,11 @@ class Training:
                 moments = {key[len(prefix) :]: t for key, t in state.tensors.items() if key.startswith(prefix)}
                 self.optimizer.state[parameter] = {key: t.to(parameter.device) for key, t in moments.items()}
         self.step, self.seconds = state.facts["step"], state.facts["seconds"]
-        self.meter.tokens = state.facts["tokens"]
+        self.meter.learned = state.facts["tokens"]
+        self.meter.looked = state.facts.get("without_gradient", 0)  # older versions had them among the tokens
+        if isinstance(self.stream.propose, FromPolicy):
+            self.stream.propose.nodes = 0  # what it had counted is among what was looked at
+        self.interims = [Interim.from_json(interim) for interim in state.facts.get("interims", ())]
         self.points = [Step(**point) for point in state.facts["points"]]
         self.threads |= set(state.facts["threads"])
         if self.buffer is not None:

@@ -13,7 +13,7 @@
 
 Keys are dotted or nested, and the same on the command line (`training.lr=1e-3,3e-3`), where the last part is enough
 when only one key ends in it (`lr=1e-3,3e-3`).  A command-line key takes its value away from the whole file; one value
-goes into base, several multiply every cell, `metrics` always takes the whole list.
+goes into base, several multiply every cell; `metrics` and the points in `evaluation` always take the whole list.
 
 Which options reach which plug-in: an option written beside a name (`{name: sequence_match, alpha: .1}`) belongs to that
 plug-in, which must declare it, and leaves with it when another name takes its place.  An option written apart
@@ -43,6 +43,7 @@ from pydantic import ValidationError
 from harness import settings
 from harness.config import RunConfig, Seeds
 from harness.errors import ConfigError, UnknownName, did_you_mean
+from harness.evaluations import POINTS
 from harness.plugins import resolve
 from harness.settings import PLUGINS, SECTIONS, Point, declared
 from harness.yaml_file import LARGEST_INTEGER, Document, parse_scalar, read_document
@@ -51,6 +52,7 @@ GROUP = "sequencematch_harness.grids"
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 TOP_LEVEL = ("name", "question", "base", "grid", "zip", "include", "exclude", "seeds", "controls")
 MAX_CELLS = 100_000
+LISTS = tuple(f"evaluation.{name}" for name in ("at_metrics", *POINTS))  # one value is a list
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,8 @@ class Grid:
         if "" in pieces:
             raise ConfigError(f"{where}={text}: an empty value; write {key}=VALUE, or {key}=null for the default")
         try:
-            values: list[Any] = [parse_scalar(piece) for piece in pieces] if key != "metrics" else [pieces]
+            values: list[Any] = [pieces] if key == "metrics" else [parse_scalar(piece) for piece in pieces]
+            values = [values] if key in LISTS and values != [None] else values
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from None
         if key == "seeds":

@@ -27,7 +27,7 @@ def choose_judge(policy: Policy, law: Law | None, base: Path | None, model: Mode
     """
     if law is not None:
         return LawJudge(law, policy)
-    return ModelJudge(base or model.name, f"base:{base.name if base else model.name}", model, policy.device)
+    return ModelJudge(base, f"base:{base.name if base else model.name}", model, policy.device)
 
 
 class LawJudge:
@@ -58,15 +58,16 @@ class LawJudge:
 class ModelJudge:
     """A causal LM as it was before training; texts that begin alike share forward passes."""
 
-    def __init__(self, model: str | Path, name: str, config: ModelConfig, device: torch.device) -> None:
+    def __init__(self, base: Path | None, name: str, config: ModelConfig, device: torch.device) -> None:
+        """The base in a directory, or (None) the pretrained model that `config` names."""
         self.name = name
-        self._where = model
+        self._base = base
         self._config = config
         self._device = device
 
     @cached_property
     def _policy(self) -> Policy:
-        return Policy.load(self._where, self._config.context, self._config.dtype).to(self._device)
+        return Policy.start(self._config, self._base).to(self._device)
 
     @torch.no_grad()
     def __call__(self, states: Sequence[tuple[int, ...]], tokens: Sequence[int]) -> np.ndarray:

@@ -71,16 +71,26 @@ def unigram(rows: Sequence[Trajectory], space: ActionSpace) -> Propose:
     return from_weights(weights, space)
 
 
-def from_policy(policy: Policy) -> Propose:
-    """The policy's own sample in that state, as it is now: the mistake it would really make."""
+class FromPolicy:
+    """The policy's own sample in that state, as it is now: the mistake it would really make.
+
+    `nodes` counts what its forward passes have cost so far.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        """Nothing proposed yet."""
+        self.policy, self.nodes = policy, 0
 
     @torch.no_grad()
-    def propose(slots: Sequence[Slot]) -> list[int]:
+    def __call__(self, slots: Sequence[Slot]) -> list[int]:
+        """As `Propose`."""
         if not slots:
             return []
+        policy = self.policy
         # the end as an extra action: its state is the one the wrong token is written in
         rows = [Trajectory(slot.prefix[:1], (*slot.prefix[1:], policy.end_id)) for slot in slots]
         batch = pack(rows, policy.space, Weighting(kind="uniform")).to(policy.device)
+        self.nodes += batch.nodes
         hidden = policy.hidden(batch)
         last = torch.tensor([len(row.actions) - 1 for row in rows], device=policy.device)
         which = torch.arange(len(rows), device=policy.device)
@@ -91,8 +101,6 @@ def from_policy(policy: Policy) -> Propose:
                 logits[row, slot.expert] = -torch.inf
         uniform = torch.tensor([slot.rng.random() for slot in slots], device=policy.device)
         return [int(token) for token in Decoder().draw(logits, uniform)]
-
-    return propose
 
 
 def proposals(
@@ -110,9 +118,9 @@ def proposals(
             raise ConfigError(
                 "actions.noise_kind=ground_truth: this benchmark has no ground truth; use uniform, unigram or policy"
             )
-        return ground_truth(mistake, policy.decode, policy.encode)
+        return ground_truth(mistake, policy.decode, policy.inside)
     if noise.noise_kind == "policy":
-        return from_policy(policy)
+        return FromPolicy(policy)
     return uniform(policy.space) if noise.noise_kind == "uniform" else unigram(rows, policy.space)
 
 

@@ -1,8 +1,9 @@
 """Trained policies, kept beside the store so that one training serves every decoder and whoever exports the model.
 
-A policy lies in `policies/TRAIN_ID`, in a folder that appears whole or not at all: what `Policy.save` writes, the value
-head where there is one, and `policy.json`, which says what the weights are, how they came about, and the SHA-256 of
-every other file.  What does not agree with it counts as missing, and the policy is trained again.
+A policy lies in `policies/TRAIN_ID`, in a folder that appears whole or not at all: what `Policy.save` writes (of a LoRA
+what was trained alone), the value head where there is one, and `policy.json`, which says what the weights are, how they
+came about, and the SHA-256 of every other file.  What does not agree with it counts as missing, and the policy is
+trained again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,21 +26,26 @@ from safetensors.torch import load_file, save_file
 
 from harness.config import RunConfig
 from harness.errors import HarnessError
+from harness.interim import Interim
+from harness.lora import digest, put_back, trained
 from harness.policy import Policy
 from harness.records import Step
 
 FACTS = "policy.json"
 VALUE_HEAD = "value_head.safetensors"
+ADAPTER = "adapter.safetensors"
 FORMAT = 1
 
 
 @dataclass(frozen=True)
 class Origin:
-    """How a policy came about: the run that trained it, its curve, and a hash over everything that was kept of it."""
+    """How a policy came about: the run that trained it, its curve, a hash over everything that was kept of it, and the
+    scores that it had on the way."""
 
     run_id: str
     steps: tuple[Step, ...]
     sha256: str
+    interims: tuple[Interim, ...] = ()
 
     @property
     def last(self) -> Step | None:
@@ -52,12 +58,22 @@ def policy_folder(folder: Path, config: RunConfig) -> Path:
     return folder / "policies" / config.train_id
 
 
-def keep(policy: Policy, directory: Path, config: RunConfig, steps: Sequence[Step], data_hash: str) -> Origin:
+def keep(
+    policy: Policy,
+    directory: Path,
+    config: RunConfig,
+    steps: Sequence[Step],
+    data_hash: str,
+    interims: Sequence[Interim] = (),
+) -> Origin:
     """Write a trained policy to its folder, in place of whatever is there."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(dir=directory.parent, prefix=".writing-"))
     try:
-        policy.save(fresh)
+        if policy.adapted:
+            save_file({name: tensor.contiguous() for name, tensor in trained(policy).items()}, fresh / ADAPTER)
+        else:
+            policy.save(fresh)
         if policy.value_head is not None:
             save_file(policy.value_head.state_dict(), fresh / VALUE_HEAD)
         facts = {
@@ -67,7 +83,10 @@ def keep(policy: Policy, directory: Path, config: RunConfig, steps: Sequence[Ste
             "backspace": policy.space.backspace_id is not None,
             "value": policy.value,
             "untied": policy.untied,
+            "beside": digest(policy.model) if policy.adapted else None,
             "steps": [dataclasses.asdict(step) for step in steps],
+            "interims": [interim.as_json() for interim in interims],
+            "interim_id": config.interim_id,
             "files": {path.name: _sha256(path) for path in sorted(fresh.iterdir())},
         }
         whole = _digest(facts)
@@ -75,32 +94,59 @@ def keep(policy: Policy, directory: Path, config: RunConfig, steps: Sequence[Ste
         _replace(directory, fresh)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    return Origin(config.run_id, tuple(steps), whole)
+    return Origin(config.run_id, tuple(steps), whole, tuple(interims))
 
 
-def find(directory: Path, config: RunConfig, data_hash: str, device: torch.device) -> tuple[Policy, Origin] | None:
+def find(
+    directory: Path,
+    config: RunConfig,
+    data_hash: str,
+    device: torch.device,
+    start: Callable[[], Policy] | None = None,
+) -> tuple[Policy, Origin] | None:
     """The policy in a folder, as it was when its training ended; None where there is none that is whole.
 
-    None, too, where it was trained on other data.  A frozen reference that its value was measured against is not kept:
-    such a policy comes back with the log-sum-exp as its value, which no evaluation looks at.
+    Args:
+        directory: the folder.
+        config: of the run that wants it.
+        data_hash: of the data that it must have been trained on.
+        device: where to.
+        start: loads the policy as it was before training, for what was kept of a LoRA, and raises `HarnessError` where
+            it cannot; None finds no LoRA.
+
+    None, too, where it was not scored on the way as the configuration asks (where it asks for nothing of the kind, such
+    scores are left aside), or where a LoRA stood beside other weights than `start` gives (4-bit ones are not compared).
+    A frozen reference that its value was measured against is not kept: such a policy comes back with the log-sum-exp
+    as its value, which no evaluation looks at.
     """
     try:
         written = json.loads((directory / FACTS).read_text())
         facts: dict[str, Any] = written["facts"]
         if _digest(facts) != written["sha256"] or facts["format"] != FORMAT or facts["data_hash"] != data_hash:
             return None
+        if config.interim_id not in (None, facts.get("interim_id")):
+            return None
         if any(_sha256(directory / name) != expected for name, expected in facts["files"].items()):
             return None
-        policy = Policy.load(directory, config.model.context, config.model.dtype)
-        if facts["backspace"]:
-            policy.claim_backspace()
+        if facts.get("beside") is not None:
+            if start is None:
+                return None
+            policy = start()
+            if not config.model.quantised and digest(policy.model) != facts["beside"]:
+                return None
+            put_back(policy, load_file(directory / ADAPTER))
+        else:
+            policy = Policy.load(directory, config.model.context, config.model.dtype)
+            if facts["backspace"]:
+                policy.claim_backspace()
         if facts["value"] == "head":
             policy.set_value("head")
             assert policy.value_head is not None
             policy.value_head.load_state_dict(load_file(directory / VALUE_HEAD))
         policy.untied = facts["untied"]
         steps = tuple(Step(**step) for step in facts["steps"])
-        return policy.to(device), Origin(facts["run_id"], steps, written["sha256"])
+        interims = () if config.interim_id is None else tuple(map(Interim.from_json, facts["interims"]))
+        return policy.to(device), Origin(facts["run_id"], steps, written["sha256"], interims)
     except (OSError, ValueError, KeyError, TypeError, HarnessError):
         return None  # missing, damaged, or taken away by another process while it was read
 

@@ -1,6 +1,6 @@
 """A policy: any transformers causal LM with its tokenizer, an optional `<backspace>` row and a value function.
 
-The only file that imports transformers.  Dropout is off everywhere, so that a policy is a function of its weights.
+How the model comes about is in `harness/models.py`.  Dropout is off everywhere: a policy is a function of its weights.
 """
 
 from __future__ import annotations
@@ -12,23 +12,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import transformers
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from harness import models
 from harness.actions import ActionSpace, ActionValues, Batch
 from harness.attention import attend_in_blocks, growing_cache
 from harness.config import ModelConfig, content_hash
-from harness.errors import ConfigError, EnvironmentProblem
+from harness.errors import ConfigError
 from harness.head import States, log_sum_exp
+from harness.models import BACKSPACE
 from harness.plugins import Unscorable, Value
-from harness.tokenizers import END, UNKNOWN
+from harness.records import Rollout
 
-BACKSPACE, END_PIECE = "<backspace>", "<end>"  # how a reader sees the two actions that write nothing
+END_PIECE = "<end>"  # how a reader sees the end, as `BACKSPACE` is how he sees a deletion
 CHUNK_LOGITS = 2**25  # logits held at once in the loss: 128 MiB in float32
-
-transformers.logging.set_verbosity_error()
-transformers.logging.disable_progress_bar()
 
 
 class Policy:
@@ -36,12 +34,13 @@ class Policy:
 
     Attributes:
         model: the transformers model; its `base_model` gives hidden states, its output embeddings the logits.
-        tokenizer: text <-> ids; knows nothing of `<backspace>`, which never stands in a text.
+        tokenizer: text <-> ids; `<backspace>` never stands in a text, whether or not it knows the name.
         context: tokens that a reduced text may hold, prompt and end included.
         space: the action space, with the `<backspace>` row once `add_backspace` was called.
         value: which value function `evaluate` returns.
         reference: a frozen policy for `value = reference`, or None.
         untied: whether `set_scope` gave the output layer weights of its own.
+        adapted: whether a LoRA stands beside frozen weights; see `harness/lora.py`.
     """
 
     def __init__(self, model: Any, tokenizer: Any, context: int | None, dtype: str = "float32") -> None:
@@ -58,17 +57,21 @@ class Policy:
         self.end_id = int(tokenizer.eos_token_id)
         self.start_id = int(tokenizer.bos_token_id if tokenizer.bos_token_id is not None else self.end_id)
         self.space = self._space(None)
+        if models.has_backspace(model, tokenizer):
+            self.claim_backspace()
         self.value: Value = "logsumexp"
         self.value_head: nn.Linear | None = None
         self.reference: Policy | None = None
         self.untied = False
+        self.adapted = False
         self._pieces: dict[int, str] = {}
         self._check_head()
 
     def _space(self, backspace_id: int | None) -> ActionSpace:
         size = int(self.model.get_input_embeddings().weight.shape[0])
         special = {int(token) for token in self.tokenizer.all_special_ids} | {self.end_id, self.start_id}
-        special |= set(range(len(self.tokenizer), size))  # rows that pad a vocabulary
+        special |= set(range(len(self.tokenizer), size)) | models.wordless(self.tokenizer)  # rows that pad a vocabulary
+        special -= {token for token in special if token >= size}  # an exported `<backspace>` whose row was dropped
         return ActionSpace(
             size=size,
             end_id=self.end_id,
@@ -93,60 +96,40 @@ class Policy:
     @classmethod
     def build(cls, config: ModelConfig, tokenizer: Tokenizer) -> Policy:
         """A randomly initialised small model of `config`'s architecture; equal seeds give equal weights."""
-        special = {"eos_token": END, "bos_token": END}
-        if tokenizer.token_to_id(UNKNOWN) is not None:
-            special["unk_token"] = UNKNOWN
-        wrapped = transformers.PreTrainedTokenizerFast(
-            tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **special
-        )
-        end = wrapped.eos_token_id
-        shared = {"vocab_size": len(wrapped), "bos_token_id": end, "eos_token_id": end}
-        assert config.width is not None  # ModelConfig fills both in
-        assert config.heads is not None
-        if config.name == "gpt2":
-            architecture: Any = transformers.GPT2Config(
-                n_positions=config.context,
-                n_embd=config.width,
-                n_layer=config.layers,
-                n_head=config.heads,
-                activation_function="gelu_pytorch_tanh",  # GPT-2's own, in one kernel
-                **{f"{part}_pdrop": 0.0 for part in ("embd", "attn", "resid")},
-                **shared,
-            )
-        else:
-            architecture = transformers.LlamaConfig(
-                hidden_size=config.width,
-                intermediate_size=config.width * 8 // 3 // 8 * 8,
-                num_hidden_layers=config.layers,
-                num_attention_heads=config.heads,
-                num_key_value_heads=max(1, config.heads // 2),
-                max_position_embeddings=config.context,
-                tie_word_embeddings=True,
-                **shared,
-            )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.base_seed or 0)
-            model = transformers.AutoModelForCausalLM.from_config(architecture)
-        return cls(model.to(_weights(config.dtype)), wrapped, config.context, config.dtype)
+        model, wrapped = models.built(config, tokenizer, _weights(config.dtype))
+        return cls(model, wrapped, config.context, config.dtype)
 
     @classmethod
-    def load(cls, name: str | Path, context: int | None, dtype: str = "float32") -> Policy:
+    def load(
+        cls, name: str | Path, context: int | None, dtype: str = "float32", *, weights: torch.dtype | None = None
+    ) -> Policy:
         """A pretrained model from a local directory or the Hub; without `context`, all that the model holds.
+
+        `weights` is their type where that is another one than what is trained with `dtype`.
 
         Raises:
             EnvironmentProblem: it is neither a model directory nor reachable on the Hub.
         """
-        try:
-            model = transformers.AutoModelForCausalLM.from_pretrained(str(name), dtype=_weights(dtype))
-            tokenizer = transformers.AutoTokenizer.from_pretrained(str(name))
-        except (OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise EnvironmentProblem(
-                f"model.name={str(name)!r} cannot be loaded: {reason}\n"
-                "give gpt2 or llama (built from scratch), a directory with config.json, weights and tokenizer, "
-                "or a Hub id while online"
-            ) from error
-        return cls(model, tokenizer, context, dtype)
+        return cls(*models.loaded(name, weights or _weights(dtype)), context, dtype)
+
+    @classmethod
+    def start(cls, config: ModelConfig, base: Path | None, *, frozen: bool = False) -> Policy:
+        """Where a training starts: the base's directory, or (None) the pretrained model that `config` names.
+
+        Weights that stay as they are, all of them (`frozen`) or those beside a LoRA, are bfloat16 where the arithmetic
+        is.
+
+        Raises:
+            EnvironmentProblem: it cannot be loaded, is not the stated revision, or 4 bits are not to be had here.
+        """
+        frozen = (frozen or config.lora_r is not None) and config.dtype == "bfloat16"
+        weights = torch.bfloat16 if frozen else _weights(config.dtype)
+        revision = None if base is not None else config.revision
+        loaded = models.loaded(base or config.name, weights, revision=revision, quantised=config.quantised)
+        policy = cls(*loaded, config.context, config.dtype)
+        if config.gradient_checkpointing:
+            models.recompute(policy.model)
+        return policy
 
     def save(self, directory: Path) -> None:
         """Weights (safetensors), configuration and tokenizer, as `load` reads them; value head not included."""
@@ -154,22 +137,15 @@ class Policy:
         self.tokenizer.save_pretrained(directory)
 
     def add_backspace(self) -> None:
-        """Append the `<backspace>` row to the vocabulary, input and output alike, at the mean of the other rows.
+        """Append the `<backspace>` row to the vocabulary, input and output alike, at the mean of the other rows."""
+        if self.space.backspace_id is None:
+            self.space = self._space(models.append_row(self.model))
 
-        transformers' own resize draws a new row at random; at the mean its logit starts as the average logit.
-        """
+    def drop_backspace(self) -> None:
+        """Take the `<backspace>` row away, if there is one: what is left of every law is renormalised."""
         if self.space.backspace_id is not None:
-            return
-        row = self.space.size
-        with torch.random.fork_rng(devices=[]):  # the resize draws the row that is overwritten below
-            self.model.resize_token_embeddings(row + 1, mean_resizing=False)
-        with torch.no_grad():
-            tables = {id(m.weight): m for m in (self.model.get_input_embeddings(), self.model.get_output_embeddings())}
-            for table in tables.values():
-                table.weight[row] = table.weight[:row].mean(0)
-                if getattr(table, "bias", None) is not None:
-                    table.bias[row] = table.bias[:row].mean()
-        self.space = self._space(row)
+            models.drop_row(self.model)
+            self.space = self._space(None)
 
     def claim_backspace(self) -> None:
         """Take the vocabulary's last row as `<backspace>`: `add_backspace` appended it before the policy was saved."""
@@ -214,7 +190,8 @@ class Policy:
 
     def to(self, device: torch.device) -> Policy:
         """Move everything to `device`, in place."""
-        for module in filter(None, (self.model, self.value_head)):
+        placed = getattr(self.model, "is_quantized", False)  # 4-bit weights were put there as they were loaded
+        for module in filter(None, (None if placed else self.model, self.value_head)):
             module.to(device)
         if self.reference is not None:
             self.reference.to(device)
@@ -241,11 +218,23 @@ class Policy:
     @property
     def tokenizer_id(self) -> str:
         """Eight hex digits of the vocabulary: what a token is."""
-        return content_hash(dict(self.tokenizer.get_vocab()))[:8]
+        return content_hash(models.own_vocabulary(self.tokenizer))[:8]
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, without start or end."""
         return list(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
+
+    def follow(self, prompt: str, text: str) -> list[int]:
+        """Token ids that write `text` after the tokens of `prompt`.
+
+        Some tokenizers put a space before every text that they are given; in the middle of one they do not.
+        """
+        before, whole = self.encode(prompt), self.encode(prompt + text) if prompt else []
+        return whole[len(before) :] if prompt and whole[: len(before)] == before else self.encode(text)
+
+    def inside(self, text: str) -> list[int]:
+        """Token ids that write `text` in the middle of another: after a mark that no tokenizer joins with letters."""
+        return self.follow("?", text)
 
     def token_ends(self, text: str) -> list[int]:
         """For each token of `encode(text)`, how many characters are complete after it.
@@ -284,6 +273,18 @@ class Policy:
             own = self.continuation(self.encode("a"), (action,))  # after "a" no tokenizer swallows a leading space
             self._pieces[action] = named.get(action, own)
         return self._pieces[action]
+
+    def sample(self, prompts: Sequence[str], *, seed: int = 0, n: int = 1, **sampling: Any) -> list[Rollout]:
+        """`n` continuations of each prompt, those of the first prompt first; as `harness generate` writes them.
+
+        `sampling` is what a run's `sampling` takes: temperature, top_k, top_p, ..., decoder, length.
+
+        Raises:
+            ConfigError: an unknown option or a value out of its domain, or a prompt that leaves no room in the context.
+        """
+        from harness.generate import continuations, sampling_of  # they build on policies
+
+        return list(continuations(self, prompts, sampling_of(**sampling), seed=seed, n=n))
 
     # -------------------------------------------------------------------------------------------- evaluation
 

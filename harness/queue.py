@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
-from harness.database import ATTEMPTS, CELLS, CHECKPOINTS, CURVES, RUNS, STATUSES, Database
+from harness.database import ATTEMPTS, CELLS, CHECKPOINTS, CURVES, INTERIMS, RUNS, STATUSES, Database
 from harness.engines import Mode, database_time
 from harness.errors import StoreError, UnknownName
 from harness.events import Saved
@@ -153,8 +153,9 @@ class Queue:
                 connection.execute(sa.update(RUNS).where(running, RUNS.c.owner == owner).values(lease_until=0.0))
 
     def _cut(self, connection: sa.Connection, run_id: str, step: int, values: Mapping[str, Any]) -> None:
-        """Make a run's curve end at `step`, and its row say so."""
-        connection.execute(sa.delete(CURVES).where(CURVES.c.run_id == run_id, CURVES.c.step > step))
+        """Make a run's curve and interim scores end at `step`, and its row say so."""
+        for table in (CURVES, INTERIMS):
+            connection.execute(sa.delete(table).where(table.c.run_id == run_id, table.c.step > step))
         last = sa.select(CURVES).where(CURVES.c.run_id == run_id).order_by(CURVES.c.step.desc()).limit(1)
         found = connection.execute(last).mappings().first()
         row: Mapping[Any, Any] = {} if found is None else found

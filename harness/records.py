@@ -361,7 +361,7 @@ class Step:
 
     Attributes:
         step: optimiser steps so far, this one included.
-        tokens: nodes through `evaluate` so far, forward passes without gradient included.
+        tokens: nodes through the model so far, without gradient and in the sampler included.
         seconds: time in training so far, sampling of the replay buffer included.
         loss: nats per (weighted) token.
         lr: learning rate of this step.

@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from harness.actions import ActionSpace
 from harness.noise import Propose, Slot
 from harness.plugins import Replay, Weighting
 from harness.policy import Policy
-from harness.records import Trajectory
+from harness.records import Rollout, Trajectory
 from harness.rollouts import Start, sample
 from harness.streams import generator, key
 
@@ -75,6 +76,17 @@ class StartMeasure:
         return starts
 
 
+def nodes(rollout: Rollout, space: ActionSpace) -> int:
+    """How many nodes of the rollout went through the model: its start, and every token after which it went on.
+
+    A `<backspace>` returns to a node that is there; a rollout that was cut off asks nothing after its last token.
+    """
+    own = [a for a, given in zip(rollout.trajectory.actions, rollout.trajectory.injected, strict=True) if not given]
+    start = len(rollout.trajectory.prompt) + len(rollout.trajectory.actions) - len(own)
+    written = [action not in (space.backspace_id, space.end_id) for action in own]
+    return start + sum(written) - int(rollout.stop != "ended" and written[-1:] == [True])
+
+
 class ReplayBuffer:
     """The last `replay.size` rollouts; `refresh` adds fresh ones, `draw` gives training rows."""
 
@@ -83,6 +95,7 @@ class ReplayBuffer:
         self.starts = starts
         self.seed = seed
         self.sampled_actions = 0
+        self.sampled_nodes = 0
         self._rows: deque[tuple[int, Trajectory]] = deque(maxlen=replay.size)
         self._drawn = 0
 
@@ -101,6 +114,7 @@ class ReplayBuffer:
         )
         self._drawn += len(starts)
         self.sampled_actions += sum(rollout.trajectory.injected.count(False) for rollout in fresh)
+        self.sampled_nodes += sum(nodes(rollout, policy.space) for rollout in fresh)
         self._rows.extend((step, rollout.trajectory) for rollout in fresh)
 
     def draw(self, count: int, step: int) -> tuple[list[Trajectory], float]:
@@ -112,7 +126,8 @@ class ReplayBuffer:
     def state(self) -> dict[str, Any]:
         """The buffer as JSON values: its rows with the steps they were born at, and the counts of what it drew."""
         rows = [[born, dataclasses.asdict(row)] for born, row in self._rows]
-        return {"rows": rows, "drawn": self._drawn, "sampled_actions": self.sampled_actions}
+        sampled = {"sampled_actions": self.sampled_actions, "sampled_nodes": self.sampled_nodes}
+        return {"rows": rows, "drawn": self._drawn, **sampled}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Become the buffer that `state` was taken from."""
@@ -120,3 +135,4 @@ class ReplayBuffer:
         for born, row in state["rows"]:
             self._rows.append((born, Trajectory(**{name: tuple(values) for name, values in row.items()})))
         self._drawn, self.sampled_actions = state["drawn"], state["sampled_actions"]
+        self.sampled_nodes = state.get("sampled_nodes", 0)  # older versions did not count them

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from harness.database import kind_of
+from harness.interim import Interim
 from harness.records import Profile, Score, Step
 
 
@@ -31,3 +33,12 @@ def profile_row(run_id: str, profile: Profile) -> dict[str, Any]:
     row: dict[str, Any] = {"run_id": run_id, "name": profile.name, "metric": profile.metric}
     row |= {"definition": profile.definition, "parameters": dict(profile.parameters), "axis": profile.axis}
     return row | {"unit": profile.unit, "direction": profile.direction, "points": profile.points}
+
+
+def interim_rows(run_id: str, interim: Interim) -> Iterator[dict[str, Any]]:
+    """Rows of `interims`: one per score."""
+    spent = {"step": interim.spent.step, "tokens": interim.spent.tokens, "seconds": float(interim.spent.seconds)}
+    for score in interim.scores:
+        row = score_row(run_id, score)
+        del row["texts_hash"]
+        yield row | spent

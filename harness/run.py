@@ -14,10 +14,11 @@ import torch
 
 from harness.attempt import Attempt, train
 from harness.bases import prepare_base, reference_config, start_policy
+from harness.choosing import selection
 from harness.config import Plugin, RunConfig
 from harness.controls import CONTROLS, control_policy, controls
 from harness.data import ExpertStream, check_whole, training_rows
-from harness.errors import ConfigError
+from harness.errors import ConfigError, did_you_mean
 from harness.evaluate import choose_prompts, evaluate
 from harness.events import At, Event, Results, Resumed
 from harness.exact import check_characters
@@ -25,24 +26,30 @@ from harness.failpoints import failpoint
 from harness.features import Features
 from harness.fit import Training
 from harness.grid import Grid
+from harness.held_out import HeldOut
+from harness.interim import Interim
 from harness.judges import choose_judge
 from harness.noise import proposals
 from harness.plugins import Trainer, build
 from harness.policies import Origin, find, keep, policy_folder
 from harness.policy import Policy
 from harness.provenance import peak_memory_bytes, provenance
-from harness.records import Progress, Splits, Stage, Step
+from harness.records import Judge, Progress, Splits, Stage, Step
 from harness.registry import BENCHMARKS, TRAINERS
 from harness.scoring import profiles, score
 from harness.store import Store
 from harness.supervisor import DEFAULT, Rules, supervise
-from harness.tuning import Tuned, best_temperature, needs_reference, selection
+from harness.tuning import Tuned, best_temperature, needs_reference
 
 
 def check(grid: Grid) -> list[RunConfig]:
     """Every cell of a grid with all options written out, its controls last, or why one could not run."""
     cells = grid.expand()
-    cells += controls(cells) if grid.controls else []
+    return check_cells([*cells, *controls(cells)] if grid.controls else cells)
+
+
+def check_cells(cells: list[RunConfig]) -> list[RunConfig]:
+    """The cells, or why one could not run."""
     for config in cells:
         build(TRAINERS, config.trainer, "trainer")
         name = config.model.name
@@ -57,7 +64,22 @@ def check(grid: Grid) -> list[RunConfig]:
         check_whole(splits, config)
         if config.sampling.temperature == "best":
             selection(config)
+        _check_interim(config)
     return cells
+
+
+def _check_interim(config: RunConfig) -> None:
+    """Refuse scores while training that could not be computed."""
+    known = [metric.name for metric in config.metrics or ()]
+    for name in config.evaluation.at_metrics or ():
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise ConfigError(f"evaluation.at_metrics: {name!r} is none of the run's metrics; {hint}")
+    if config.evaluation.while_training and config.sampling.temperature == "best":
+        raise ConfigError(
+            "sampling.temperature=best is chosen for a trained policy, so there are no scores while it trains; write a "
+            "temperature, or remove the evaluation.at_ points"
+        )
 
 
 def run_grid(
@@ -112,38 +134,48 @@ def run(config: RunConfig, device: torch.device, attempt: Attempt) -> Iterator[E
     if config.control is not None:
         policy = control_policy(config, splits, device)
     else:
-        found = find(kept, config, splits.data_hash, device)
+        found = find(kept, config, splits.data_hash, device, lambda: start_policy(config, base, device))
         policy, origin = found or (start_policy(config, base, device), None)
-    check_whole(splits, config, policy.encode)
-    prompts = choose_prompts(policy, splits.prompts, config.sampling)
+    check_whole(splits, config, policy)
+    held_out = HeldOut(splits)
+    held = held_out.of(config.evaluation.split) if config.control is None else held_out.both()
+    prompts = choose_prompts(policy, held.prompts, config.sampling)
     if splits.law is not None:
-        check_characters(policy, splits.law, splits.test)
+        check_characters(policy, splits.law, (*splits.test, *splits.validation))
 
     threads: list[int] | None = None
     if origin is not None:
         yield Resumed(0)  # nothing of the attempts before counts
         yield from origin.steps
+        yield from origin.interims
     elif config.control is None:
         training = _training(config, policy, splits)
-        yield from train(training, attempt)
+        for event in train(training, attempt):
+            yield event
+            if isinstance(event, At) and training.due:  # before the step is saved: a checkpoint has its scores
+                judge = choose_judge(policy, splits.law, base, config.model)
+                training.interims.append(_interim(training, policy, held_out, features, judge))
+                yield training.interims[-1]
         threads = sorted(training.threads)
-        origin = keep(policy, kept, config, training.points, splits.data_hash)
+        if not config.untrained:  # else it is what was loaded, and lies there already
+            origin = keep(policy, kept, config, training.points, splits.data_hash, training.interims)
 
     yield At("sample", 0.0)
     tuned: Tuned | None = None
     if config.sampling.temperature == "best":
-        tuned = yield from _shares("sample", best_temperature(policy, splits, config, features))
+        tuned = yield from _shares("sample", best_temperature(policy, held_out.of("validation"), config, features))
     written = config if tuned is None else config.at_temperature(tuned.temperature)
     if config.control is not None:
-        evaluation = CONTROLS[config.control](policy, splits, prompts, written, features)
+        evaluation = CONTROLS[config.control](policy, held, prompts, written, features)
     else:
         judge = choose_judge(policy, splits.law, base, config.model)
-        evaluation = evaluate(policy, splits, prompts, written, features, judge)
+        evaluation = evaluate(policy, held, prompts, written, features, judge)
     yield At("score", 0.0)
     metrics = config.metrics or ()
     scores = (*score(evaluation, metrics), *(() if tuned is None else (tuned.as_score(evaluation.texts_hash),)))
     curves = tuple(profiles(evaluation, metrics))
     last = None if origin is None else origin.last
+    tokens = _tokens(last)
     facts = {
         **provenance(threads=torch.get_num_threads()),
         "device": str(device),
@@ -152,9 +184,11 @@ def run(config: RunConfig, device: torch.device, attempt: Attempt) -> Iterator[E
         "parameters": None if origin is None else sum(p.numel() for p in policy.parameters().values()),
         "head_untied": policy.untied,
         "policy": None if origin is None else {"train_id": config.train_id, "sha256": origin.sha256},
+        "splits_read": dict(held_out.read),
         "trained_by": None if origin is None else origin.run_id,
         "training_threads": threads,
-        "evaluated_tokens": 0 if last is None else last.tokens,
+        "tokens": tokens,
+        "evaluated_tokens": tokens["with_gradient"] + tokens["without_gradient"],
         "sampled_actions": 0 if last is None else int(last.terms.get("sampled_actions", 0)),
         "training_seconds": 0.0 if last is None else last.seconds,
         "temperature": None if tuned is None else tuned.facts(),
@@ -173,6 +207,22 @@ def _training(config: RunConfig, policy: Policy, splits: Splits) -> Training:
         expert, policy.space, config.actions, propose, context=policy.context, seed=config.seeds.train
     )
     return Training(policy, trainer, stream, config)
+
+
+def _interim(training: Training, policy: Policy, held_out: HeldOut, features: Features, judge: Judge) -> Interim:
+    """The policy's scores as it is now, on the validation split; nothing of what trains is changed."""
+    held, config = held_out.of("validation"), training.config
+    prompts = choose_prompts(policy, held.prompts, config.sampling)
+    evaluation = evaluate(policy, held, prompts, config, features, judge)
+    return Interim(training.spent, tuple(score(evaluation, config.interim_metrics)))
+
+
+def _tokens(last: Step | None) -> dict[str, int]:
+    """What went through the model until the last step: with a gradient, without one, and in the sampler."""
+    if last is None:
+        return dict.fromkeys(("with_gradient", "without_gradient", "sampler"), 0)
+    looked, sampled = (int(last.terms.get(f"tokens_{name}", 0)) for name in ("without_gradient", "sampled"))
+    return {"with_gradient": last.tokens - looked - sampled, "without_gradient": looked, "sampler": sampled}
 
 
 def _staged(steps: Generator[Step, None, Path]) -> Generator[At, None, Path]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from harness.config import RunConfig
 from harness.errors import StoreError
 from harness.events import At, Failed, Job, Results, Resumed, Said, Saved, Stop, Stopped
+from harness.interim import Interim
 from harness.queue import Claim, LostClaim
 from harness.records import Stage, Step
 from harness.rules import Rules
@@ -76,6 +77,7 @@ class Seat:
         self._process: BaseProcess | None = None
         self._output = Path()
         self._steps: list[Step] = []
+        self._interims: list[Interim] = []
         self._heard = self._began = self._written = 0.0
 
     def open(self) -> bool:
@@ -102,7 +104,7 @@ class Seat:
 
     def start(self, claim: Claim, config: RunConfig) -> None:
         """Give the process a claimed cell."""
-        self.claim, self._steps = claim, []
+        self.claim, self._steps, self._interims = claim, [], []
         self._heard = self._began = self._written = time.monotonic()
         with suppress(OSError):
             os.truncate(self._output, 0)
@@ -148,6 +150,8 @@ class Seat:
         match said:
             case Step():
                 self._steps.append(said)
+            case Interim():
+                self._interims.append(said)
             case Saved():
                 self._log(said)
             case At():
@@ -205,17 +209,17 @@ class Seat:
             yield self._end("stalled", f"its process said nothing for {rules.stall_after:.0f} s (--stall-after)", again)
         elif rules.timeout is not None and now - self._began > rules.timeout:
             yield self._end("failed", f"it took longer than {rules.timeout:.0f} s (--timeout)", False)
-        elif now - self._written > min(self._store.lease / BEATS, FRESH if self._steps else math.inf):
+        elif now - self._written > min(self._store.lease / BEATS, FRESH if self._steps or self._interims else math.inf):
             self._log(None)
 
     def _log(self, saved: Saved | None) -> None:
         """Write the points that have come, and a checkpoint with them; renews the lease in any case."""
         assert self.claim is not None
-        if self._steps or saved is not None:
-            self._store.log(self.claim.run_id, self.claim.owner, self._steps, saved)
+        if self._steps or self._interims or saved is not None:
+            self._store.log(self.claim.run_id, self.claim.owner, self._steps, saved, self._interims)
         else:
             self._store.beat(self.claim.run_id, self.claim.owner)
-        self._steps = []
+        self._steps, self._interims = [], []
         self._written = time.monotonic()
 
     def _crash(self, again: bool) -> Ended:

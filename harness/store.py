@@ -26,13 +26,14 @@ from harness.database import (
     RUNS,
     SCORES,
     STATUSES,
-    Database,
     number,
 )
 from harness.engines import Mode, insert, place_of
 from harness.errors import StoreError
 from harness.events import Saved
-from harness.queue import LEASE, LostClaim, Queue, now, of_grid, status_now
+from harness.interim import Interim
+from harness.ledger import Ledger
+from harness.queue import LEASE, LostClaim, now, of_grid, status_now
 from harness.records import Example, Point, Profile, Rollout, Score, Step
 from harness.rollout_files import from_parquet, to_parquet, write_durably
 from harness.rows import profile_row, score_row, step_row
@@ -40,7 +41,7 @@ from harness.rows import profile_row, score_row, step_row
 __all__ = ["LostClaim", "Store"]
 
 
-class Store(Queue):
+class Store(Ledger):
     """Runs, grids, curves, scores and rollouts in one database; only plain values and DataFrames leave it.
 
     Every method raises `StoreError` when the database cannot be read or written, saying what to do about it.
@@ -66,11 +67,6 @@ class Store(Queue):
             raise StoreError(f"{url}: nothing is stored there yet; `harness run GRID --store {url}` starts it")
         return cls(url, mode="ro" if read_only else "rw")
 
-    @property
-    def database(self) -> Database:
-        """The open file, for `harness.report.readings`, which reads more than one run's worth of numbers at a time."""
-        return self._database
-
     def close(self) -> None:
         """Give the connections back; the store can still be used afterwards."""
         self._database.close()
@@ -83,10 +79,11 @@ class Store(Queue):
 
     # -------------------------------------------------------------------------------------------------- writing
 
-    def enqueue(self, grid: str, configs: Sequence[RunConfig]) -> None:
+    def enqueue(self, grid: str, configs: Sequence[RunConfig], *, alone: bool = False) -> None:
         """Make the configurations cells of a grid, in this order.
 
-        What is known already stays as it is, position and status included; new cells come after the old ones.
+        What is known already stays as it is, position and status included; new cells come after the old ones.  With
+        `alone` other runs are no cells of this grid any longer; the runs themselves stay.
         """
         ids = list(dict.fromkeys(config.run_id for config in configs))
         fresh = {config.run_id: config for config in reversed(configs)}
@@ -98,6 +95,8 @@ class Store(Queue):
                 row |= {"status": "pending", "created": now()}
                 connection.execute(insert(connection, RUNS).values(row).on_conflict_do_nothing())
             here = CELLS.c.grid == grid
+            if alone:
+                connection.execute(sa.delete(CELLS).where(here))
             known = set(connection.execute(sa.select(CELLS.c.run_id).where(here)).scalars())
             top = connection.execute(sa.select(sa.func.max(CELLS.c.position)).where(here)).scalar()
             new = [run_id for run_id in ids if run_id not in known]
@@ -106,15 +105,22 @@ class Store(Queue):
             if cells:
                 connection.execute(sa.insert(CELLS), cells)
 
-    def log(self, run_id: str, owner: str, steps: Sequence[Step], saved: Saved | None = None) -> None:
+    def log(
+        self,
+        run_id: str,
+        owner: str,
+        steps: Sequence[Step],
+        saved: Saved | None = None,
+        interims: Sequence[Interim] = (),
+    ) -> None:
         """Append steps to the run's curve; with `saved`, make that checkpoint count in the same transaction.
 
-        `steps` then must hold all that was not logged before, up to the checkpoint's own step.
+        `steps` and `interims` then must hold all that was not logged before, up to the checkpoint's own step.
 
         Raises:
             LostClaim: `owner` does not hold the run; a checkpoint file stays without meaning.
         """
-        if not steps and saved is None:
+        if not steps and not interims and saved is None:
             return
         rows = [step_row(run_id, step) for step in steps]
         last = {key: rows[-1][key] for key in ("step", "tokens", "seconds")} if rows else {}
@@ -123,6 +129,7 @@ class Store(Queue):
             before = self._checkpoints(connection, run_id)
             if rows:
                 connection.execute(sa.insert(CURVES), rows)
+            self.record_interims(connection, run_id, interims)
             if saved is not None:
                 self.register(connection, run_id, saved)
             kept = {one.path for one in self._checkpoints(connection, run_id)}

@@ -12,6 +12,7 @@ from harness.errors import ConfigError, EnvironmentProblem
 from harness.records import Evaluation, Example, Featurise, Pair
 
 WANTED = 'one JSON object a line with "text", and optionally "prompt" and "reference": {"text": "..."}'
+WANTED_PROMPT = 'one JSON object a line with "prompt"'
 FIELDS = ("text", "prompt", "reference")
 
 
@@ -55,6 +56,26 @@ def read_texts(path: Path) -> TextFile:
     return TextFile(texts, prompts, None if references[0] is None else references)
 
 
+def read_prompts(path: Path) -> tuple[str, ...]:
+    """The prompts of a file: `.txt` has one a line, an empty line being an empty prompt; anything else is JSON lines.
+
+    Lines end as in `read_texts`; fields beside "prompt" are not looked at.
+
+    Raises:
+        EnvironmentProblem: there is no such file, or it cannot be read.
+        ConfigError: no prompt, or a line that is none (with its number).
+    """
+    if path.suffix == ".txt":
+        found = [line for _, line in _lines(path)]
+    else:
+        rows = ((number, _object(path, number, line, "prompt", WANTED_PROMPT)) for number, line in _lines(path))
+        found = [_string(path, number, row, "prompt", WANTED_PROMPT) or "" for number, row in rows if row is not None]
+    if not found:
+        wanted = "one prompt a line" if path.suffix == ".txt" else WANTED_PROMPT
+        raise ConfigError(f"{path} holds no prompt; wanted {wanted}")
+    return tuple(found)
+
+
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """(number from 1, line without its end); one line at a time, however large the file."""
     number = 0
@@ -74,25 +95,38 @@ def _plain_line(path: Path, number: int, line: str) -> tuple[str, str, str | Non
 
 
 def _json_line(path: Path, number: int, line: str) -> tuple[str, str, str | None] | None:
+    row = _object(path, number, line, "text", WANTED)
+    if row is None:
+        return None
+    text, prompt, reference = (_string(path, number, row, name, WANTED) for name in FIELDS)
+    return text or "", prompt or "", reference
+
+
+def _object(path: Path, number: int, line: str, needed: str, wanted: str) -> Mapping[str, Any] | None:
+    """The JSON object on a line, which has the field `needed`; None for an empty line."""
     if not line.strip():
         return None
     try:
         row: Any = json.loads(line)
     except (ValueError, RecursionError) as error:
         reason = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
-        raise ConfigError(f"{path}: line {number}: {line!r:.60} is not JSON ({reason}); wanted {WANTED}") from error
-    if not isinstance(row, Mapping) or row.get("text") is None:
-        raise ConfigError(f'{path}: line {number}: {line!r:.60} has no "text"; wanted {WANTED}')
-    for name in FIELDS:
-        value = row.get(name)
-        if value is not None and not isinstance(value, str):
-            raise ConfigError(f'{path}: line {number}: "{name}" is {value!r:.60}, not a string; wanted {WANTED}')
-        if value and any("\ud800" <= character <= "\udfff" for character in value):
-            raise ConfigError(
-                f'{path}: line {number}: "{name}" holds half of a surrogate pair, which is no character; '
-                "write both halves, or leave it out"
-            )
-    return row["text"], row.get("prompt") or "", row.get("reference")
+        raise ConfigError(f"{path}: line {number}: {line!r:.60} is not JSON ({reason}); wanted {wanted}") from error
+    if not isinstance(row, Mapping) or row.get(needed) is None:
+        raise ConfigError(f'{path}: line {number}: {line!r:.60} has no "{needed}"; wanted {wanted}')
+    return row
+
+
+def _string(path: Path, number: int, row: Mapping[str, Any], name: str, wanted: str) -> str | None:
+    """A field's text, or None where it is missing."""
+    value = row.get(name)
+    if value is not None and not isinstance(value, str):
+        raise ConfigError(f'{path}: line {number}: "{name}" is {value!r:.60}, not a string; wanted {wanted}')
+    if value and any("\ud800" <= character <= "\udfff" for character in value):
+        raise ConfigError(
+            f'{path}: line {number}: "{name}" holds half of a surrogate pair, which is no character; '
+            "write both halves, or leave it out"
+        )
+    return value
 
 
 def as_evaluation(

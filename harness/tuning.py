@@ -7,14 +7,14 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
+from harness.choosing import cost, selection
 from harness.config import RunConfig
 from harness.errors import ConfigError
 from harness.evaluate import choose_prompts, of_texts, sample_prompts
 from harness.features import Features
-from harness.plugins import Benchmark, Metric, Unscorable, build, parse_metric
+from harness.plugins import Unscorable
 from harness.policy import Policy
 from harness.records import Score, Splits, full_name
-from harness.registry import BENCHMARKS, METRICS
 from harness.streams import key
 
 TEMPERATURES = (0.3, 0.6, 0.8, 0.9, 1.0, 1.2)
@@ -55,29 +55,6 @@ class Tuned:
             direction="reference",
             texts_hash=texts_hash,
         )
-
-
-def selection(config: RunConfig) -> tuple[Metric, str]:
-    """The metric by which the run's benchmark chooses, and the name of its measure.
-
-    Raises:
-        ConfigError: the benchmark names none, or one that cannot choose.
-    """
-    benchmark: Benchmark = build(BENCHMARKS, config.benchmark, "benchmark")
-    if not hasattr(benchmark, "selection"):
-        raise ConfigError(
-            f"sampling.temperature=best: benchmark {config.benchmark.name!r} has no `selection` to choose by; write a "
-            'temperature, or give its class selection = ("METRIC", "MEASURE")'
-        )
-    given, measure = benchmark.selection
-    metric: Metric = build(METRICS, parse_metric(given), f"benchmark {config.benchmark.name!r}: selection")
-    if measure not in metric.measures or metric.measures[measure].direction == "reference":
-        usable = [name for name, one in metric.measures.items() if one.direction != "reference"]
-        raise ConfigError(
-            f"benchmark {config.benchmark.name!r}: selection names the measure {measure!r} of {given}, which cannot "
-            f"choose; use one of {', '.join(usable)}"
-        )
-    return metric, measure
 
 
 def needs_reference(config: RunConfig) -> bool:
@@ -122,6 +99,5 @@ def best_temperature(
             values[temperature] = value
     if not values:
         raise ConfigError(f"sampling.temperature=best: {measure} has no value at any temperature ({reason}); write one")
-    sign = 1 if metric.measures[measure].direction == "lower" else -1
-    best = min(values, key=lambda temperature: (sign * values[temperature], abs(temperature - 1)))
+    best = min(values, key=lambda temperature: (cost(metric, measure, values[temperature]), abs(temperature - 1)))
     return Tuned(best, measure, name, values, len(prompts))

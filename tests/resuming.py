@@ -15,7 +15,7 @@ from harness.checkpoint import State
 from harness.config import RunConfig
 from harness.data import ExpertStream
 from harness.fit import Training
-from harness.noise import from_policy
+from harness.noise import FromPolicy
 from harness.plugins import build, options
 from harness.records import Trajectory
 from harness.registry import TRAINERS
@@ -51,7 +51,7 @@ def training(trainer: dict[str, Any]) -> Training:
     )
     rows = [Trajectory((policy.start_id,), (*policy.encode(text), policy.end_id)) for text in ("abc", "abcdef", "f")]
     stream = ExpertStream(
-        rows, policy.space, config.actions, from_policy(policy), context=policy.context, seed=config.seeds.train
+        rows, policy.space, config.actions, FromPolicy(policy), context=policy.context, seed=config.seeds.train
     )
     return Training(policy, build(TRAINERS, config.trainer, "trainer"), stream, config)
 

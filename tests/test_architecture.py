@@ -17,7 +17,14 @@ NAMES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("._
 # Which of our own modules a package may import, itself aside.
 MAY_IMPORT = {
     "harness": ("harness",),
-    "trainers": ("trainers", "harness.plugins", "harness.actions", "harness.registry", "harness.errors"),
+    "trainers": (
+        "trainers",
+        "harness.plugins",
+        "harness.actions",
+        "harness.registry",
+        "harness.errors",
+        "harness.search",
+    ),
     "benchmarks": ("benchmarks", "harness.plugins", "harness.records", "harness.registry", "harness.errors"),
     "dashboard": (
         "dashboard",
@@ -33,11 +40,14 @@ MAY_IMPORT = {
 }
 # The files that know a library; everybody else asks them.
 ONLY_IN = {
-    "transformers": {"harness/policy.py", "harness/attention.py"},
+    "transformers": {"harness/attention.py", "harness/models.py"},
+    "peft": {"harness/lora.py"},
+    "datasets": {"benchmarks/hub.py"},
     "sqlalchemy": {
         "harness/store.py",
         "harness/queue.py",
         "harness/database.py",
+        "harness/ledger.py",
         "harness/engines.py",
         "harness/report/readings.py",
     },
@@ -56,6 +66,7 @@ TORCH_FREE = (
     "harness.describe",
     "harness.errors",
     "harness.grid",
+    "harness.model_config",
     "harness.plan",
     "harness.plugins",
     "harness.progress",
@@ -65,6 +76,7 @@ TORCH_FREE = (
     "harness.replaying",
     "harness.samples",
     "harness.scoring",
+    "harness.search",
     "harness.settings",
     "harness.stats",
     "harness.fingerprint",
@@ -74,6 +86,7 @@ TORCH_FREE = (
     "harness.yaml_file",
     *(name for name in NAMES if name.startswith(("harness.report", "dashboard"))),
     "benchmarks.grids",
+    "benchmarks.hub",
     "benchmarks.language",
     "benchmarks.laws",
     "benchmarks.text",

@@ -59,10 +59,12 @@ def test_whole_texts_are_read_by_the_character() -> None:
     splits = Splits(text, text, text, text, whole=True)
     loaded = config(8, name="some/model", tokenizer=None)
     check_whole(splits, loaded)
-    check_whole(splits, loaded, tiny_policy().encode)
-    for pieces, encode in ((loaded, lambda text: [2] * (len(text) // 2)), (config(8, tokenizer="bpe"), None)):
-        with pytest.raises(ConfigError, match="use tokenizer: characters"):
-            check_whole(splits, pieces, encode)
+    check_whole(splits, loaded, tiny_policy())
+    with pytest.raises(ConfigError, match="use tokenizer: characters"):
+        check_whole(splits, config(8, tokenizer="bpe"))
+    unknown = (Example("az"),)
+    with pytest.raises(ConfigError, match=r"its tokens would write 'a.*' after '', not 'az'"):
+        check_whole(Splits(unknown, unknown, unknown, unknown, whole=True), loaded, tiny_policy())
 
 
 def test_normaliser_by_hand() -> None:

@@ -14,7 +14,7 @@ from harness.actions import Batch
 from harness.config import RunConfig, TrainingConfig
 from harness.data import ExpertStream
 from harness.fit import Budget, Diverged, fit
-from harness.noise import uniform
+from harness.noise import FromPolicy, Propose, uniform
 from harness.plugins import Evaluate, Loss, Moment, Needs, Replay, Trainer, Weighting, build
 from harness.policy import Policy
 from harness.records import Step, Trajectory
@@ -31,7 +31,12 @@ TRAINER_OPTIONS: list[dict[str, Any]] = [
 
 
 def trained(
-    options: dict[str, Any], training: dict[str, Any], *, policy: Policy | None = None, trainer: Trainer | None = None
+    options: dict[str, Any],
+    training: dict[str, Any],
+    *,
+    policy: Policy | None = None,
+    trainer: Trainer | None = None,
+    propose: Propose | None = None,
 ) -> tuple[Policy, list[Step]]:
     policy = policy or tiny_policy(context=10)
     config = RunConfig(
@@ -42,7 +47,12 @@ def trained(
     )
     rows = [Trajectory((policy.start_id,), (*policy.encode(text), policy.end_id)) for text in ("abc", "abcdef", "f")]
     stream = ExpertStream(
-        rows, policy.space, config.actions, uniform(policy.space), context=policy.context, seed=config.seeds.train
+        rows,
+        policy.space,
+        config.actions,
+        propose or uniform(policy.space),
+        context=policy.context,
+        seed=config.seeds.train,
     )
     return policy, list(fit(policy, trainer or build(TRAINERS, config.trainer, "trainer"), stream, config))
 
@@ -80,15 +90,29 @@ def test_budget_in_steps_tokens_and_seconds() -> None:
 
 
 def test_tokens_are_counted_where_they_are_spent() -> None:
-    """MLE evaluates the expert rows; chi2_mixture the rollouts too; a reference value doubles what it evaluates."""
+    """MLE evaluates the expert rows; chi2_mixture the rollouts too, and samples them; a reference value doubles what it
+    evaluates, without a gradient."""
     bare = trained({"name": "bc", "gamma": 0.9}, {"steps": 5})[1][-1].tokens
     same = trained({"name": "sequence_match", "divergence": "js", "gamma": 0.9}, {"steps": 5})[1][-1].tokens
     double = trained({"name": "sequence_match", "divergence": "js", "gamma": 0.9, "value": "reference"}, {"steps": 5})
     mixture = trained({"name": "sequence_match", "gamma": 0.9}, {"steps": 5})[1][-1]
     assert same == bare
     assert double[1][-1].tokens == 2 * bare
+    assert double[1][-1].terms["tokens_without_gradient"] == bare
     assert mixture.tokens > bare
     assert mixture.terms["sampled_actions"] > 0
+    assert mixture.tokens > bare + mixture.terms["tokens_sampled"] > bare
+
+
+def test_mistakes_drawn_from_the_policy_cost_tokens() -> None:
+    """The same loss with other mistakes: what is drawn from the policy is looked at, without a gradient."""
+    policy = tiny_policy(context=10)
+    propose = FromPolicy(policy)
+    _, steps = trained({"name": "mle"}, {"steps": 5}, policy=policy, propose=propose)
+    assert steps[-1].terms["tokens_without_gradient"] == propose.nodes > 0
+    assert steps[-1].tokens > propose.nodes
+    _, steps = trained({"name": "mle"}, {"tokens": 300}, policy=policy, propose=FromPolicy(policy))
+    assert steps[-1].tokens >= 300 > steps[-1].tokens - 4 * 40, "a budget in tokens counts them"
 
 
 def test_curves_have_about_fifty_points_the_first_and_the_last_among_them() -> None:

@@ -14,8 +14,8 @@ from harness.config import ActionConfig
 from harness.data import ExpertStream
 from harness.errors import ConfigError
 from harness.noise import (
+    FromPolicy,
     Slot,
-    from_policy,
     from_weights,
     ground_truth,
     inject,
@@ -106,7 +106,7 @@ def test_policy_noise_is_the_policys_own_sample() -> None:
     policy = tiny_policy(seed=4)
     prefix = (policy.start_id, *policy.encode("abc"))
     right = policy.encode("d")[0]
-    tokens = from_policy(policy)([Slot(prefix, right, np.random.default_rng(0))] * 4000)
+    tokens = FromPolicy(policy)([Slot(prefix, right, np.random.default_rng(0))] * 4000)
     logits = fresh_logits(policy, prefix)
     logits[[right, *policy.space.unwritable]] = -torch.inf
     probs = logits.softmax(-1).numpy()

@@ -9,15 +9,19 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from harness import load_policy
 from harness.evaluate import likelihood, token_nll
 from harness.features import Features
 from harness.grid import load_grid
 from harness.metrics.mauve import Mauve
 from harness.policy import Policy
 from harness.records import Evaluation, Example, Rollout, Trajectory
+from harness.registry import TRAINERS
 from harness.run import check, load_splits, run_grid
 from harness.store import Store
 
@@ -153,3 +157,68 @@ def test_every_trainer_fine_tunes_a_real_model(data: Data, tmp_path: Path) -> No
     paid = (scores["nll_raw"] - scores["nll"])[scores["nll_raw"] != scores["nll"]]  # nats per token
     assert len(paid) == 6
     assert paid.between(10 * start, 0.01).all(), (start, paid)
+
+
+LORA = """
+question: Does every trainer train a LoRA beside a real pretrained model?
+base:
+  benchmark:
+    name: text
+    corpus: {corpus}
+    test: 0.1
+    validation: 0.1
+    prompt_words: 8
+    continuation_words: 24
+    prompts: 8
+  model: {{name: {model}, context: 96, lora_r: 4}}
+  training: {{steps: 6, rows: 4, lr: 1e-3}}
+  actions: {{backspace: true, noise_rate: 0.05, noise_kind: unigram}}
+  sampling: {{rollouts: 8}}
+  metrics: [perplexity, actions]
+grid:
+  trainer: [{trainers}]
+controls: false
+"""
+
+
+def test_a_lora_of_every_trainer_comes_back_with_the_same_scores(data: Data, tmp_path: Path) -> None:
+    """Trained and scored, then scored again with one more metric from what was kept of it: to the last bit the same.
+
+    Folded into the model, as it is exported, it gives the test texts the same likelihood up to rounding.  All that is
+    trained has moved, its `<backspace>` row too.
+    """
+    trainers = ", ".join(sorted(TRAINERS))
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text("".join(f"{json.dumps({'text': story})}\n" for story in stories(data)[:80]))
+    text = LORA.format(corpus=corpus, model=data("stories260K") / "hf", trainers=trainers)
+    (tmp_path / "lora.yaml").write_text(text)
+    torch.set_num_threads(1)
+    start = Policy.load(data("stories260K") / "hf", 96).model.get_input_embeddings().weight.mean(0)
+    first = check(load_grid(str(tmp_path / "lora.yaml")))
+    again = check(load_grid(str(tmp_path / "lora.yaml"), ["metrics=perplexity,actions,length"]))
+    assert not {cell.run_id for cell in first} & {cell.run_id for cell in again}
+    with Store(f"sqlite:///{tmp_path}/runs.db") as store:
+        for cells in (first, again):
+            events = list(run_grid(cells, store, grid_name="lora"))
+            assert [event.message for event in events if event.stage == "failed"] == []
+        scores = store.scores()
+        for one, other in zip(first, again, strict=True):
+            facts = store.provenance(other.run_id)
+            assert facts is not None
+            assert facts["trained_by"] == one.run_id
+            kept = {path.name for path in (tmp_path / "policies" / one.train_id).iterdir()}
+            assert not kept - {"adapter.safetensors", "value_head.safetensors", "policy.json"}
+            before, after = (
+                scores[scores["run_id"] == cell.run_id].set_index("name")["value"] for cell in (one, other)
+            )
+            assert len(before) > 8
+            pd.testing.assert_series_equal(after[before.index], before)
+            policy = load_policy(one.run_id, store)
+            assert not policy.adapted
+            found = likelihood(policy, load_splits(one.benchmark).test)
+            (nll,) = (before[name] for name in before.index if name.startswith("nll@"))
+            assert found.masked_nll / found.tokens == pytest.approx(nll, rel=1e-4)
+            moved = load_file(tmp_path / "policies" / one.train_id / "adapter.safetensors")
+            assert all(bool(tensor.any()) for tensor in moved.values())  # the matrices B were 0
+            (row,) = (tensor for name, tensor in moved.items() if "lora" not in name)
+            assert float((row[0] - start.detach()).abs().max()) > 1e-4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from models import tiny_policy
 from harness.noise import from_weights
 from harness.plugins import Replay, Weighting
 from harness.policy import Policy
-from harness.records import Trajectory
-from harness.replay import ReplayBuffer, StartMeasure
+from harness.records import Rollout, Trajectory
+from harness.replay import ReplayBuffer, StartMeasure, nodes
+from harness.rollouts import Start, sample
 
 
 def expert(policy: Policy) -> list[Trajectory]:
@@ -114,3 +116,42 @@ def test_sampled_actions_are_the_policys_own() -> None:
     rollouts.refresh(policy, 0)
     rows, _ = rollouts.draw(200, 0)
     assert rollouts.sampled_actions == sum(len(row.actions) for row in set(rows))
+
+
+def test_nodes_of_a_rollout_by_hand() -> None:
+    """2 given + prompt 1 = 3 nodes at the start; then a, b, <back>, c, end: what follows a, b and c is asked for.
+
+    Cut off after c instead of ended, nobody asks what follows c; cut off after a <backspace>, nothing is new.
+    """
+    policy = tiny_policy()
+    back, end = policy.space.backspace_id, policy.end_id
+    assert back is not None
+    a, b, c = policy.encode("abc")
+
+    def count(actions: tuple[int, ...], stop: str) -> int:
+        row = Trajectory((policy.start_id,), (a, b, *actions), (True, True, *[False] * len(actions)))
+        return nodes(Rollout(row, (0.0,) * len(row.actions), stop, "", ()), policy.space)  # type: ignore[arg-type]
+
+    assert count((a, b, back, c, end), "ended") == 3 + 3
+    assert count((a, b, back, c), "depth") == 3 + 2
+    assert count((a, b, back), "budget") == 3 + 2
+    assert count((end,), "ended") == 3
+
+
+def test_nodes_are_what_the_sampler_asks_the_model_for() -> None:
+    """One row at a time there is no padding: the nodes that go through `extend` are the rollout's own."""
+    policy = tiny_policy(context=12)
+    asked: list[int] = []
+
+    class Counting(Policy):
+        def __init__(self) -> None:
+            vars(self).update(vars(policy))
+
+        def extend(self, cache: Any, input_ids: Any, position_ids: Any, visible: Any) -> Any:
+            asked.append(input_ids.numel())
+            return policy.extend(cache, input_ids, position_ids, visible)
+
+    for row in range(40):
+        asked.clear()
+        (rollout,) = sample(Counting(), [Start((policy.start_id,), tuple(policy.encode("ab")))], seed=3, rows=[row])
+        assert nodes(rollout, policy.space) == sum(asked)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ConfigError, EnvironmentProblem
-from harness.text_files import as_evaluation, read_texts
+from harness.text_files import as_evaluation, read_prompts, read_texts
 
 
 def written(folder: Path, content: str | bytes, name: str = "texts.jsonl") -> Path:
@@ -87,3 +87,30 @@ def test_references_are_pairs_when_there_are_as_many(tmp_path: Path) -> None:
     assert none.references == ()
     assert two.rollouts == ()
     assert two.texts_hash == three.texts_hash
+
+
+# -------------------------------------------------------------------------------------------------------- prompts
+
+
+def test_prompts_come_from_lines_or_from_objects(tmp_path: Path) -> None:
+    """An empty line is an empty prompt of a .txt and nothing of a .jsonl; other fields are not looked at."""
+    (tmp_path / "p.txt").write_text("one\n\ntwo \n")
+    assert read_prompts(tmp_path / "p.txt") == ("one", "", "two ")
+    (tmp_path / "p.jsonl").write_text('{"prompt": "one", "text": 3}\n\n{"prompt": ""}\r\n')
+    assert read_prompts(tmp_path / "p.jsonl") == ("one", "")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"prompt": "a"}\n{"text": "b"}\n', 'line 2: .* has no "prompt"; wanted one JSON object a line with "prompt"'),
+        ('{"prompt": 3}\n', 'line 1: "prompt" is 3, not a string'),
+        ("once\n", "line 1: 'once' is not JSON"),
+        ("\n", "holds no prompt"),
+        ('{"prompt": "\\ud800"}\n', "half of a surrogate pair"),
+    ],
+)
+def test_a_line_that_is_no_prompt_is_named(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        read_prompts(tmp_path / "p.jsonl")

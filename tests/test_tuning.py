@@ -11,6 +11,7 @@ import torch
 from models import ALPHABET, tiny_policy
 
 from benchmarks.language import Language
+from harness.choosing import selection
 from harness.config import RunConfig
 from harness.errors import ConfigError
 from harness.evaluate import sample_prompts
@@ -19,7 +20,7 @@ from harness.plugins import Measure, Unscorable
 from harness.policy import Policy
 from harness.records import Evaluation, Example, Splits
 from harness.registry import BENCHMARKS, METRICS
-from harness.tuning import TEMPERATURES, Tuned, best_temperature, needs_reference, selection
+from harness.tuning import TEMPERATURES, Tuned, best_temperature, needs_reference
 
 FEATURES = Features(None, torch.device("cpu"))
 EMPTY = tuple(Example("") for _ in range(600))

@@ -12,6 +12,7 @@ from torch import Tensor
 from harness.actions import ActionValues, Batch
 from harness.errors import ConfigError, did_you_mean
 from harness.plugins import Evaluate, Loss, Moment, Needs, NormalisationOption, Replay, Weighting
+from harness.search import Search
 from trainers.divergences import DIVERGENCES, Divergence
 
 
@@ -37,7 +38,9 @@ class SequenceMatch:
     """
 
     divergence: Annotated[str, Field(description="which D; see `harness ls divergences`")] = "chi2_mixture"
-    alpha: Annotated[float, Field(gt=0, description="entropy coefficient; towards 0 every D becomes BC")] = 0.01
+    alpha: Annotated[
+        float, Field(gt=0, description="entropy coefficient; towards 0 every D becomes BC"), Search(1e-3, 1, log=True)
+    ] = 0.01
     equal_strength: Annotated[
         bool, Field(description="divide alpha by curvature / 0.5, so that near r = 0 every D regularises as chi2 does")
     ] = False
@@ -48,7 +51,9 @@ class SequenceMatch:
         Field(description="V(s): logsumexp of the logits (the paper's), a linear head, or logsumexp - a frozen one"),
     ] = "head"
     bc_start: Annotated[float, Field(ge=0, le=1, description="weight of plain BC at the start")] = 1.0
-    bc_end: Annotated[float, Field(ge=0, le=1, description="weight of plain BC at the end (the paper: 0.2)")] = 0.0
+    bc_end: Annotated[
+        float, Field(ge=0, le=1, description="weight of plain BC at the end (the paper: 0.2)"), Search(0, 1)
+    ] = 0.0
     bc_over: Annotated[float, Field(gt=0, le=1, description="share of the budget over which it moves")] = 0.2
     normalisation: NormalisationOption = "constant"
     value_weighting: Annotated[

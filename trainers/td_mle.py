@@ -9,6 +9,7 @@ from pydantic import Field
 
 from harness.actions import Batch
 from harness.plugins import Evaluate, Loss, Moment, Needs, NormalisationOption, Value, Weighting
+from harness.search import Search
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,9 @@ class TDMLE:
     -18 < alpha r < 2.
     """
 
-    td_weight: Annotated[float, Field(ge=0, description="lambda; 0 is BC, alpha/4 is chi2 at alpha")] = 0.0025
+    td_weight: Annotated[
+        float, Field(ge=0, description="lambda; 0 is BC, alpha/4 is chi2 at alpha"), Search(2.5e-4, 0.25, log=True)
+    ] = 0.0025
     gamma: Annotated[float, Field(gt=0, lt=1, description="discount of the occupancy")] = 0.998
     kappa: Annotated[float, Field(gt=0, description="mass of a noise event's start state")] = 1.0
     value: Annotated[

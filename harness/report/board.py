@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.report.costs import Cost, Unit
+from harness.report.costs import Cost, Tuning, Unit
 from harness.report.groups import Record
 from harness.report.ranks import Difference, Ranking
 from harness.stats import Interval
@@ -62,7 +62,8 @@ class Row:
     """One group: `group` (key: value; a key it does not have is left out), `n` runs, their ids, cells by full name.
 
     `label` is the group in a few words.  `control` says what kind of control row it is, None for a row that is
-    compared; `cost` is there where the leaderboard was asked to compare at an equal one.
+    compared; `cost` is there where the leaderboard was asked to compare at an equal one, `tuning` where the row's
+    settings were chosen.
     """
 
     group: Record
@@ -72,6 +73,7 @@ class Row:
     control: str | None
     label: str
     cost: Cost | None = None
+    tuning: Tuning | None = None
 
 
 @dataclass(frozen=True)
@@ -103,15 +105,20 @@ class Table:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """One table per benchmark, and what holds for all of them; `per` is the unit of an equal cost, where asked for."""
+    """One table per benchmark, and what holds for all of them.
+
+    `per` is the unit of an equal cost, `at` the budget at which runs are compared, where asked for.
+    """
 
     tables: tuple[Table, ...]
     notes: tuple[str, ...]
     per: Unit | None = None
+    at: str | None = None
 
     def to_dict(self) -> Record:
         """Plain JSON values; a number that is not finite becomes the text `inf`, `-inf` or `nan`."""
-        return {"tables": [_table(table) for table in self.tables], "notes": list(self.notes), "per": self.per}
+        tables = [_table(table) for table in self.tables]
+        return {"tables": tables, "notes": list(self.notes), "per": self.per, "at": self.at}
 
 
 def plain(number: float | None) -> float | str | None:
@@ -144,6 +151,7 @@ def _table(table: Table) -> Record:
     for row in table.rows:
         cost = None if row.cost is None else vars(row.cost) | {"equal": row.cost.equal}
         told = {"group": row.group, "label": row.label, "control": row.control, "n": row.n, "runs": list(row.runs)}
+        told["tuning"] = None if row.tuning is None else vars(row.tuning)
         rows.append(told | {"cost": cost, "scores": {name: _cell(cell) for name, cell in row.scores.items()}})
     return {
         "benchmark": table.benchmark,

@@ -13,12 +13,13 @@ from typing import Any, Literal, TypeAlias
 import pandas as pd
 
 from harness.report.board import Cell, Column, Leaderboard, Row, Table, plain
-from harness.report.rendering import COSTS, costs, header, keys, legend, number, rank
+from harness.report.rendering import cost_heads, costs, header, keys, legend, number, rank
 from harness.report.selection import short_keys
 from harness.store import Store
 
 Format = Literal["csv", "json", "md", "latex"]
-What = Literal["scores", "runs", "curves", "profiles"]
+What = Literal["scores", "runs", "curves", "profiles", "interims"]
+COST = ("steps", "tokens", "seconds", "ratio", "looked", "sampled")  # as `costs.Cost` has them
 Cells: TypeAlias = Sequence[Sequence[str]]
 
 _LATEX = {
@@ -49,9 +50,9 @@ def board_text(board: Leaderboard, form: Format) -> str:
 
 
 def frame(store: Store, what: What, grid: str | None = None) -> pd.DataFrame:
-    """What lies behind a leaderboard, one line per run, score, logged step of training or point of a profile.
+    """What lies behind a leaderboard, one line per run, score, logged step, point of a profile or score while training.
 
-    Scores and profiles carry their run's group and every configuration key in which the runs differ.
+    Scores, also those while training, and profiles carry their run's group and every key in which the runs differ.
     """
     runs = store.runs(grid)
     if what == "runs":
@@ -60,7 +61,7 @@ def frame(store: Store, what: What, grid: str | None = None) -> pd.DataFrame:
         curves = [store.curves(run_id).assign(run_id=run_id) for run_id in runs["run_id"]]
         whole = pd.concat([curve for curve in curves if len(curve)] or [pd.DataFrame()], ignore_index=True)
         return whole if whole.empty else whole[["run_id", *(name for name in whole.columns if name != "run_id")]]
-    found = store.scores(grid) if what == "scores" else store.profiles(grid)
+    found = {"scores": store.scores, "profiles": store.profiles, "interims": store.interims}[what](grid)
     differ = [name for name in runs.columns if "." in name and runs[name].map(repr).nunique() > 1]
     return runs[["run_id", "group_id", *differ]].merge(found.drop(columns="parameters"), on="run_id")
 
@@ -119,18 +120,23 @@ def _board_csv(board: Leaderboard) -> str:
     numbers = ("mean", "low", "high", "values", "unscored", "rank_best", "rank_worst")
     against = ("difference", "difference_low", "difference_high", "p", "pairs", "baseline")
     head = ["table", *names, "control", "n", "metric", "name", "unit", "direction", "ranked_by", *numbers, *against]
-    head += [f"cost_{name}" for name in ("steps", "tokens", "seconds", "ratio")] if board.per is not None else []
+    head += [f"cost_{name}" for name in COST] if board.per is not None else []
+    tuned = any(row.tuning is not None for table in board.tables for row in table.rows)
+    head += [f"tuning_{name}" for name in ("trials", "tokens", "seconds")] if tuned else []
     rows = []
     for table in board.tables:
         base = "" if table.baseline is None else table.rows[table.baseline].label
         for row in table.rows:
-            cost = [] if row.cost is None else [row.cost.steps, row.cost.tokens, row.cost.seconds, row.cost.ratio]
+            cost = [] if row.cost is None else [getattr(row.cost, name) for name in COST]
+            if row.tuning is not None:
+                cost = [*(cost or [None] * (len(COST) if board.per is not None else 0)), *vars(row.tuning).values()]
             for column in table.columns:
                 cell = row.scores.get(column.name)
                 if cell is not None:
                     first = [table.title, *(row.group.get(name) for name in names), row.control, row.n]
                     line = [*first, column.metric, column.name, column.unit, column.direction, column.ranked_by]
-                    rows.append([_written(value) for value in [*line, *_numbers(cell, base), *cost]])
+                    line += [*_numbers(cell, base), *cost]
+                    rows.append([_written(value) for value in [*line, *[None] * (len(head) - len(line))]])
     return csv_table(head, rows)
 
 
@@ -211,11 +217,10 @@ def emphasis(row: Row, column: Column, table: Table) -> tuple[bool, bool]:
 
 def _cells(table: Table) -> tuple[list[str], list[list[str]]]:
     """Heads, and what stands in each row as the terminal shows it."""
-    costly = any(row.cost is not None for row in table.rows)
-    head = [*short_keys(table.keys), "n", *(COSTS if costly else ()), *(header(c, table) for c in table.columns)]
+    head = [*short_keys(table.keys), "n", *cost_heads(table), *(header(c, table) for c in table.columns)]
     rows = []
     for row in table.rows:
-        line = [*keys(row, table), str(row.n), *(costs(row) if costly else ())]
+        line = [*keys(row, table), str(row.n), *costs(row, table)]
         for column in table.columns:
             cell = row.scores.get(column.name)
             place = rank(cell)

@@ -74,9 +74,10 @@ class Group:
 
 
 def benchmark(run: Run) -> Record:
-    """The run's benchmark: its name and options, and the `data_hash` of the texts it gave."""
+    """The run's benchmark: its name and options, which `split` was scored, the `data_hash` of the texts it gave."""
     options = {k.removeprefix("benchmark."): v for k, v in run.config.items() if k.startswith("benchmark.")}
-    return options | {"data_hash": run.data_hash}
+    split = run.config.get("evaluation.split", "test")  # numbers of different splits do not compare either
+    return options | {"split": split, "data_hash": run.data_hash}
 
 
 def settings(config: Mapping[str, Any]) -> Record:

@@ -7,14 +7,25 @@ table; scores of different full names never share a column.  Rows stand in the g
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from harness.errors import ConfigError, UnknownName, did_you_mean
 from harness.report import sentences
 from harness.report.board import Cell, Column, Leaderboard, Row, Table
+from harness.report.compute import Budget, values_at
 from harness.report.costs import Unit
 from harness.report.groups import Record, tables, titles
-from harness.report.readings import Run, ScoreName, Values, read_names, read_runs, read_sampled, read_values
+from harness.report.readings import (
+    Run,
+    ScoreName,
+    Values,
+    read_interims,
+    read_names,
+    read_nodes,
+    read_runs,
+    read_trials,
+    read_values,
+)
 from harness.report.selection import full_key, known_keys, parse_filter, select
 from harness.report.tables import PREFERRED, Question, matches, table
 from harness.store import Store
@@ -32,6 +43,7 @@ def leaderboard(
     baseline: Sequence[str] = (),
     per: Unit | None = None,
     sort: str | None = None,
+    at: str | None = None,
 ) -> Leaderboard:
     """Compare the finished runs of a grid, or of the whole store.
 
@@ -46,12 +58,16 @@ def leaderboard(
         baseline: filters that together name the row to take differences from; none takes `config.BASELINE`.
         per: rank rows of equal cost in this unit only, and show what each cost.
         sort: a metric whose best mean comes first; None keeps the grid's order.
+        at: a budget such as `tokens=200000`: compare each run's last scores while it trained that are not beyond it.
 
     Raises:
         UnknownName: the store has no such grid.
         ConfigError: an unknown or ambiguous key, a value that no run has, a metric that no run stored (to sort by:
-            that is not shown), or a baseline that no row fits, or several.
+            that is not shown), a baseline that no row fits, or several, or a budget at which no run was scored.
     """
+    budget = None if at is None else Budget.parse(at)
+    if budget is not None and per is not None:
+        raise ConfigError(f"--at {at} compares at that budget already; leave --per {per} out")
     check_grid(store, grid)
     everything = read_runs(store, grid)
     done = [run for run in everything if run.status == "done"]
@@ -61,20 +77,34 @@ def leaderboard(
     known = known_keys(done)
     left = select(done, filters, known)
     if not left:
-        return Leaderboard((), (*notes, f"no finished run has {' and '.join(filters)}"), per)
-    names = {score.name: score for score in read_names(store, grid)}
+        return Leaderboard((), (*notes, f"no finished run has {' and '.join(filters)}"), per, at)
+    if budget is None:
+        names = {score.name: score for score in read_names(store, grid)}
+    else:
+        names, interims = read_interims(store, grid)
+        if not names:
+            raise ConfigError(f"--at {at}: no finished run was scored while training; set evaluation.at_{budget.unit}")
+        stored, where = values_at(interims, left, budget)
+        notes.append(where)
     if metrics is not None:
         check_metrics(metrics, names.values())
     members = tables(left)
+
+    def read(wanted: set[str]) -> Values:
+        if budget is None:
+            return read_values(store, grid, wanted)
+        return {name: stored[name] for name in wanted if name in stored}
+
     asked = Question(
-        values=_values(store, grid, names, metrics, members),
+        values=_values(read, names, metrics, members),
         names=names,
         metrics=metrics,
         keys=None if group_by is None else list(dict.fromkeys(full_key(given, known) for given in group_by)),
         baseline=[parse_filter(text, left, known) for text in baseline],
         per=per,
-        sampled=None if per is None else read_sampled(store, grid),
+        nodes=None if per is None else read_nodes(store, grid),
         sort=sort,
+        trials=read_trials(store, grid),
     )
     made = [table(runs, title, asked) for runs, title in zip(members, titles(members), strict=True)]
     shown = [column for one in made for column in one.columns]
@@ -87,7 +117,7 @@ def leaderboard(
     alone = all(row.n == 1 for one in made for row in one.rows)
     notes += [sentences.coverage(left, merged, alone), *([sentences.reading()] if ranked else [])]
     order = "in the grid's order" if sort is None else f"by their mean {sort}"
-    return Leaderboard(tuple(made), (*notes, f"rows stand {order}, which is no rank"), per)
+    return Leaderboard(tuple(made), (*notes, f"rows stand {order}, which is no rank"), per, at)
 
 
 def check_grid(store: Store, grid: str | None) -> None:
@@ -107,17 +137,19 @@ def check_metrics(metrics: Iterable[str], stored: Iterable[ScoreName]) -> None:
 
 
 def _values(
-    store: Store,
-    grid: str | None,
+    stored: Callable[[set[str]], Values],
     names: Mapping[str, ScoreName],
     metrics: Sequence[str] | None,
     members: Sequence[Sequence[Run]],
 ) -> Values:
-    """The scores that some table may show, and what ranks them; everything where a table has none of the usual ones."""
+    """The scores that some table may show, and what ranks them; everything where a table has none of the usual ones.
+
+    `stored` gives the values of full names.
+    """
     chosen = [s for s in names.values() if metrics is None or any(matches(asked, s) for asked in metrics)]
 
     def read(scores: Iterable[ScoreName]) -> Values:
-        return read_values(store, grid, {name for s in scores for name in (s.name, s.gap) if name in names})
+        return stored({name for s in scores for name in (s.name, s.gap) if name in names})
 
     if metrics is not None:
         return read(chosen)

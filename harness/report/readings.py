@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
 
-from harness.config import flatten
-from harness.database import CELLS, CURVES, PROFILES, RUNS, SCORES, from_json, number
+from harness.config import UNTRAINED, flatten
+from harness.database import CELLS, CURVES, INTERIMS, PROFILES, RUNS, SCORES, TRIALS, from_json, number
 from harness.queue import status_now
 from harness.rollout_files import unescape
 from harness.store import Store
@@ -32,8 +32,9 @@ class Run:
     """A run as leaderboards see it.
 
     `config` has dotted keys to values, `seeds.*` left out and whatever the run does not have (noise without
-    `<backspace>`, a control that it is not); the runs of a group share one mapping.  `steps`, `tokens` (through the
-    trainer's forward passes) and `seconds` (of training) are those of the last logged step, None where there is none.
+    `<backspace>`, a control that it is not, a trainer where there was no training); the runs of a group share one
+    mapping.  `steps`, `tokens` (through the trainer's forward passes) and `seconds` (of training) are those of the last
+    logged step, None where there is none.
     """
 
     run_id: str
@@ -79,6 +80,16 @@ class Timing:
 
 
 @dataclass(frozen=True)
+class TrialRun:
+    """A trial of a tuned grid: the final group that it served, and what its training took."""
+
+    group_id: str
+    run_id: str
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class ProfileName:
     """What a profile's full name stands for; `axis` says what x is."""
 
@@ -97,6 +108,29 @@ class Loss(NamedTuple):
     seconds: float
     loss: float
 
+
+class InterimValue(NamedTuple):
+    """A score while training, or why there is none, and what training had taken by then."""
+
+    step: int
+    tokens: int
+    seconds: float
+    value: float | str
+
+
+class Nodes(NamedTuple):
+    """Of what training sent through the model: without a gradient, in the sampler, and what the run's tokens miss.
+
+    Older versions counted a frozen reference's nodes as learned from, and of the sampler's only the actions, apart.
+    """
+
+    without_gradient: int
+    sampler: int
+    missing: int
+
+
+Interims: TypeAlias = dict[str, dict[str, list[InterimValue]]]
+"""Full name -> run id -> the scores while it trained, in order of steps."""
 
 Values: TypeAlias = dict[str, dict[str, float | str]]
 """Full name -> run id -> the number (inf and nan are numbers), or the reason why there is none."""
@@ -133,6 +167,22 @@ def read_names(store: Store, grid: str | None = None) -> list[ScoreName]:
     with store.database.read() as connection:
         rows = connection.execute(_of_grid(sa.select(*columns), grid, SCORES).distinct()).all()
     return sorted((ScoreName(*row) for row in rows), key=lambda score: score.name)
+
+
+def read_interims(store: Store, grid: str | None = None) -> tuple[dict[str, ScoreName], Interims]:
+    """What finished runs scored while they trained, and what the full names stand for."""
+    told = [INTERIMS.c[name] for name in ("name", "metric", "definition", "unit", "direction")]
+    rest = [INTERIMS.c[name] for name in ("run_id", "step", "tokens", "seconds", "value", "kind", "reason")]
+    query = sa.select(*told, *rest).join(RUNS, RUNS.c.run_id == INTERIMS.c.run_id).where(RUNS.c.status == "done")
+    with store.database.read() as connection:
+        rows = connection.execute(_of_grid(query, grid, INTERIMS).order_by(INTERIMS.c.step)).all()
+    names: dict[str, ScoreName] = {}
+    found: Interims = {}
+    for *score, run_id, step, tokens, seconds, value, kind, reason in rows:
+        names.setdefault(score[0], ScoreName(*score))
+        one = (reason or "") if kind is None else number(value, kind)
+        found.setdefault(score[0], {}).setdefault(run_id, []).append(InterimValue(step, tokens, seconds, one))
+    return dict(sorted(names.items())), found
 
 
 def read_names_by_data(store: Store, grid: str | None = None) -> dict[str | None, list[ScoreName]]:
@@ -210,10 +260,24 @@ def read_losses(store: Store, run_ids: Collection[str]) -> dict[str, list[Loss]]
     return found
 
 
-def read_sampled(store: Store, grid: str | None = None) -> dict[str, int]:
-    """How many actions each finished run sampled while it was trained; runs that never said are left out."""
-    facts = read_facts(store, grid, ["sampled_actions"])
-    return {run_id: int(found["sampled_actions"]) for run_id, found in facts.items() if found}
+def read_nodes(store: Store, grid: str | None = None) -> dict[str, Nodes]:
+    """What of each finished run's tokens was not learned from; runs that never said are left out."""
+    found = {}
+    for run_id, facts in read_facts(store, grid, ["sampled_actions", "tokens"]).items():
+        if "tokens" in facts:
+            found[run_id] = Nodes(facts["tokens"]["without_gradient"], facts["tokens"]["sampler"], 0)
+        elif facts:
+            sampled = int(facts["sampled_actions"])
+            found[run_id] = Nodes(0, sampled, sampled)
+    return found
+
+
+def read_trials(store: Store, grid: str | None) -> list[TrialRun]:
+    """The trials that a grid's settings were chosen from, failed ones with what they took until then."""
+    spent = sa.func.coalesce(RUNS.c.tokens, 0), sa.func.coalesce(RUNS.c.seconds, 0.0)
+    query = sa.select(TRIALS.c.group_id, TRIALS.c.run_id, *spent).join(RUNS, RUNS.c.run_id == TRIALS.c.run_id)
+    with store.database.read() as connection:
+        return [TrialRun(*row) for row in connection.execute(query.where(TRIALS.c.grid == grid))]
 
 
 def read_facts(store: Store, grid: str | None, names: Collection[str]) -> dict[str, dict[str, Any]]:
@@ -235,6 +299,10 @@ def _settings(config: dict[str, Any]) -> Mapping[str, Any]:
         flat["control"] = config["control"]
     if not flat.get("actions.backspace") and not flat.get("actions.context_noise"):  # neutral values, then
         flat = {key: value for key, value in flat.items() if not key.startswith("actions.noise_")}
+    if config.get("control") is None and flat.get("training.steps") == 0:  # no trainer had a part in it
+        how = ("trainer.", "training.", "actions.noise_")
+        flat = {key: value for key, value in flat.items() if not key.startswith(how)}
+        flat |= {"trainer.name": UNTRAINED, "training.steps": 0}
     return flat
 
 

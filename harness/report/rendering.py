@@ -95,8 +95,7 @@ def _rich(table: Table, columns: Sequence[Column], title: str) -> RichTable:
     for label in short_keys(table.keys):
         drawn.add_column(Text(label))
     drawn.add_column("n", justify="right")
-    costly = any(row.cost is not None for row in table.rows)
-    for name in COSTS if costly else ():
+    for name in cost_heads(table):
         drawn.add_column(name, justify="right")
     for column in columns:
         drawn.add_column(Text(header(column, table)), justify="right")
@@ -106,12 +105,20 @@ def _rich(table: Table, columns: Sequence[Column], title: str) -> RichTable:
             drawn.add_section()
         cells = [(row.scores.get(column.name), widths[column.name]) for column in columns]
         numbers = [number(cell, row.n) + (f"  {rank(cell):<{width}}" if width else "") for cell, width in cells]
-        drawn.add_row(*map(Text, [*keys(row, table), str(row.n), *(costs(row) if costly else ()), *numbers]))
+        drawn.add_row(*map(Text, [*keys(row, table), str(row.n), *costs(row, table), *numbers]))
     return drawn
 
 
 COSTS = ("steps", "tokens", "seconds", "cost")
 """Heads of the cost columns; the last is the ratio to the reference row's."""
+TUNING = ("trials", "trials' tokens", "trials' seconds")
+"""Heads of the columns that say what choosing a row's settings took."""
+
+
+def cost_heads(table: Table) -> tuple[str, ...]:
+    """The heads of the columns about costs that a table has."""
+    asked = any(row.cost is not None for row in table.rows), any(row.tuning is not None for row in table.rows)
+    return (COSTS if asked[0] else ()) + (TUNING if asked[1] else ())
 
 
 def keys(row: Row, table: Table) -> list[str]:
@@ -120,12 +127,17 @@ def keys(row: Row, table: Table) -> list[str]:
     return told if row.control is None else [f"control: {row.control}", *told[1:]]
 
 
-def costs(row: Row) -> list[str]:
-    """What stands under `COSTS`."""
-    if row.cost is None:
-        return ["–"] * len(COSTS)
-    ratio = "–" if row.cost.ratio is None else f"{row.cost.ratio:.2f}x"
-    return [f"{row.cost.steps:.0f}", f"{row.cost.tokens:.4g}", f"{row.cost.seconds:.3g}", ratio]
+def costs(row: Row, table: Table) -> list[str]:
+    """What stands under `cost_heads`."""
+    told = dict.fromkeys(cost_heads(table), "–")
+    if row.cost is not None:
+        ratio = "–" if row.cost.ratio is None else f"{row.cost.ratio:.2f}x"
+        numbers = [f"{row.cost.steps:.0f}", f"{row.cost.tokens:.4g}", f"{row.cost.seconds:.3g}", ratio]
+        told |= zip(COSTS, numbers, strict=True)
+    if row.tuning is not None:
+        numbers = [str(row.tuning.trials), f"{row.tuning.tokens:.4g}", f"{row.tuning.seconds:.3g}"]
+        told |= zip(TUNING, numbers, strict=True)
+    return list(told.values())
 
 
 def number(cell: Cell | None, n: int) -> str:

@@ -18,6 +18,12 @@ _POWER = "with probability .8, between any two of {} rows, in sd of their paired
 MOST_WORDS = 6
 """Most clauses about one column; beyond them it is counted, not told."""
 
+TUNED = (
+    "settings were chosen on the validation split among equally many trials a row; what all trials of a row took "
+    "together stands apart and is in no other cost"
+)
+CHOOSING = "scores on the validation split: these runs are there to choose from, not to be reported"
+
 
 def findings(found: Sequence[Compared], labels: Sequence[str], base: int | None) -> list[str]:
     """Which rows each column separates, what so many seeds can detect, and how many more would help."""

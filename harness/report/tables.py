@@ -15,7 +15,7 @@ from harness.report.board import Cell, Column, Compared, Row, Table
 from harness.report.costs import Cost, Unit
 from harness.report.groups import Group, benchmark, biased, default_baseline, mean, rows
 from harness.report.ranks import RANKED_ROWS, differences, rank
-from harness.report.readings import Run, ScoreName, Values
+from harness.report.readings import Nodes, Run, ScoreName, TrialRun, Values
 from harness.report.selection import Filter, short_keys, written
 from harness.stats import Interval, t_intervals
 
@@ -39,7 +39,8 @@ PREFERRED = (
 class Question:
     """What somebody wants to see of every benchmark: `leaderboard` says what the parts mean.
 
-    `values` are numbers by full name and run id, `sampled` the actions sampled in training by run id.
+    `values` are numbers by full name and run id, `nodes` what was not learned from by run id, `trials` the runs
+    that the settings were chosen from.
     """
 
     values: Values
@@ -48,8 +49,9 @@ class Question:
     keys: Sequence[str] | None = None
     baseline: Sequence[Filter] = ()
     per: Unit | None = None
-    sampled: Mapping[str, int] | None = None
+    nodes: Mapping[str, Nodes] | None = None
     sort: str | None = None
+    trials: Sequence[TrialRun] = ()
 
 
 def matches(asked: str, score: ScoreName | Column) -> bool:
@@ -77,9 +79,12 @@ def table(members: Sequence[Run], title: str, asked: Question) -> Table:
     if f"seeds.{pairing}" in keys:
         compared = []
         notes.append(f"rows of one {pairing} seed each have none in common that would pair them: no ranks")
+    notes += [sentences.CHOOSING] if benchmark(members[0])["split"] != "test" else []
+    searched = costs.tuning(groups, asked.trials)
+    notes += [sentences.TUNED] if any(searched) else []
     spent: list[Cost | None] = [None] * len(groups)
     if asked.per is not None:
-        spent = costs.costs(groups, asked.sampled or {}, asked.per, base)
+        spent = costs.costs(groups, asked.nodes or {}, asked.per, base)
         reference = "the cheapest row" if base is None else labels[base]
         notes += costs.told(asked.per, [(labels[i], spent[i]) for i in compared], reference)
         compared = [i for i in compared if (cost := spent[i]) is not None and cost.equal]
@@ -89,7 +94,7 @@ def table(members: Sequence[Run], title: str, asked: Question) -> Table:
     for i, group in enumerate(groups):
         scores = {name: cell for name, column in cells.items() if (cell := column[i]) is not None}
         ids = tuple(run.run_id for run in group.runs)
-        made.append(Row(group.label, len(ids), ids, scores, group.control, labels[i], spent[i]))
+        made.append(Row(group.label, len(ids), ids, scores, group.control, labels[i], spent[i], searched[i]))
     if len(compared) > RANKED_ROWS:
         notes.append(f"{len(compared)} rows are too many to compare every pair: no ranks; filter or group them")
     notes += [*_reasons(columns, made), *biased(members)]

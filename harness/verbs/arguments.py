@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from harness import DEFAULT_STORE as DEFAULT_STORE
 from harness.errors import UnknownName, did_you_mean
 
 if TYPE_CHECKING:
@@ -55,8 +56,6 @@ Metrics = Annotated[
 ]
 RunIds = Annotated[list[str], typer.Argument(metavar="RUN...", help="Run ids, or beginnings of them.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run id, or its beginning.")]
-
-DEFAULT_STORE = "sqlite:///results/runs.db"
 
 
 def include_files(paths: Sequence[Path] | None) -> None:

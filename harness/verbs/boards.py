@@ -36,6 +36,10 @@ Per = Annotated[
     Literal["step", "token", "second"] | None,
     typer.Option("--per", help="Show costs, and rank only rows of equal cost in this unit."),
 ]
+At = Annotated[
+    str | None,
+    typer.Option("--at", help="Compare at a budget: tokens=200000, seconds=60 or steps=500, by scores while training."),
+]
 Sort = Annotated[str | None, typer.Option("--sort", help="A metric: best mean first, instead of the grid's order.")]
 Output = Annotated[Path | None, typer.Option("--output", help="A file to write, instead of printing.")]
 
@@ -48,6 +52,7 @@ def leaderboard(
     baseline: Baseline = None,
     per: Per = None,
     sort: Sort = None,
+    at: At = None,
     format_: Annotated[
         Literal["table", "md", "latex", "csv", "json"], typer.Option("--format", help="How to print it.")
     ] = "table",
@@ -73,6 +78,7 @@ def leaderboard(
         baseline=split_list(baseline) if baseline else (),
         per=per,
         sort=sort,
+        at=at,
     )
     if format_ == "table" and not as_json:
         from harness.report.rendering import as_text, render
@@ -111,8 +117,11 @@ def compare(
 def export(
     grid: SomeGrid = None,
     what: Annotated[
-        Literal["scores", "runs", "curves", "profiles", "board"],
-        typer.Option("--what", help="Scores by run, runs, training curves, numbers by position, or the leaderboard."),
+        Literal["scores", "runs", "curves", "profiles", "interims", "board"],
+        typer.Option(
+            "--what",
+            help="Scores by run, runs, curves, numbers by position, scores while training, the leaderboard.",
+        ),
     ] = "scores",
     format_: Annotated[
         Literal["csv", "json", "md", "latex"], typer.Option("--format", help="How to write it.")

@@ -50,7 +50,7 @@ def demo(store: StoreUrl = DEFAULT_STORE, seeds: SeedCount = None, device: Devic
 
     server()
     # its models are too small to share between threads, which only wait for each other on a busy machine
-    tally = _run_cells("demo", checked_cells(the_grid("demo", seeds=seeds)), store, Rules(device=device, threads=1))
+    tally = run_cells("demo", checked_cells(the_grid("demo", seeds=seeds)), store, Rules(device=device, threads=1))
     print_leaderboard(open_store(store), "demo")
     typer.echo("\nNext: harness ls grids  |  harness info sequence_match  |  harness run GRID.yaml")
     raise typer.Exit(1 if tally.failed else 0)
@@ -114,7 +114,7 @@ def run(
         timeout=timeout,
         stall_after=stall_after,
     )
-    tally = _run_cells(asked.name, checked_cells(asked), store, rules, limit=limit)
+    tally = run_cells(asked.name, checked_cells(asked), store, rules, limit=limit)
     raise typer.Exit(1 if tally.failed else 0)
 
 
@@ -155,7 +155,14 @@ def _counts(grid: str | None, store: str) -> dict[str, dict[str, int]]:
     return {name: opened.counts(name) | {"controls": opened.controls(name)} for name in names}
 
 
-def _run_cells(name: str, cells: Sequence[RunConfig], url: str, rules: Rules, limit: str | None = None) -> Tally:
+def run_cells(
+    name: str, cells: Sequence[RunConfig], url: str, rules: Rules, limit: str | None = None, *, alone: bool = False
+) -> Tally:
+    """Run the cells of a grid that are not done and say how they ended; with `alone` the grid has no others.
+
+    Raises:
+        KeyboardInterrupt: somebody asked to stop; the cells at hand are saved.
+    """
     from rich.console import Console
 
     from harness.grid import first
@@ -164,7 +171,7 @@ def _run_cells(name: str, cells: Sequence[RunConfig], url: str, rules: Rules, li
     from harness.store import Store
 
     with Store(url) as store, stop_on_signals() as stopping:
-        store.enqueue(name, cells)  # what --limit leaves out is pending, not unknown
+        store.enqueue(name, cells, alone=alone)  # what --limit leaves out is pending, not unknown
         cells = cells if limit is None else first(cells, limit)
         tally = follow(run_grid(cells, store, grid_name=name, rules=rules, stopping=stopping), Console(stderr=True))
     typer.echo(f"{tally.cells} cells: {tally.done} done now, {tally.skipped} done before, {tally.failed} failed")

@@ -94,6 +94,8 @@ def _described(found: dict[str, Any]) -> str:
     for option in found.get("options", ()):
         lines.append(f"  {option['name']}: {option['type']} = {option['default']}")
         lines += [f"      {option['description']}"] if option["description"] else []
+    for key, space in found.get("tuned", {}).items():
+        lines.append(f"  harness tune draws {key} from {space}")
     for name, measure in found.get("measures", {}).items():
         lines.append(f"  {name} [{measure['unit']}, better: {measure['direction']}]  {measure['summary']}")
     for key, value in found.get("values", {}).items():

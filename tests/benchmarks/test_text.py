@@ -71,7 +71,7 @@ def test_prompt_and_text_are_pieces_of_test_documents(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"corpus": "python-doc"}, "use python-docs, or a path"),
+        ({"corpus": "python-doc"}, "use python-docs, a path"),
         ({"corpus": "nowhere.txt"}, "nowhere.txt': no such file"),
         ({"separator": "x"}, "separator='x' does not apply to corpus 'python-docs'"),
         ({"corpus": "a.txt", "field": "body"}, "field='body' does not apply to corpus 'a.txt'"),

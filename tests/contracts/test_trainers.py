@@ -12,10 +12,12 @@ from oracle.third_party import DIVERGENCE_NAMES, TRAINER_NAMES
 from torch import Tensor
 
 from harness.actions import ActionSpace, ActionValues, Batch, pack
-from harness.config import Plugin
+from harness.config import Plugin, RunConfig
 from harness.plugins import Loss, Moment, Trainer, build, options
 from harness.records import Trajectory
 from harness.registry import TRAINERS
+from harness.search import searches
+from harness.trials import SHARED, tuned
 
 TOKENS, END, BACK, START = 4, 4, 5, 6
 SPACE = ActionSpace(7, END, BACK, frozenset({END, BACK, START}))
@@ -156,3 +158,14 @@ def test_asking_again_gives_the_same(trainer: Trainer) -> None:
     """All randomness comes through the moment's generator."""
     network = Tanh.make()
     assert torch.equal(loss(trainer, network, [0, 1, 2, 3]).total, loss(trainer, network, [0, 1, 2, 3]).total)
+
+
+@pytest.mark.parametrize("name", TRAINER_NAMES)
+def test_what_may_be_tuned_is_what_may_be_written(name: str) -> None:
+    """Both ends of each space, and every choice, make a configuration that differs from the one at the other end."""
+    written = RunConfig(benchmark="language", trainer=name, actions={"backspace": True})
+    spaces = SHARED | {f"trainer.{option}": search for option, search in searches(TRAINERS[name]).items()}
+    for key, search in spaces.items():
+        scale = written.flat().get(key) if search.relative else 1.0
+        ends = search.choices or (search.low * scale, search.high * scale)
+        assert len({tuned(written, {key: value}).run_id for value in ends}) == len(ends) > 1

@@ -13,6 +13,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from harness.config import RunConfig
+from harness.interim import Interim, Spent
 from harness.owners import this_owner
 from harness.records import Example, Point, Profile, Rollout, Score, Step, Trajectory
 from harness.store import Store
@@ -43,10 +44,11 @@ def config(seed: int = 0, backspace: bool = False, trainer: Any = "mle", **more:
 
 
 def finish(store: Store, run: RunConfig, value: float = 0.5, grid: str = "g", **more: Any) -> str:
-    """A finished run with a curve, scores, a profile and two rollouts."""
+    """A finished run with a curve, scores, a profile and two rollouts; `interims` are scores while training."""
     store.enqueue(grid, [run])
     assert store.claim(run.run_id, this_owner())
-    store.log(run.run_id, this_owner(), [Step(n, 10 * n, 0.5 * n, 2.0 / n, 1e-3, {"reward": n}) for n in (1, 2, 3)])
+    steps = [Step(n, 10 * n, 0.5 * n, 2.0 / n, 1e-3, {"reward": n}) for n in (1, 2, 3)]
+    store.log(run.run_id, this_owner(), steps, None, more.pop("interims", ()))
     results: dict[str, Any] = {
         "scores": [
             score("out_of_support", value),
@@ -91,6 +93,22 @@ def two_groups(folder: Path, seeds: int = 7) -> str:
     return new(folder)
 
 
+def scored_on_the_way(folder: Path) -> str:
+    """Two seeds: mle falls from .5 to .4 at 100 and 200 tokens, bc from .45 to .44 at 120 and 240."""
+    with Store(new(folder)) as store:
+        for seed in (0, 1):
+            for run, cost, values in (
+                (config(seed), 100, (0.5, 0.4)),
+                (config(seed, True, "bc"), 120, (0.45, 0.44)),
+            ):
+                points = [
+                    Interim(Spent(n, cost * n, n / 2), (score("out_of_support", value),))
+                    for n, value in enumerate(values, start=1)
+                ]
+                finish(store, run, interims=points)
+    return new(folder)
+
+
 def failed_grid(folder: Path) -> str:
     with Store(new(folder)) as store:
         for seed in range(3):
@@ -124,7 +142,7 @@ def nothing(folder: Path) -> str:
     return new(folder)
 
 
-STORES = (nothing, empty, one_run, two_groups, failed_grid, running_grid, older)
+STORES = (nothing, empty, one_run, two_groups, scored_on_the_way, failed_grid, running_grid, older)
 
 # ------------------------------------------------------------------------------------------------ hostile texts
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stores import Reader, config, finish, new, rollout, score, two_groups
+from stores import Reader, config, finish, new, rollout, score, scored_on_the_way, two_groups
 
 from dashboard import boards, charts, glossary, look, numbers, player, queries
 from harness.records import Example
@@ -216,6 +216,18 @@ def test_nothing_on_the_front_is_beaten_for_less(at: Any) -> None:
     assert frame.set_index("group")["front"].to_dict() == {"mle": False, "bc backspace": True}
     assert frame["seconds"].tolist() == [1.5, 1.5]
     assert frame["memory"].tolist() == [1, 1]
+
+
+def test_ways_through_training_and_their_front(at: Any) -> None:
+    """mle has .5 and .4 at 100 and 200 tokens, bc .45 and .44 at 120 and 240: bc's last is beaten for less."""
+
+    at(scored_on_the_way)
+    here = queries.groups("g")
+    (name,) = numbers.interim_scores("g", [run for group in here for run in group.runs.values()])
+    frame = numbers.ways("g", {group.label: group.run_ids for group in here}, name, "tokens")
+    assert frame["tokens"].tolist() == [100, 200, 120, 240]
+    assert frame["mean"].tolist() == pytest.approx([0.5, 0.4, 0.45, 0.44])
+    assert frame["front"].tolist() == [True, True, True, False]
 
 
 def test_rollouts_know_what_deletes(at: Any) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 from models import tiny_policy
 
-from harness.choosing import chosen, likeliness
+from harness.best_of import chosen, likeliness
 from harness.config import RunConfig, SamplingConfig
 from harness.evaluate import sample_prompts
 from harness.records import Example, Rollout, Trajectory

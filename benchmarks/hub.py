@@ -1,0 +1,104 @@
+"""Corpora from the Hub, or a dataset directory, read as a stream through `datasets`.
+
+    hub:OWNER/NAME@REVISION                 the documents of its split `train`
+    hub:OWNER/NAME/CONFIG@REVISION:SPLIT    of a configuration and a split
+    hub:OWNER/NAME@REVISION:train[:20000]   its first 20,000 documents; nothing after them is downloaded
+    hub:./FOLDER:train                      a dataset directory on this machine, of Parquet or JSON lines files
+
+A revision is asked for, because a dataset whose name stays may change: a commit is best, a tag will do.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from benchmarks.corpora import distinct, of_field
+from harness.errors import ConfigError, EnvironmentProblem
+
+PREFIX = "hub:"
+WANTED = "write hub:OWNER/NAME[/CONFIG]@REVISION[:SPLIT], or hub:./FOLDER[:SPLIT]; SPLIT may end in [:N]"
+_HUB = re.compile(
+    r"(?P<name>[\w.-]+(/[\w.-]+)?)(/(?P<config>[\w.-]+))?@(?P<revision>[\w./-]+)(:(?P<split>\w+)(\[:(?P<most>\d+)\])?)?"
+)
+_FOLDER = re.compile(r"(?P<folder>[./~].*?)(:(?P<split>\w+)(\[:(?P<most>\d+)\])?)?")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which documents: a dataset's name or folder, its configuration and commit, a split, and at most how many."""
+
+    path: str
+    config: str | None
+    revision: str | None
+    split: str
+    most: int | None
+
+
+def parse(corpus: str) -> Source:
+    """What `hub:...` means.
+
+    Raises:
+        ConfigError: it means nothing, or a dataset of the Hub is named without its revision.
+    """
+    given = corpus.removeprefix(PREFIX)
+    if found := _FOLDER.fullmatch(given):
+        return Source(found["folder"], None, None, found["split"] or "train", _number(found["most"]))
+    if found := _HUB.fullmatch(given):
+        split = found["split"] or "train"
+        return Source(found["name"], found["config"], found["revision"], split, _number(found["most"]))
+    if "@" not in given and _HUB.fullmatch(f"{given.partition(':')[0]}@x"):
+        name = given.partition(":")[0]
+        raise ConfigError(
+            f"benchmark.corpus={corpus!r}: which revision? a dataset may change while its name stays; write "
+            f"hub:{name}@COMMIT, as its page on the Hub lists commits"
+        )
+    raise ConfigError(f"benchmark.corpus={corpus!r} names no dataset; {WANTED}")
+
+
+def _number(digits: str | None) -> int | None:
+    return None if digits is None else int(digits)
+
+
+def read(corpus: str, field: str) -> tuple[str, ...]:
+    """The documents of a dataset (each one's `field`), in its order; those that `corpora.distinct` keeps.
+
+    Raises:
+        ConfigError: no such folder, split, configuration or field.
+        EnvironmentProblem: `datasets` is not installed, or the dataset cannot be reached.
+    """
+    source = parse(corpus)
+    if importlib.util.find_spec("datasets") is None:
+        raise EnvironmentProblem(
+            f"benchmark.corpus={corpus!r}: the package datasets is not installed; "
+            "pip install 'sequencematch-harness[hub]', or give a .jsonl or .parquet file"
+        )
+    if source.revision is None and not Path(source.path).expanduser().is_dir():
+        raise ConfigError(f"benchmark.corpus={corpus!r}: no such folder; {WANTED}")
+    try:
+        return distinct(of_field(row, field, f"{corpus}, document {number}") for number, row in _rows(source))
+    except ConfigError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:  # what datasets and its clients raise is one of these
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        problem = EnvironmentProblem if isinstance(error, OSError) else ConfigError
+        raise problem(
+            f"benchmark.corpus={corpus!r} cannot be read: {reason}\n"
+            f"{WANTED}; where there is no network, download the dataset elsewhere and give its folder"
+        ) from error
+
+
+def _rows(source: Source) -> Iterator[tuple[int, dict[str, object]]]:
+    """(number from 1, document) as they come; as many as asked for."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    path = source.path if source.revision else str(Path(source.path).expanduser())
+    stream = datasets.load_dataset(
+        path, name=source.config, revision=source.revision, split=source.split, streaming=True
+    )
+    yield from enumerate(islice(stream, source.most), start=1)

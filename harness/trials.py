@@ -1,0 +1,223 @@
+"""Tuning: every group of a grid gets equally many trials, and the benchmark's own metric chooses among them.
+
+A trial is an ordinary run that is evaluated on the validation split.  Trial 0 has the settings as they are written,
+the others have random ones; trials of one number share their random numbers, so that all groups try the same learning
+rates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.choosing import cost, selection
+from harness.config import ActionConfig, RunConfig, Seeds, TrainingConfig, content_hash, flatten
+from harness.errors import ConfigError, HarnessError
+from harness.evaluations import EvaluationConfig
+from harness.plugins import parse_metric, resolve
+from harness.registry import BENCHMARKS, TRAINERS
+from harness.search import Search, searches
+from harness.streams import generator
+
+if TYPE_CHECKING:
+    from harness.store import Store
+
+TRIAL_SEED = 1_000_003  # of all trials, so that no final run shares its luck with the trial that chose its settings
+SHARED: Mapping[str, Search] = {
+    f"{head}.{name}": search
+    for head, section in (("training", TrainingConfig), ("actions", ActionConfig))
+    for name, search in searches(section).items()
+}
+"""What may be tuned whoever trains; each trainer declares its own beside it."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial of one group of a tuned grid.
+
+    Attributes:
+        asked: the `group_id` of the group as it is written.
+        number: from 0, which is the configuration as it is written.
+        run_id: the run that was evaluated on the validation split.
+        drawn: what it has in place of what is written, by key.
+        chosen: whether the group's final runs have its settings.
+        group_id: of the group's final runs.
+    """
+
+    asked: str
+    number: int
+    run_id: str
+    drawn: Mapping[str, Any]
+    chosen: bool
+    group_id: str
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One group of a grid with its trials.
+
+    Attributes:
+        group: its configuration as written, with the seeds of its first cell.
+        drawn: what each trial has in place of what is written, by key; nothing for the first.
+        trials: the runs, in order.
+    """
+
+    group: RunConfig
+    drawn: tuple[Mapping[str, Any], ...]
+    trials: tuple[RunConfig, ...]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What became of a group's trials.
+
+    Attributes:
+        tried: the group and its trials.
+        measure: what they were chosen by.
+        values: its value on the validation split, or why there is none, by trial.
+        best: the number of the chosen trial.
+    """
+
+    tried: Tried
+    measure: str
+    values: tuple[float | str, ...]
+    best: int
+
+    @property
+    def drawn(self) -> Mapping[str, Any]:
+        """The chosen settings, where they are not those that are written."""
+        return self.tried.drawn[self.best]
+
+
+def trials(cells: Sequence[RunConfig], count: int) -> list[Tried]:
+    """`count` trials for each group of the cells (cells that differ in their seeds only), in their order.
+
+    A setting in which cells differ that agree in benchmark, model, trainer and action space is the grid's question, and
+    is not tuned.
+
+    Raises:
+        ConfigError: a cell has the trials' seed or is evaluated on the validation split, a benchmark cannot choose.
+    """
+    groups: dict[str, RunConfig] = {}
+    for cell in cells:
+        if TRIAL_SEED in cell.seeds.model_dump().values():
+            raise ConfigError(f"seeds={TRIAL_SEED} is the seed of every trial; use other seeds for what is reported")
+        if cell.evaluation.split != "test":
+            raise ConfigError("evaluation.split=validation: tuning reports on the test split; remove it")
+        groups.setdefault(cell.group_id, cell)
+    asked = _questions(list(groups.values()))
+    found = []
+    for group in groups.values():
+        selection(group)
+        spaces = {key: search for key, search in space(group).items() if key not in asked[_place(group)]}
+        drawn = [{key: _drawn(key, search, group, number) for key, search in spaces.items()} for number in range(count)]
+        drawn[0] = {}
+        found.append(Tried(group, tuple(drawn), tuple(_trial(group, changes) for changes in drawn)))
+    return found
+
+
+def space(config: RunConfig) -> dict[str, Search]:
+    """What may be tuned in a configuration, by key: noise only where some is injected."""
+    found = dict(SHARED)
+    if not config.actions.noise_rate:
+        found = {key: search for key, search in found.items() if not key.startswith("actions.")}
+    return found | {f"trainer.{name}": one for name, one in searches(TRAINERS[config.trainer.name]).items()}
+
+
+def tuned(config: RunConfig, drawn: Mapping[str, Any]) -> RunConfig:
+    """The configuration with other settings."""
+    dump = config.model_dump()
+    for key, value in drawn.items():
+        head, _, name = key.partition(".")
+        dump[head][name] = value
+    return resolve(RunConfig.model_validate(dump))
+
+
+def choose(store: Store, grid: str, tried: Sequence[Tried]) -> list[Choice]:
+    """The best trial of each group by what the store has of them, as cells of `grid`; of equally good ones the first.
+
+    Trials that failed, are unfinished or have no finite value cannot win.
+
+    Raises:
+        HarnessError: no trial of some group has a value; the message says why of each.
+    """
+    runs = store.runs(grid).set_index("run_id")[["status", "error"]].to_dict("index")
+    scores = store.scores(grid).set_index(["run_id", "metric"])[["value", "reason"]].to_dict("index")
+    choices, hopeless = [], []
+    for one in tried:
+        metric, measure = selection(one.group)
+        values: list[float | str] = []
+        for trial in one.trials:
+            run, score = runs.get(trial.run_id), scores.get((trial.run_id, measure))
+            if run is None or run["status"] != "done":
+                error = str(run["error"] or "").strip() if run else ""
+                values.append(error.splitlines()[-1] if error else "not finished")
+            elif score is None or not math.isfinite(score["value"]):
+                values.append(str(score["reason"] or f"{measure} is {score['value']}") if score else f"no {measure}")
+            else:
+                values.append(float(score["value"]))
+        usable = {number: value for number, value in enumerate(values) if isinstance(value, float)}
+        if not usable:
+            hopeless.append(f"{_named(one.group)}: {'; '.join(dict.fromkeys(map(str, values)))}")
+            continue
+        best = min(usable, key=lambda number: cost(metric, measure, usable[number]))
+        choices.append(Choice(one, measure, tuple(values), best))
+    if hopeless:
+        raise HarnessError(
+            f"no trial of {len(hopeless)} group(s) can be chosen, so nothing was trained with chosen settings: "
+            + " | ".join(hopeless)
+            + "; mend the reason, add --trials, or leave the group out"
+        )
+    return choices
+
+
+def final_cells(cells: Sequence[RunConfig], choices: Sequence[Choice]) -> list[RunConfig]:
+    """The cells with the settings that were chosen for their groups."""
+    drawn = {choice.tried.group.group_id: choice.drawn for choice in choices}
+    found = [tuned(cell, drawn[cell.group_id]) for cell in cells]
+    return list({cell.run_id: cell for cell in found}.values())
+
+
+def as_trials(choices: Sequence[Choice]) -> list[Trial]:
+    """What a store keeps of the choices."""
+    found = []
+    for choice in choices:
+        final = tuned(choice.tried.group, choice.drawn).group_id
+        for number, (run, drawn) in enumerate(zip(choice.tried.trials, choice.tried.drawn, strict=True)):
+            chosen = number == choice.best
+            found.append(Trial(choice.tried.group.group_id, number, run.run_id, drawn, chosen, final))
+    return found
+
+
+def _trial(group: RunConfig, drawn: Mapping[str, Any]) -> RunConfig:
+    given, _ = BENCHMARKS[group.benchmark.name].selection
+    seeds = Seeds(**dict.fromkeys(Seeds.model_fields, TRIAL_SEED))
+    changes = {"metrics": (parse_metric(given),), "seeds": seeds, "evaluation": EvaluationConfig(split="validation")}
+    return tuned(group.model_copy(update=changes), drawn)
+
+
+def _drawn(key: str, search: Search, group: RunConfig, number: int) -> Any:
+    head, _, name = key.partition(".")
+    return search.draw(generator(TRIAL_SEED, "trials", key, number), group.model_dump()[head][name])
+
+
+def _place(config: RunConfig) -> str:
+    """What a setting must differ within to be a grid's question."""
+    return content_hash(
+        [config.benchmark.model_dump(), config.model.model_dump(), config.trainer.name, config.actions.backspace]
+    )
+
+
+def _questions(groups: Sequence[RunConfig]) -> dict[str, set[str]]:
+    """By place, the keys in which its groups differ."""
+    values: dict[str, dict[str, set[str]]] = {}
+    for group in groups:
+        for key, value in flatten(group.model_dump(mode="json")).items():
+            values.setdefault(_place(group), {}).setdefault(key, set()).add(repr(value))
+    return {place: {key for key, found in keys.items() if len(found) > 1} for place, keys in values.items()}
+
+
+def _named(group: RunConfig) -> str:
+    return group.label.rpartition(" seed ")[0]

@@ -1,0 +1,103 @@
+"""Datasets from the Hub: what names them, a dataset directory on this machine, and what is said without a network."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from benchmarks.hub import Source, parse, read
+from benchmarks.text import Text
+from harness.errors import ConfigError, EnvironmentProblem
+
+
+@pytest.mark.parametrize(
+    ("corpus", "source"),
+    [
+        ("hub:a/b@0f3c", Source("a/b", None, "0f3c", "train", None)),
+        ("hub:a/b/c-1@v1.0:test", Source("a/b", "c-1", "v1.0", "test", None)),
+        ("hub:a/b@refs/convert/parquet:train[:20]", Source("a/b", None, "refs/convert/parquet", "train", 20)),
+        ("hub:wikitext@0f3c", Source("wikitext", None, "0f3c", "train", None)),
+        ("hub:./here:test[:5]", Source("./here", None, None, "test", 5)),
+        ("hub:/data/here", Source("/data/here", None, None, "train", None)),
+        ("hub:~/here", Source("~/here", None, None, "train", None)),
+    ],
+)
+def test_a_dataset_is_named_with_its_revision(corpus: str, source: Source) -> None:
+    assert parse(corpus) == source
+
+
+@pytest.mark.parametrize(
+    ("corpus", "message"),
+    [
+        ("hub:a/b", r"which revision\? .* write hub:a/b@COMMIT"),
+        ("hub:a/b:test", "which revision"),
+        ("hub:", "names no dataset; write hub:OWNER/NAME"),
+        ("hub:a/b@x:train[3:]", "names no dataset"),
+        ("hub:a b@x", "names no dataset"),
+    ],
+)
+def test_a_name_that_is_none_is_refused_before_anything_is_read(corpus: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Text(corpus=corpus)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A dataset directory: 40 documents in two Parquet files, and a test split of two as JSON lines."""
+    (tmp_path / "parquet").mkdir()
+    for part in range(2):
+        texts = [f"document {number} " + "word " * 30 for number in range(20 * part, 20 * part + 20)]
+        frame = pd.DataFrame({"body": texts, "n": range(20)})
+        frame.to_parquet(tmp_path / "parquet" / f"train-0000{part}-of-00002.parquet")
+    (tmp_path / "json").mkdir()
+    lines = [json.dumps({"text": text}) for text in ("a", "", " a ", "b\u2028c")]
+    (tmp_path / "json" / "test.jsonl").write_text("\n".join(lines))
+    return tmp_path
+
+
+def test_a_dataset_directory_is_read_as_the_hub_would_be(folder: Path) -> None:
+    """In order, as many as asked for; empty documents and repetitions are left out, as from any corpus."""
+    documents = read(f"hub:{folder}/parquet", "body")
+    assert [document.split()[1] for document in documents] == [str(number) for number in range(40)]
+    assert read(f"hub:{folder}/parquet:train[:3]", "body") == documents[:3]
+    assert read(f"hub:{folder}/json:test", "text") == ("a", "b\u2028c")
+    splits = Text(corpus=f"hub:{folder}/parquet", field="body", prompt_words=4, continuation_words=8).splits()
+    parts = (splits.train, splits.validation, splits.test)
+    assert sorted(example.text for part in parts for example in part) == sorted(documents)
+
+
+def test_a_wrong_field_split_or_folder_is_told(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"document 1: no field 'text'; set benchmark\.field \(known: body, n\)"):
+        read(f"hub:{folder}/parquet", "text")
+    with pytest.raises(ConfigError, match="document 1: 'n' is int, not text"):
+        read(f"hub:{folder}/parquet", "n")
+    with pytest.raises(ConfigError, match=r"cannot be read: .*nosuch"):
+        read(f"hub:{folder}/parquet:nosuch", "body")
+    with pytest.raises(ConfigError, match="no such folder"):
+        read("hub:./nowhere", "text")
+
+
+def test_without_the_package_the_error_names_the_extra(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(EnvironmentProblem, match=r"pip install 'sequencematch-harness\[hub\]'"):
+        read(f"hub:{folder}/parquet", "body")
+
+
+def test_without_a_network_the_error_says_what_to_do(tmp_path: Path) -> None:
+    """In a process of its own, because `datasets` asks once whether it is offline."""
+    program = (
+        "from benchmarks.hub import read\nfrom harness.errors import EnvironmentProblem\n"
+        "try:\n    read('hub:nobody/nothing@0f3c', 'text')\n"
+        "except EnvironmentProblem as error:\n    print(error)\n"
+    )
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "HF_DATASETS_CACHE": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert "benchmark.corpus='hub:nobody/nothing@0f3c' cannot be read" in done.stdout, done.stderr
+    assert "where there is no network, download the dataset elsewhere and give its folder" in done.stdout

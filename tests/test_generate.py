@@ -1,0 +1,79 @@
+"""Continuations of anybody's prompts: whose stream they draw from, and what is refused."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+from models import tiny_policy
+
+from harness.errors import ConfigError
+from harness.evaluate import prompt_tokens, sample_starts
+from harness.generate import as_row, continuations, sampling_of
+from harness.rollouts import Start
+from harness.sampling import SamplingConfig
+from harness.verbs.models import generate
+
+
+def test_they_are_what_evaluation_would_write() -> None:
+    """Two continuations of each of three prompts are rows 0 to 5 of the same streams."""
+    policy = tiny_policy()
+    prompts = ["", "ab", "f"]
+    sampling = SamplingConfig(temperature=0.7, length=9)
+    starts = [Start(prompt_tokens(policy, prompt)) for prompt in prompts for _ in range(2)]
+    expected = list(sample_starts(policy, starts, sampling, 3))
+    found = list(continuations(policy, prompts, sampling, seed=3, n=2))
+    assert found == expected
+    assert policy.sample(prompts, seed=3, n=2, temperature=0.7, length=9) == expected
+    assert policy.sample(prompts, seed=4, n=2, temperature=0.7, length=9) != expected
+
+
+def test_a_row_holds_what_happened() -> None:
+    """The kept tokens are the text; the actions are those, the deleted ones and their deletions."""
+    policy = tiny_policy(seed=3)
+    found = policy.sample([""] * 40, seed=1)
+    rows = [as_row("", rollout) for rollout in found]
+    deleting = [row for row in rows if "<backspace>" in row["actions"]]
+    assert deleting
+    for row, rollout in zip(rows, found, strict=True):
+        assert row["text"] == policy.decode(row["tokens"]) == rollout.text
+        writes = [piece for piece in row["actions"] if piece not in ("<backspace>", "<end>")]
+        assert len(writes) - row["actions"].count("<backspace>") == len(row["tokens"])
+        assert row["stop"] in ("ended", "depth", "budget")
+
+
+def test_the_command_line_offers_all_that_sampling_has() -> None:
+    offered = set(inspect.signature(generate).parameters)
+    assert set(SamplingConfig.model_fields) - {"rollouts", "length"} <= offered
+    assert "max_length" in offered  # what `length` is called there
+
+
+def test_greedy_and_contrastive_come_by_name() -> None:
+    policy = tiny_policy(backspace=False)
+    assert policy.sample(["a"], seed=0, decoder="greedy") == policy.sample(["a"], seed=1, decoder="greedy")
+    assert policy.sample(["a"], decoder="contrastive", top_k=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temprature": 1.0}, "no sampling option is called 'temprature'; did you mean 'temperature'"),
+        ({"rollouts": 4}, "no sampling option is called 'rollouts'"),
+        ({"top_p": 0.0}, "top_p=0.0: Input should be greater than 0"),
+        ({"temperature": "best"}, "temperature=best is chosen on a benchmark's validation split"),
+        ({"decoder": "greedy", "top_k": 3}, "top_k=3 belongs to decoder=sample or contrastive"),
+    ],
+)
+def test_a_wrong_option_is_told(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        sampling_of(**options)
+
+
+def test_a_prompt_that_fills_the_context_is_named() -> None:
+    """24 tokens are held: the start token and 22 letters leave room for one more, 23 do not."""
+    policy = tiny_policy()
+    assert len(policy.sample(["a" * 22])) == 1
+    with pytest.raises(
+        ConfigError, match=r"prompt 2, 'aaaaaaa.* has 24 tokens with the start token, and this policy holds"
+    ):
+        policy.sample(["a", "a" * 23])

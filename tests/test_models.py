@@ -1,0 +1,81 @@
+"""Models behind policies: blocks that are computed twice, rows that come and go, 4 bits that are not to be had."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from models import ALPHABET, tiny_policy
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from harness import models as transformers_side
+from harness.actions import pack
+from harness.config import ModelConfig
+from harness.errors import EnvironmentProblem
+from harness.plugins import Weighting
+from harness.policy import Policy
+from harness.records import Trajectory
+from harness.rollouts import Start, sample
+
+
+def loss(policy: Policy) -> torch.Tensor:
+    """Of a text that deletes, and of a plain one."""
+    a, b, c = policy.encode("abc")
+    back = policy.space.backspace_id
+    assert back is not None
+    rows = [Trajectory((policy.start_id,), actions) for actions in ((a, b, back, c, policy.end_id), (a, b, c))]
+    batch = pack(rows, policy.space, Weighting(gamma=0.9), dtype=torch.float64)
+    values = policy.evaluate(batch)
+    return -(values.log_prob * batch.weight).sum() + values.next_value.square().sum()
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_blocks_computed_twice_give_the_same_gradient(name: str) -> None:
+    """And they are: each of the two blocks runs once forward, and once more for the backward pass."""
+    plain, twice = tiny_policy(name), tiny_policy(name)
+    blocks = [m for m in twice.model.modules() if isinstance(m, GradientCheckpointingLayer)]
+    assert len(blocks) == 2
+    ran: list[int] = []
+    for number, block in enumerate(blocks):
+        inner = block.forward
+        block.forward = lambda *args, _inner=inner, _n=number, **kw: (ran.append(_n), _inner(*args, **kw))[1]
+    transformers_side.recompute(twice.model)
+    expected, found = loss(plain), loss(twice)
+    assert torch.equal(found, expected)
+    assert ran == [0, 1]
+    expected.backward()  # type: ignore[no-untyped-call]
+    found.backward()  # type: ignore[no-untyped-call]
+    assert ran == [0, 1, 1, 0]
+    for key, parameter in twice.parameters().items():
+        assert torch.allclose(parameter.grad, plain.parameters()[key].grad, rtol=0, atol=1e-12)
+
+
+def test_sampling_still_has_its_cache() -> None:
+    plain, twice = tiny_policy("llama"), tiny_policy("llama")
+    transformers_side.recompute(twice.model)
+    starts = [Start((plain.start_id,))] * 20
+    assert sample(twice, starts, seed=0) == sample(plain, starts, seed=0)
+    assert twice.frozen_copy().model is not twice.model
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_a_row_that_is_dropped_leaves_the_others_as_they_were(name: str) -> None:
+    policy, plain = tiny_policy(name), tiny_policy(name, backspace=False)
+    ids = torch.tensor([[policy.start_id, *policy.encode(ALPHABET)]])
+    before = policy.model(input_ids=ids).logits[..., :-1]
+    policy.drop_backspace()
+    assert torch.equal(policy.model(input_ids=ids).logits, before)
+    assert policy.space == plain.space
+    policy.drop_backspace()  # a second time is nothing
+
+
+def test_four_bits_need_a_gpu_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = ModelConfig(name="x/y", lora_r=2, quantised="nf4")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(EnvironmentProblem, match=r"4-bit weights need a CUDA device.*set\s+model.quantised=null"):
+        Policy.start(config, None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(transformers_side.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(
+        EnvironmentProblem, match=r"bitsandbytes is not installed; pip install 'sequencematch-harness\[qlora\]'"
+    ):
+        Policy.start(config, None)

@@ -1,0 +1,151 @@
+"""Which trials a grid gets, and which of them wins."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from boards import ME, score
+
+from harness.config import RunConfig
+from harness.errors import ConfigError, HarnessError
+from harness.grid import load_grid
+from harness.ledger import Ledger
+from harness.store import Store
+from harness.trials import TRIAL_SEED, Tried, as_trials, choose, final_cells, space, trials
+
+GRID = """
+base:
+  benchmark: {name: language, length: 8}
+  model: {tokenizer: characters}
+  training: {lr: 4e-3}
+grid:
+  trainer: [mle, bc, {name: sequence_match, divergence: js}]
+  actions.backspace: [false, true]
+seeds: 3
+"""
+
+
+def cells(tmp_path: Path, *changes: str) -> list[RunConfig]:
+    (tmp_path / "small.yaml").write_text(GRID)
+    return load_grid(str(tmp_path / "small.yaml"), changes).expand()
+
+
+def store_result(store: Store, run: RunConfig, value: float | None, reason: str | None = None) -> None:
+    assert store.claim(run.run_id, ME)
+    found = [score("ngram_js_3", value, reason=reason, direction="lower")]
+    store.finish(run.run_id, ME, scores=found, prompts=[], rollouts=[], provenance={"data_hash": "d"})
+
+
+def stored(store: Store, tried: Tried, values: list[float | None]) -> None:
+    """Trials with these values; for None the trial fails."""
+    store.enqueue("g-trials", tried.trials)
+    for run, value in zip(tried.trials, values, strict=True):
+        if value is None:
+            assert store.claim(run.run_id, ME)
+            store.fail(run.run_id, ME, "the loss is nan\nlower training.lr")
+        else:
+            store_result(store, run, value)
+
+
+def test_every_group_gets_the_same_number(tmp_path: Path) -> None:
+    """3 trainers x 2 action spaces x 3 seeds are 6 groups; each has 4 different trials on validation texts."""
+    found = trials(cells(tmp_path), 4)
+    assert len(found) == 6
+    for one in found:
+        assert len({run.run_id for run in one.trials}) == 4
+        assert {run.evaluation.split for run in one.trials} == {"validation"}
+        assert [[metric.name for metric in run.metrics or ()] for run in one.trials] == [["ngram_js"]] * 4
+        assert {seed for run in one.trials for seed in run.seeds.model_dump().values()} == {TRIAL_SEED}
+        assert one.drawn[0] == {}
+        assert one.trials[0].training == one.group.training
+        assert one.trials[0].trainer == one.group.trainer
+
+
+def test_all_groups_try_the_same_learning_rates_and_more_trials_keep_the_first(tmp_path: Path) -> None:
+    five, three = trials(cells(tmp_path), 5), trials(cells(tmp_path), 3)
+    rates = [[run.training.lr for run in one.trials] for one in five]
+    assert all(one == rates[0] for one in rates)
+    assert len(set(rates[0])) == 5
+    assert all(4e-4 <= rate <= 4e-2 for rate in rates[0])
+    assert [one.trials[:3] for one in five] == [one.trials for one in three]
+
+
+def test_what_is_tuned_depends_on_what_there_is(tmp_path: Path) -> None:
+    """Noise only where some is injected; alpha and bc_end only where the trainer has them."""
+    found = {(c.trainer.name, c.actions.backspace): set(space(c)) for c in cells(tmp_path)}
+    assert found["mle", False] == {"training.lr"}
+    assert found["bc", True] == {"training.lr", "actions.noise_rate"}
+    own = {"trainer.alpha", "trainer.bc_end"}
+    assert found["sequence_match", True] == {"training.lr", "actions.noise_rate"} | own
+    assert found["sequence_match", False] == {"training.lr"} | own
+
+
+def test_what_the_grid_asks_is_not_tuned(tmp_path: Path) -> None:
+    """With two alphas in the grid, each of its groups keeps its own; bc_end is still drawn."""
+    found = trials(cells(tmp_path, "trainer=sequence_match", "divergence=js", "alpha=0.01,0.1", "seeds=1"), 3)
+    assert len(found) == 4
+    for one in found:
+        assert {run.trainer.options["alpha"] for run in one.trials} == {one.group.trainer.options["alpha"]}
+        assert set(one.drawn[1]) >= {"training.lr", "trainer.bc_end"}
+
+
+def test_seeds_and_splits_that_would_leak_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"seeds={TRIAL_SEED} is the seed of every trial"):
+        trials(cells(tmp_path, f"seeds.metric={TRIAL_SEED}"), 2)
+    with pytest.raises(ConfigError, match="tuning reports on the test split"):
+        trials(cells(tmp_path, "evaluation.split=validation"), 2)
+
+
+def test_the_best_trial_that_has_a_value_wins(tmp_path: Path, store: Store) -> None:
+    """ngram_js is better lower: .2 beats .3; a failed trial, NaN and infinity cannot win, and of two .2 the first."""
+    (one,) = trials(cells(tmp_path, "trainer=mle", "backspace=false"), 6)
+    stored(store, one, [0.3, None, 0.2, math.nan, 0.2, -math.inf])
+    (choice,) = choose(store, "g-trials", [one])
+    assert choice.best == 2
+    assert choice.values == (0.3, "lower training.lr", 0.2, "ngram_js_3 is nan", 0.2, "ngram_js_3 is -inf")
+    final = final_cells(cells(tmp_path, "trainer=mle", "backspace=false"), [choice])
+    assert [cell.seeds.train for cell in final] == [0, 1, 2]
+    assert {cell.training.lr for cell in final} == {one.trials[2].training.lr}
+    assert {cell.evaluation.split for cell in final} == {"test"}
+    assert all(cell.metrics == one.group.metrics for cell in final)
+
+
+def test_a_trial_without_a_value_says_why_and_cannot_win(tmp_path: Path, store: Store) -> None:
+    (one,) = trials(cells(tmp_path, "trainer=mle", "backspace=false"), 3)
+    store.enqueue("g-trials", one.trials)
+    store_result(store, one.trials[0], None, "too short")
+    store_result(store, one.trials[1], 0.5)
+    (choice,) = choose(store, "g-trials", [one])
+    assert (choice.best, choice.values) == (1, ("too short", 0.5, "not finished"))
+
+
+def test_a_group_without_any_value_is_an_error(tmp_path: Path, store: Store) -> None:
+    found = trials(cells(tmp_path, "trainer=mle,bc", "backspace=false", "seeds=1"), 2)
+    stored(store, found[0], [0.1, 0.2])
+    stored(store, found[1], [None, None])
+    with pytest.raises(HarnessError, match=r"no trial of 1 group\(s\) can be chosen.*language bc: lower training\.lr"):
+        choose(store, "g-trials", found)
+
+
+def test_the_store_keeps_what_was_chosen_from_what(tmp_path: Path, store: Store) -> None:
+    """Two groups of three trials, one chosen each; recorded again, the old record is gone."""
+    found = trials(cells(tmp_path, "trainer=mle,bc", "backspace=false", "seeds=1"), 3)
+    stored(store, found[0], [0.3, 0.2, 0.1])
+    stored(store, found[1], [0.1, 0.2, 0.3])
+    choices = choose(store, "g-trials", found)
+    store.record_trials("g-tuned", as_trials(choices)[:2])
+    store.record_trials("g-tuned", as_trials(choices))
+    kept = store.trials("g-tuned")
+    assert sorted(kept, key=lambda t: t.run_id) == sorted(as_trials(choices), key=lambda t: t.run_id)
+    assert Counter(trial.asked for trial in kept) == {one.group.group_id: 3 for one in found}
+    assert {(trial.asked, trial.number) for trial in kept if trial.chosen} == {
+        (found[0].group.group_id, 2),
+        (found[1].group.group_id, 0),
+    }
+    final = {cell.group_id for cell in final_cells([one.group for one in found], choices)}
+    assert {trial.group_id for trial in kept} == final
+    assert isinstance(store, Ledger)
+    assert store.trials("g") == []
