@@ -11,7 +11,7 @@ from benchmarks.speed.models import config, seconds, splits, training, untrained
 from harness.bases import reference_config
 from harness.features import Features
 from harness.metrics.bleu import self_bleu
-from harness.metrics.mauve import Mauve
+from harness.metrics.mauve import Mauve, quiet_stderr
 from harness.records import Evaluation, Example, Rollout, Trajectory
 from harness.timing import Comparison, Setting, Turn
 
@@ -80,7 +80,8 @@ def second_mauve(setting: Setting) -> tuple[Turn, Turn]:
             areas = [compute_mauve(p_features=p, q_features=q, seed=int(seed)).mauve for seed in chosen]
             found.setdefault(number, []).append(float(np.mean(areas)))
 
-        spent = seconds(work, "cpu")
+        with quiet_stderr():
+            spent = seconds(work, "cpu")
         own, other = found[number]
         assert abs(own - other) < 1e-6, f"ours {own}, mauve-text {other}"
         return 1 / spent

@@ -33,7 +33,8 @@ def bench(rows: Rows = None, quick: Quick = False, device: Device = "auto", as_j
     progress = Console(stderr=True)
     for row in timed(names, chosen, 1 if quick else ROUNDS):
         found.append(row)
-        progress.print(f"{row.name}: {row.reason or _number(row.ratio if row.ours is None else row.ours)}", style="dim")
+        numbers = f"{_number(row.ours)} {row.unit}, ratio {_number(row.ratio)}"
+        progress.print(f"{row.name}: {row.reason or numbers}", style="dim")
     machine = {"device": chosen, **provenance(threads=torch.get_num_threads())}
     if as_json:
         typer.echo(as_json_text({"rows": [dataclasses.asdict(row) for row in found], "machine": machine}))
