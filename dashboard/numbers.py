@@ -132,7 +132,8 @@ def costs(grid: str | None, run_ids: set[str], score: str, unit: Unit) -> pd.Dat
     """Mean score of each row of the table with these runs, beside what training cost.
 
     Returns:
-        Columns group, n, mean, low, high, steps, tokens, seconds, speed (tokens per second), sampled (actions), trials
+        Columns group, n, mean, low, high, steps, tokens, of which looked (without gradient) and sampler, seconds, speed
+        (tokens per second), sampled (actions), trials
         and tuning (the runs that its settings were chosen from, and their seconds together; in nothing else), memory
         (MiB), and front: no row has a better mean for less of `unit`.
     """
@@ -153,6 +154,7 @@ def costs(grid: str | None, run_ids: set[str], score: str, unit: Unit) -> pd.Dat
             {"group": row.label, "n": row.n, "mean": interval.mean, "low": interval.low, "high": interval.high}
             | {"steps": row.cost.steps, "tokens": row.cost.tokens, "seconds": row.cost.seconds}
             | {"speed": row.cost.tokens / row.cost.seconds if row.cost.seconds else math.nan}
+            | {"looked": row.cost.looked, "sampler": row.cost.sampled}
             | {"sampled": mean([float(one.get("sampled_actions", 0)) for one in own])}
             | {"trials": 0 if row.tuning is None else row.tuning.trials}
             | {"tuning": 0.0 if row.tuning is None else row.tuning.seconds}

@@ -13,7 +13,8 @@ DECIDED = ("base", "data_hash", "evaluated_tokens", "head_untied", "sampled_acti
 
 
 def parts(store: Store, run_id: str, names: Collection[str] | None = None) -> dict[str, str]:
-    """Hashes of a finished run: `config`, `curve` (without seconds), `scores`, `profiles`, `rollouts`, `facts`.
+    """Hashes of a finished run: `config`, `curve`, `interims` (both without seconds), `scores`, `profiles`, `rollouts`,
+    `facts`.
 
     `names` are the full names of the scores and profiles that count; None: all.
 
@@ -27,6 +28,7 @@ def parts(store: Store, run_id: str, names: Collection[str] | None = None) -> di
     found = {
         "config": store.config(run_id).model_dump(mode="json"),
         "curve": store.curves(run_id).drop(columns="seconds").to_dict("records"),
+        "interims": store.interims(run_id=run_id).drop(columns="seconds").to_dict("records"),
         "scores": scores.to_dict("records"),
         "profiles": profiles.to_dict("records"),
         "rollouts": store.rollouts(run_id).to_dict("records"),

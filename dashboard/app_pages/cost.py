@@ -80,8 +80,19 @@ def page() -> None:
     )
     charts.show(drawn, sentence=sentence, height=400)
     tuned = bool(frame["trials"].any())
-    columns = ["steps", "seconds", "tokens", "speed", "sampled", "memory", *(["trials", "tuning"] if tuned else [])]
-    heads = ["steps", "seconds", "tokens", "tokens per second", "sampled actions", "peak memory (MiB)"]
+    columns = [
+        "steps",
+        "seconds",
+        "tokens",
+        "looked",
+        "sampler",
+        "speed",
+        "sampled",
+        "memory",
+        *(["trials", "tuning"] if tuned else []),
+    ]
+    heads = ["steps", "seconds", "tokens", "without gradient", "in the sampler", "tokens per second"]
+    heads += ["sampled actions", "peak memory (MiB)"]
     look.table(
         ["group", "n", *heads, *(["trials", "seconds of all trials"] if tuned else [])],
         [

@@ -1,8 +1,9 @@
 """What the training behind a row cost, and which rows may be compared at an equal budget.
 
-Scores exist at the end of training only: a table cannot show what a longer or shorter run would have scored.  So rows
-are compared in a unit of cost where they spent the same of it, within 10 %, and the others say how much they spent.
-Cells that share a budget in that unit (`training.tokens`, `training.seconds`) do by construction.
+A score at the end of training does not show what a longer or shorter run would have scored.  So rows are compared in a
+unit of cost where they spent the same of it, within 10 %, and the others say how much they spent.  Cells that share
+a budget in that unit (`training.tokens`, `training.seconds`) do by construction; `harness/report/compute.py` compares
+runs that were scored while they trained at any budget.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from harness.report.groups import Group, mean
-from harness.report.readings import TrialRun
+from harness.report.readings import Nodes, TrialRun
 
 Unit = Literal["step", "token", "second"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
@@ -24,15 +25,18 @@ TOLERANCE = 0.1
 class Cost:
     """Means over a row's runs: optimiser `steps`, processed `tokens`, `seconds` of training.
 
-    Tokens are all that went through the trainer's forward passes, those without a gradient included, and every action
-    sampled meanwhile.  Seconds depend on the machine and on what else it did.  `ratio` is the cost in the unit of the
-    comparison over the reference row's (the baseline's, or else the cheapest row's); None where one is unknown.
+    Tokens are all that went through the model, `looked` of them without a gradient and `sampled` of them in the sampler
+    (of older runs: one for each action sampled).  Seconds depend on the machine and on what else it did.  `ratio` is
+    the cost in the unit of the comparison over the reference row's (the baseline's, or else the cheapest row's); None
+    where one is unknown.
     """
 
     steps: float
     tokens: float
     seconds: float
     ratio: float | None = None
+    looked: float = 0.0
+    sampled: float = 0.0
 
     @property
     def equal(self) -> bool:
@@ -64,16 +68,16 @@ def tuning(groups: Sequence[Group], trials: Sequence[TrialRun]) -> list[Tuning |
     return found
 
 
-def costs(groups: Sequence[Group], sampled: Mapping[str, int], unit: Unit, base: int | None) -> list[Cost | None]:
+def costs(groups: Sequence[Group], nodes: Mapping[str, Nodes], unit: Unit, base: int | None) -> list[Cost | None]:
     """The cost of each row; None for control rows and where nothing was trained.
 
     Args:
         groups: the table's rows.
-        sampled: actions sampled in training, by run id.
+        nodes: what of their tokens runs did not learn from, by run id.
         unit: what `ratio` compares.
         base: the index of the reference row; None takes the cheapest.
     """
-    found = [_cost(group, sampled) for group in groups]
+    found = [_cost(group, nodes) for group in groups]
     known = [cost.of(unit) for cost in found if cost is not None]
     reference = None if base is None else found[base]
     one = min(known, default=0.0) if reference is None else reference.of(unit)
@@ -94,9 +98,15 @@ def told(unit: Unit, rows: Sequence[tuple[str, Cost | None]], reference: str) ->
     return said
 
 
-def _cost(group: Group, sampled: Mapping[str, int]) -> Cost | None:
+def _cost(group: Group, nodes: Mapping[str, Nodes]) -> Cost | None:
     runs = [run for run in group.runs if run.steps is not None]
     if group.control is not None or not runs:
         return None
-    tokens = [(run.tokens or 0) + sampled.get(run.run_id, 0) for run in runs]
-    return Cost(mean([run.steps or 0 for run in runs]), mean(tokens), mean([run.seconds or 0.0 for run in runs]))
+    spent = [nodes.get(run.run_id, Nodes(0, 0, 0)) for run in runs]
+    return Cost(
+        steps=mean([run.steps or 0 for run in runs]),
+        tokens=mean([(run.tokens or 0) + own.missing for run, own in zip(runs, spent, strict=True)]),
+        seconds=mean([run.seconds or 0.0 for run in runs]),
+        looked=mean([own.without_gradient for own in spent]),
+        sampled=mean([own.sampler for own in spent]),
+    )

@@ -19,6 +19,7 @@ from harness.store import Store
 
 Format = Literal["csv", "json", "md", "latex"]
 What = Literal["scores", "runs", "curves", "profiles", "interims"]
+COST = ("steps", "tokens", "seconds", "ratio", "looked", "sampled")  # as `costs.Cost` has them
 Cells: TypeAlias = Sequence[Sequence[str]]
 
 _LATEX = {
@@ -119,16 +120,16 @@ def _board_csv(board: Leaderboard) -> str:
     numbers = ("mean", "low", "high", "values", "unscored", "rank_best", "rank_worst")
     against = ("difference", "difference_low", "difference_high", "p", "pairs", "baseline")
     head = ["table", *names, "control", "n", "metric", "name", "unit", "direction", "ranked_by", *numbers, *against]
-    head += [f"cost_{name}" for name in ("steps", "tokens", "seconds", "ratio")] if board.per is not None else []
+    head += [f"cost_{name}" for name in COST] if board.per is not None else []
     tuned = any(row.tuning is not None for table in board.tables for row in table.rows)
     head += [f"tuning_{name}" for name in ("trials", "tokens", "seconds")] if tuned else []
     rows = []
     for table in board.tables:
         base = "" if table.baseline is None else table.rows[table.baseline].label
         for row in table.rows:
-            cost = [] if row.cost is None else [row.cost.steps, row.cost.tokens, row.cost.seconds, row.cost.ratio]
+            cost = [] if row.cost is None else [getattr(row.cost, name) for name in COST]
             if row.tuning is not None:
-                cost = [*(cost or [None] * (4 if board.per is not None else 0)), *vars(row.tuning).values()]
+                cost = [*(cost or [None] * (len(COST) if board.per is not None else 0)), *vars(row.tuning).values()]
             for column in table.columns:
                 cell = row.scores.get(column.name)
                 if cell is not None:

@@ -21,8 +21,8 @@ from harness.report.readings import (
     Values,
     read_interims,
     read_names,
+    read_nodes,
     read_runs,
-    read_sampled,
     read_trials,
     read_values,
 )
@@ -102,7 +102,7 @@ def leaderboard(
         keys=None if group_by is None else list(dict.fromkeys(full_key(given, known) for given in group_by)),
         baseline=[parse_filter(text, left, known) for text in baseline],
         per=per,
-        sampled=None if per is None else read_sampled(store, grid),
+        nodes=None if per is None else read_nodes(store, grid),
         sort=sort,
         trials=read_trials(store, grid),
     )

@@ -116,6 +116,24 @@ class InterimValue(NamedTuple):
     tokens: int
     seconds: float
     value: float | str
+    tokens_before: int
+    seconds_before: float
+
+    def beyond(self, unit: str, amount: float) -> bool:
+        """Whether a run with this budget would have ended before: it ends with the first step at or over it."""
+        before = {"steps": self.step - 1, "tokens": self.tokens_before, "seconds": self.seconds_before}
+        return before[unit] >= amount
+
+
+class Nodes(NamedTuple):
+    """Of what training sent through the model: without a gradient, in the sampler, and what the run's tokens miss.
+
+    Older versions counted a frozen reference's nodes as learned from, and of the sampler's only the actions, apart.
+    """
+
+    without_gradient: int
+    sampler: int
+    missing: int
 
 
 Interims: TypeAlias = dict[str, dict[str, list[InterimValue]]]
@@ -161,16 +179,18 @@ def read_names(store: Store, grid: str | None = None) -> list[ScoreName]:
 def read_interims(store: Store, grid: str | None = None) -> tuple[dict[str, ScoreName], Interims]:
     """What finished runs scored while they trained, and what the full names stand for."""
     told = [INTERIMS.c[name] for name in ("name", "metric", "definition", "unit", "direction")]
-    rest = [INTERIMS.c[name] for name in ("run_id", "step", "tokens", "seconds", "value", "kind", "reason")]
+    rest: list[Any] = [INTERIMS.c[name] for name in ("run_id", "step", "tokens", "seconds", "value", "kind", "reason")]
+    rest += [sa.func.coalesce(INTERIMS.c[f"{unit}_before"], INTERIMS.c[unit]) for unit in ("tokens", "seconds")]
     query = sa.select(*told, *rest).join(RUNS, RUNS.c.run_id == INTERIMS.c.run_id).where(RUNS.c.status == "done")
     with store.database.read() as connection:
         rows = connection.execute(_of_grid(query, grid, INTERIMS).order_by(INTERIMS.c.step)).all()
     names: dict[str, ScoreName] = {}
     found: Interims = {}
-    for *score, run_id, step, tokens, seconds, value, kind, reason in rows:
+    for *score, run_id, step, tokens, seconds, value, kind, reason, tokens_before, seconds_before in rows:
         names.setdefault(score[0], ScoreName(*score))
         one = (reason or "") if kind is None else number(value, kind)
-        found.setdefault(score[0], {}).setdefault(run_id, []).append(InterimValue(step, tokens, seconds, one))
+        scored = InterimValue(step, tokens, seconds, one, tokens_before, seconds_before)
+        found.setdefault(score[0], {}).setdefault(run_id, []).append(scored)
     return dict(sorted(names.items())), found
 
 
@@ -249,14 +269,16 @@ def read_losses(store: Store, run_ids: Collection[str]) -> dict[str, list[Loss]]
     return found
 
 
-def read_sampled(store: Store, grid: str | None = None) -> dict[str, int]:
-    """Actions that finished runs sampled while they were trained, where their own tokens do not count the sampler.
-
-    Runs that never said are left out; so are those that count every node, as runs do by now.
-    """
-    facts = read_facts(store, grid, ["sampled_actions", "tokens"])
-    old = {run_id: found for run_id, found in facts.items() if "tokens" not in found}
-    return {run_id: int(found["sampled_actions"]) for run_id, found in old.items() if found}
+def read_nodes(store: Store, grid: str | None = None) -> dict[str, Nodes]:
+    """What of each finished run's tokens was not learned from; runs that never said are left out."""
+    found = {}
+    for run_id, facts in read_facts(store, grid, ["sampled_actions", "tokens"]).items():
+        if "tokens" in facts:
+            found[run_id] = Nodes(facts["tokens"]["without_gradient"], facts["tokens"]["sampler"], 0)
+        elif facts:
+            sampled = int(facts["sampled_actions"])
+            found[run_id] = Nodes(0, sampled, sampled)
+    return found
 
 
 def read_trials(store: Store, grid: str | None) -> list[TrialRun]:

@@ -15,7 +15,7 @@ from harness.report.board import Cell, Column, Compared, Row, Table
 from harness.report.costs import Cost, Unit
 from harness.report.groups import Group, benchmark, biased, default_baseline, mean, rows
 from harness.report.ranks import RANKED_ROWS, differences, rank
-from harness.report.readings import Run, ScoreName, TrialRun, Values
+from harness.report.readings import Nodes, Run, ScoreName, TrialRun, Values
 from harness.report.selection import Filter, short_keys, written
 from harness.stats import Interval, t_intervals
 
@@ -39,7 +39,7 @@ PREFERRED = (
 class Question:
     """What somebody wants to see of every benchmark: `leaderboard` says what the parts mean.
 
-    `values` are numbers by full name and run id, `sampled` the actions sampled in training by run id, `trials` the runs
+    `values` are numbers by full name and run id, `nodes` what was not learned from by run id, `trials` the runs
     that the settings were chosen from.
     """
 
@@ -49,7 +49,7 @@ class Question:
     keys: Sequence[str] | None = None
     baseline: Sequence[Filter] = ()
     per: Unit | None = None
-    sampled: Mapping[str, int] | None = None
+    nodes: Mapping[str, Nodes] | None = None
     sort: str | None = None
     trials: Sequence[TrialRun] = ()
 
@@ -84,7 +84,7 @@ def table(members: Sequence[Run], title: str, asked: Question) -> Table:
     notes += [sentences.TUNED] if any(searched) else []
     spent: list[Cost | None] = [None] * len(groups)
     if asked.per is not None:
-        spent = costs.costs(groups, asked.sampled or {}, asked.per, base)
+        spent = costs.costs(groups, asked.nodes or {}, asked.per, base)
         reference = "the cheapest row" if base is None else labels[base]
         notes += costs.told(asked.per, [(labels[i], spent[i]) for i in compared], reference)
         compared = [i for i in compared if (cost := spent[i]) is not None and cost.equal]

@@ -68,7 +68,7 @@ SURVIVAL_MUTANTS = (
     Mutant(
         "points beyond the checkpoint stay",
         "harness/queue.py",
-        (("CURVES.c.run_id == run_id, CURVES.c.step > step)", "CURVES.c.run_id == run_id, CURVES.c.step > 10**9)"),),
+        (("table.c.run_id == run_id, table.c.step > step)", "table.c.run_id == run_id, table.c.step > 10**9)"),),
         (f"{QUEUE}::test_a_claim_goes_on_from_the_newest_checkpoint_and_cuts_what_lies_beyond",),
     ),
     Mutant(
@@ -100,7 +100,19 @@ SURVIVAL_MUTANTS = (
     left_out(
         "the seconds", "harness/fit.py", 'state.facts["step"], state.facts["seconds"]', 'state.facts["step"], 0.0'
     ),
-    left_out("the tokens", "harness/fit.py", 'self.meter.tokens = state.facts["tokens"]', "pass"),
+    left_out("the tokens", "harness/fit.py", 'self.meter.learned = state.facts["tokens"]', "pass"),
+    left_out(
+        "the tokens without gradient",
+        "harness/fit.py",
+        'self.meter.looked = state.facts.get("without_gradient", 0)',
+        "pass",
+    ),
+    left_out(
+        "how many nodes were sampled",
+        "harness/replay.py",
+        'self.sampled_nodes = state.get("sampled_nodes", 0)',
+        "pass",
+    ),
     left_out("the threads", "harness/fit.py", 'self.threads |= set(state.facts["threads"])', "pass"),
     left_out("the curve", "harness/fit.py", 'self.points = [Step(**point) for point in state.facts["points"]]', "pass"),
     left_out(

@@ -12,13 +12,14 @@ from stored import ME, RESULTS, config, running, score, step
 from harness.records import Point, Profile
 from harness.report.readings import (
     Loss,
+    Nodes,
     read_facts,
     read_grids,
     read_losses,
     read_names_by_data,
+    read_nodes,
     read_profile,
     read_profile_names,
-    read_sampled,
     read_timings,
 )
 from harness.store import Store
@@ -85,4 +86,4 @@ def test_scores_by_data_and_facts_by_run(store: Store) -> None:
     names = {data: [one.metric for one in found] for data, found in read_names_by_data(store, "g").items()}
     assert names == {"d": ["mauve"], "e": ["mauve", "zipf"]}
     assert read_facts(store, "g", ["host", "missing"]) == {ids[0]: {}, ids[1]: {"host": "here"}}
-    assert read_sampled(store) == {ids[1]: 5}
+    assert read_nodes(store) == {ids[1]: Nodes(0, 5, 5)}, "an older run's tokens miss what it sampled"
