@@ -44,11 +44,17 @@ def controls(cells: Sequence[RunConfig]) -> list[RunConfig]:
     found = [resolve(members[0].as_control(kind)) for members in places.values() for kind in CONTROLS]
     for members in places.values():
         if hasattr(BENCHMARKS[members[0].benchmark.name], "selection"):
-            plain = [cell for cell in members if cell.trainer.name == BASE_TRAINER and not cell.actions.backspace]
+            plain = [cell for cell in members if _plain_mle(cell)]
             mle = {"trainer": Plugin(name=BASE_TRAINER), "actions": ActionConfig()}
             found += [cell.at_best_temperature() for cell in plain or [resolve(members[0].model_copy(update=mle))]]
     own = {cell.run_id for cell in cells}
     return [cell for run_id, cell in {cell.run_id: cell for cell in found}.items() if run_id not in own]
+
+
+def _plain_mle(cell: RunConfig) -> bool:
+    """Whether it is what others must beat: trained, by MLE, with all weights, from clean contexts."""
+    trained = cell.trainer.name == BASE_TRAINER and not cell.untrained and cell.training.scope == "full"
+    return trained and not cell.actions.backspace and not cell.actions.context_noise
 
 
 def control_policy(config: RunConfig, splits: Splits, device: torch.device) -> Policy:

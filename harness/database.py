@@ -16,8 +16,8 @@ from harness.failpoints import failpoint
 from harness.rollout_files import escape, unescape
 from harness.sqlite import driver
 
-SCHEMA_VERSION = 4
-UPGRADABLE = ("1", "2", "3")  # versions that only lack tables and columns, which the first writer adds
+SCHEMA_VERSION = 5
+UPGRADABLE = ("1", "2", "3", "4")  # versions that only lack tables and columns, which the first writer adds
 STATUSES = ("pending", "running", "done", "failed")
 OUTCOMES = ("running", "done", "failed", "crashed", "stalled", "released", "lost")
 
@@ -223,6 +223,8 @@ INTERIMS = sa.Table(
     sa.Column("kind", sa.Text),
     sa.Column("reason", _Text),
     sa.Column("n", sa.Integer, nullable=False),
+    sa.Column("tokens_before", sa.BigInteger),
+    sa.Column("seconds_before", sa.Float),
 )
 TRIALS = sa.Table(
     "trials",

@@ -28,7 +28,7 @@ def parts(store: Store, run_id: str, names: Collection[str] | None = None) -> di
     found = {
         "config": store.config(run_id).model_dump(mode="json"),
         "curve": store.curves(run_id).drop(columns="seconds").to_dict("records"),
-        "interims": store.interims(run_id=run_id).drop(columns="seconds").to_dict("records"),
+        "interims": store.interims(run_id=run_id).drop(columns=["seconds", "seconds_before"]).to_dict("records"),
         "scores": scores.to_dict("records"),
         "profiles": profiles.to_dict("records"),
         "rollouts": store.rollouts(run_id).to_dict("records"),

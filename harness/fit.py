@@ -95,7 +95,8 @@ class Training:
         progress: share of the budget used, in [0, 1].
         points: the curve so far.
         interims: its scores so far, of whoever looked where `due` said so.
-        due: whether the step before passed a point at which the run is to be scored.
+        due: whether the last step passed a point at which the run is to be scored.
+        before: what training had taken when that step began.
         threads: how many CPU threads computed it; where there are several numbers, it was resumed with another one,
             which moves the last bits.
     """
@@ -129,7 +130,7 @@ class Training:
         self.step, self.seconds, self.progress = 0, 0.0, self.budget.used(0, 0, 0.0)
         self.points: list[Step] = []
         self.interims: list[Interim] = []
-        self.due = False
+        self.due, self.before = False, self.spent
         self.threads = {torch.get_num_threads()}
 
     def _buffer(self, replay: Replay) -> ReplayBuffer:
@@ -199,7 +200,7 @@ class Training:
         Raises:
             Diverged: the loss is not finite.
         """
-        began, before = time.perf_counter(), self.spent
+        began, self.before = time.perf_counter(), self.spent
         training, step = self.config.training, self.step
         lr = self.budget.learning_rate(self.progress)
         for group in self.optimizer.param_groups:
@@ -234,7 +235,7 @@ class Training:
         self.step += 1
         self.seconds += time.perf_counter() - began
         self.progress = self.budget.used(self.step, self.tokens, self.seconds)
-        self.due = due(self.config, before, self.spent, finished=self.finished)
+        self.due = due(self.config, self.before, self.spent, finished=self.finished)
         if int(self.progress * CURVE_POINTS) == marked and not self.finished:
             return None
         value = float(total)

@@ -22,16 +22,21 @@ class Spent:
 
 @dataclass(frozen=True)
 class Interim:
-    """Scores at one point of a run's training, and what training had taken by then; the scoring itself is not in it."""
+    """Scores at one point of a run's training, and what training had taken by then; the scoring itself is not in it.
+
+    `before` is what it had taken a step earlier: a run whose budget is above that would have come here, too, since a
+    budget ends with the first step at or over it.
+    """
 
     spent: Spent
+    before: Spent
     scores: tuple[Score, ...]
 
     def as_json(self) -> dict[str, Any]:
         """Plain values that JSON holds exactly, NaN and infinities included."""
         scores = [dataclasses.asdict(score) for score in self.scores]
         told = [score | {"value": None if score["value"] is None else repr(score["value"])} for score in scores]
-        return {**dataclasses.asdict(self.spent), "scores": told}
+        return {"spent": dataclasses.asdict(self.spent), "before": dataclasses.asdict(self.before), "scores": told}
 
     @classmethod
     def from_json(cls, given: Mapping[str, Any]) -> Interim:
@@ -39,8 +44,7 @@ class Interim:
         scores = [
             score | {"value": None if score["value"] is None else float(score["value"])} for score in given["scores"]
         ]
-        spent = Spent(given["step"], given["tokens"], given["seconds"])
-        return cls(spent, tuple(Score(**score) for score in scores))
+        return cls(Spent(**given["spent"]), Spent(**given["before"]), tuple(Score(**score) for score in scores))
 
 
 def due(config: RunConfig, before: Spent, now: Spent, *, finished: bool) -> bool:

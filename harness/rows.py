@@ -38,6 +38,7 @@ def profile_row(run_id: str, profile: Profile) -> dict[str, Any]:
 def interim_rows(run_id: str, interim: Interim) -> Iterator[dict[str, Any]]:
     """Rows of `interims`: one per score."""
     spent = {"step": interim.spent.step, "tokens": interim.spent.tokens, "seconds": float(interim.spent.seconds)}
+    spent |= {"tokens_before": interim.before.tokens, "seconds_before": float(interim.before.seconds)}
     for score in interim.scores:
         row = score_row(run_id, score)
         del row["texts_hash"]

@@ -214,7 +214,7 @@ def _interim(training: Training, policy: Policy, held_out: HeldOut, features: Fe
     held, config = held_out.of("validation"), training.config
     prompts = choose_prompts(policy, held.prompts, config.sampling)
     evaluation = evaluate(policy, held, prompts, config, features, judge)
-    return Interim(training.spent, tuple(score(evaluation, config.interim_metrics)))
+    return Interim(training.spent, training.before, tuple(score(evaluation, config.interim_metrics)))
 
 
 def _tokens(last: Step | None) -> dict[str, int]:

@@ -21,7 +21,7 @@ from harness import load_policy, models
 from harness.actions import pack
 from harness.cli import app
 from harness.config import ModelConfig
-from harness.errors import EnvironmentProblem, StoreError, UnknownName
+from harness.errors import ConfigError, EnvironmentProblem, StoreError, UnknownName
 from harness.exported import export
 from harness.grid import load_grid
 from harness.plugins import Weighting
@@ -248,8 +248,8 @@ def test_a_row_that_pads_the_vocabulary_keeps_its_place(tmp_path: Path) -> None:
 
 def test_a_tokenizer_with_a_backspace_of_its_own_is_refused(tmp_path: Path) -> None:
     policy = tiny_policy()
-    policy.tokenizer.add_tokens(["<backspace>", "<other>"])
-    with pytest.raises(Exception, match="a tokenizer that knows this token from elsewhere"):
+    policy.tokenizer.add_tokens(["<other>", "<backspace>"])
+    with pytest.raises(ConfigError, match="a tokenizer that knows this token from elsewhere"):
         export(policy, tmp_path / "m", "")
 
 

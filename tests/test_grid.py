@@ -217,10 +217,10 @@ def test_every_shipped_grid_expands_and_says_what_it_asks() -> None:
         grid = load_grid(name)
         assert grid.name == name
         assert grid.question.endswith("?"), name
-        corpora = [str(cell.benchmark.options.get("corpus")) for cell in grid.expand()]
-        assert corpora
-        if not any(corpus.startswith("hub:") for corpus in corpora):  # those need a network to be checked whole
-            assert check(grid)
+        corpus = grid.base.get("benchmark.corpus")
+        if corpus is not None and corpus.value.startswith("hub:"):  # not to be had here
+            grid = grid.override(["corpus=python-docs", "benchmark.validation=0.1", "benchmark.test=0.1"])
+        assert check(grid)
 
 
 def test_the_example_in_the_docstring_works(tmp_path: Path) -> None:

@@ -34,9 +34,9 @@ def test_what_is_due_by_hand() -> None:
 
 def test_values_survive_json() -> None:
     scores = tuple(score(name, value) for name, value in (("a", 0.1), ("b", math.inf), ("c", -0.0)))
-    found = Interim(Spent(7, 80, 0.25), (*scores, score("d", None, "too short", n=3)))
+    found = Interim(Spent(7, 80, 0.25), Spent(6, 70, 0.2), (*scores, score("d", None, "too short", n=3)))
     assert Interim.from_json(found.as_json()) == found
-    back = Interim.from_json(Interim(Spent(1, 2, 3.0), (score("e", math.nan),)).as_json())
+    back = Interim.from_json(Interim(Spent(1, 2, 3.0), Spent(0, 0, 0.0), (score("e", math.nan),)).as_json())
     assert math.isnan(back.scores[0].value or 0.0)
 
 

@@ -44,8 +44,9 @@ class Budget:
 
 
 def values_at(interims: Interims, runs: Sequence[Run], budget: Budget) -> tuple[Values, str]:
-    """Each run's last scores that are not beyond the budget, or why it has none, and where these scores stand in words.
+    """Each run's last scores within the budget, or why it has none, and where these scores stand in words.
 
+    Within it is what a run with that budget would have come to, whose last step may exceed it, as it does in training.
     A control trains nothing and has none.
     """
     field = UNITS[budget.unit]
@@ -59,7 +60,7 @@ def values_at(interims: Interims, runs: Sequence[Run], budget: Budget) -> tuple[
             continue
         for name in by_data[run.data_hash]:
             mine = interims[name].get(run.run_id, ())
-            within = [one for one in mine if getattr(one, field) <= budget.amount]
+            within = [one for one in mine if not one.beyond(budget.unit, budget.amount)]
             found: float | str
             if within:
                 found = within[-1].value
@@ -70,7 +71,7 @@ def values_at(interims: Interims, runs: Sequence[Run], budget: Budget) -> tuple[
                 found = f"it was not scored while it trained: set evaluation.at_{budget.unit}"
             values.setdefault(name, {})[run.run_id] = found
     reach = f"they stand at {min(stand):.6g} to {max(stand):.6g} {budget.unit}" if stand else "there are none"
-    return values, f"at {budget}: each run's last scores on the validation split that are not beyond it; {reach}"
+    return values, f"at {budget}: each run's last scores on the validation split within that budget; {reach}"
 
 
 @dataclass(frozen=True)

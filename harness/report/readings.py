@@ -116,6 +116,13 @@ class InterimValue(NamedTuple):
     tokens: int
     seconds: float
     value: float | str
+    tokens_before: int
+    seconds_before: float
+
+    def beyond(self, unit: str, amount: float) -> bool:
+        """Whether a run with this budget would have ended before: it ends with the first step at or over it."""
+        before = {"steps": self.step - 1, "tokens": self.tokens_before, "seconds": self.seconds_before}
+        return before[unit] >= amount
 
 
 class Nodes(NamedTuple):
@@ -172,16 +179,18 @@ def read_names(store: Store, grid: str | None = None) -> list[ScoreName]:
 def read_interims(store: Store, grid: str | None = None) -> tuple[dict[str, ScoreName], Interims]:
     """What finished runs scored while they trained, and what the full names stand for."""
     told = [INTERIMS.c[name] for name in ("name", "metric", "definition", "unit", "direction")]
-    rest = [INTERIMS.c[name] for name in ("run_id", "step", "tokens", "seconds", "value", "kind", "reason")]
+    rest: list[Any] = [INTERIMS.c[name] for name in ("run_id", "step", "tokens", "seconds", "value", "kind", "reason")]
+    rest += [sa.func.coalesce(INTERIMS.c[f"{unit}_before"], INTERIMS.c[unit]) for unit in ("tokens", "seconds")]
     query = sa.select(*told, *rest).join(RUNS, RUNS.c.run_id == INTERIMS.c.run_id).where(RUNS.c.status == "done")
     with store.database.read() as connection:
         rows = connection.execute(_of_grid(query, grid, INTERIMS).order_by(INTERIMS.c.step)).all()
     names: dict[str, ScoreName] = {}
     found: Interims = {}
-    for *score, run_id, step, tokens, seconds, value, kind, reason in rows:
+    for *score, run_id, step, tokens, seconds, value, kind, reason, tokens_before, seconds_before in rows:
         names.setdefault(score[0], ScoreName(*score))
         one = (reason or "") if kind is None else number(value, kind)
-        found.setdefault(score[0], {}).setdefault(run_id, []).append(InterimValue(step, tokens, seconds, one))
+        scored = InterimValue(step, tokens, seconds, one, tokens_before, seconds_before)
+        found.setdefault(score[0], {}).setdefault(run_id, []).append(scored)
     return dict(sorted(names.items())), found
 
 

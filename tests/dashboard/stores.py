@@ -102,7 +102,9 @@ def scored_on_the_way(folder: Path) -> str:
                 (config(seed, True, "bc"), 120, (0.45, 0.44)),
             ):
                 points = [
-                    Interim(Spent(n, cost * n, n / 2), (score("out_of_support", value),))
+                    Interim(
+                        Spent(n, cost * n, n / 2), Spent(n - 1, cost * (n - 1), 0.0), (score("out_of_support", value),)
+                    )
                     for n, value in enumerate(values, start=1)
                 ]
                 finish(store, run, interims=points)

@@ -20,15 +20,17 @@ NAME = "mauve@mauve-text[featuriser=tiny]"
 
 
 def scored(store: Store, trainer: str, seed: int, *points: tuple[int, int, float | None]) -> str:
-    """A finished run with scores at points (step, tokens, mauve; None has a reason), at one second a step."""
+    """A finished run with scores at points (step, tokens, mauve; None has a reason), at one second and ten tokens a
+    step."""
     seeds = {"train": seed, "sample": seed, "metric": seed}
     run = RunConfig.model_validate({"benchmark": "text", "trainer": trainer, "seeds": seeds})
     store.enqueue("g", [run])
     assert store.claim(run.run_id, ME)
-    found = [
-        Interim(Spent(step, tokens, float(step)), (mauve(value, reason=None if value is not None else "too short"),))
-        for step, tokens, value in points
-    ]
+    found = []
+    for step, tokens, value in points:
+        given = mauve(value, reason=None if value is not None else "too short")
+        spent, before = Spent(step, tokens, float(step)), Spent(step - 1, tokens - 10, step - 1.0)
+        found.append(Interim(spent, before, (given,)))
     store.log(run.run_id, ME, [], None, found)
     store.finish(run.run_id, ME, scores=[mauve(0.9)], prompts=[], rollouts=[], provenance={"data_hash": "d"})
     return run.run_id
@@ -94,18 +96,32 @@ def test_values_are_those_of_the_store(store: Store) -> None:
     one = scored(store, "mle", 0, (1, 100, 0.1), (2, 200, None))
     names, interims = read_interims(store, "g")
     assert list(names) == [NAME]
-    assert interims[NAME][one] == [InterimValue(1, 100, 1.0, 0.1), InterimValue(2, 200, 2.0, "too short")]
-    found, _ = values_at(interims, read_runs(store, "g"), Budget("seconds", 1.5))
+    assert interims[NAME][one] == [
+        InterimValue(1, 100, 1.0, 0.1, 90, 0.0),
+        InterimValue(2, 200, 2.0, "too short", 190, 1.0),
+    ]
+    found, _ = values_at(interims, read_runs(store, "g"), Budget("seconds", 1.0))
     assert found == {NAME: {one: 0.1}}
     assert read_interims(store, "other") == ({}, {})
+
+
+def at(step: int, tokens: int, seconds: float, value: float) -> InterimValue:
+    return InterimValue(step, tokens, seconds, value, 0, 0.0)
+
+
+def test_a_budget_reaches_as_far_as_a_run_with_it(store: Store) -> None:
+    """The step from 190 to 200 tokens is the last of a run with 191 to 200 of them, and none of a run with 190."""
+    scored(store, "mle", 0, (1, 100, 0.1), (2, 200, 0.2))
+    found = {tokens: means(only(store, at=f"tokens={tokens}"))["mle"] for tokens in (190, 191, 200, 999)}
+    assert found == {190: pytest.approx(0.1), **dict.fromkeys((191, 200, 999), pytest.approx(0.2))}
 
 
 def test_a_way_is_the_mean_over_runs_at_each_point() -> None:
     """Two runs at (100, 120) and (200, 220) tokens: means 110 with .15 and 210 with .25; a third point has one run only
     and is left out."""
     scored = {
-        "a": [InterimValue(1, 100, 1.0, 0.1), InterimValue(2, 200, 2.0, 0.2), InterimValue(3, 300, 3.0, 0.3)],
-        "b": [InterimValue(1, 120, 2.0, 0.2), InterimValue(2, 220, 4.0, 0.3)],
+        "a": [at(1, 100, 1.0, 0.1), at(2, 200, 2.0, 0.2), at(3, 300, 3.0, 0.3)],
+        "b": [at(1, 120, 2.0, 0.2), at(2, 220, 4.0, 0.3)],
     }
     first, second = way(["a", "b", "never scored"], scored)
     assert (first.tokens, first.seconds, first.score.mean, first.score.n) == (110, 1.5, pytest.approx(0.15), 2)
