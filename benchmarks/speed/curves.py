@@ -1,4 +1,4 @@
-"""How cost grows with length, vocabulary, batch and stored runs: `python -m benchmarks.speed.curves [FOLDER]`.
+"""How cost grows with length, vocabulary, batch and stored runs: `python -m benchmarks.speed.curves [NAME ...]`.
 
 Writes one CSV and one SVG for each, both axes logarithmic; medians of five.  A straight line of slope 1 is a cost that
 is proportional; times are this machine's, shapes should be any machine's.
@@ -89,8 +89,7 @@ def by_runs() -> Iterator[tuple[int, dict[str, float]]]:
     """The dashboard's first page in a fresh process, and a leaderboard's reading of the store."""
     from benchmarks.speed.dashboard import GRIDS, SEEDS, fill
 
-    for runs in (10, 100, 1_000, 10_000):
-        groups = max(GRIDS, runs // SEEDS)
+    for groups in (GRIDS, 12 * GRIDS, 125 * GRIDS):
         with tempfile.TemporaryDirectory() as folder:
             url = f"sqlite:///{folder}/runs.db"
             with Store(url) as store:
@@ -160,17 +159,18 @@ def svg(curve: Curve, points: Sequence[tuple[int, Mapping[str, float]]]) -> str:
 
 
 def main() -> None:
-    """Measure every curve and write it down."""
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
+    """Measure the named curves, or every one, and write them down."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
     for curve in CURVES:
+        if sys.argv[1:] and curve.name not in sys.argv[1:]:
+            continue
         points = list(curve.points())
-        with (folder / f"{curve.name}.csv").open("w", newline="") as file:
+        with (FOLDER / f"{curve.name}.csv").open("w", newline="") as file:
             table = csv.writer(file)
             table.writerow([curve.x, *(f"{line}, {curve.y}" for line in points[0][1])])
             table.writerows([x, *(f"{value:.4g}" for value in lines.values())] for x, lines in points)
-        (folder / f"{curve.name}.svg").write_text(svg(curve, points))
-        print(f"{folder / curve.name}.csv, .svg")
+        (FOLDER / f"{curve.name}.svg").write_text(svg(curve, points))
+        print(f"{FOLDER / curve.name}.csv, .svg")
 
 
 if __name__ == "__main__":

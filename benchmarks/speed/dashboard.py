@@ -47,7 +47,12 @@ def fill(store: Store, groups: int) -> None:
                 "group_id": run.group_id,
                 "config": run.model_dump(mode="json"),
             }
-            row |= {"status": "done", "attempts": 1, "created": f"{len(runs):06d}", "data_hash": "d"}
+            row |= {
+                "status": "done",
+                "attempts": 1,
+                "created": f"2026-01-01T00:00:00.{len(runs):06d}+00:00",
+                "data_hash": "d",
+            }
             row |= {"step": 400, "tokens": 300_000 + group, "seconds": 5.0 + seed}
             runs.append(row | {"provenance": {"packages": {f"package {i}": "1.0" for i in range(20)}}})
             cells.append({"grid": f"grid {group * GRIDS // groups}", "run_id": run.run_id, "position": len(cells)})
