@@ -32,7 +32,8 @@ def load_policy(what: str | Path, store: Store | str = DEFAULT_STORE, device: st
         store: where runs are.
         device: where to.
 
-    A LoRA comes back folded into the weights it stood beside.  Where these had 4 bits, it is folded into what they were
+    A LoRA comes back folded into the weights it stood beside, in float32 at least: bfloat16 weights would round away
+    much of what it has learned.  Where these had 4 bits, it is folded into what they were
     made from, so that it can be used anywhere; that is not quite the function that was trained.
 
     Raises:
@@ -209,6 +210,11 @@ def card(policy: Policy, config: RunConfig, data_hash: str) -> str:
     notes = []
     if model.lora_r is not None:
         notes.append(f"A LoRA of rank {model.lora_r} (alpha {model.lora_alpha:g}, {model.lora_targets}) is folded in.")
+        if model.dtype == "bfloat16":
+            notes.append(
+                "It was trained with bfloat16 arithmetic beside frozen weights and is float32 here; in bfloat16 much of "
+                "what it has learned would be rounded away."
+            )
     if model.quantised:
         notes.append(
             f"It was trained beside {model.quantised} weights and is folded into the unquantised ones: not quite the "
