@@ -49,7 +49,7 @@ def load_policy(what: str | Path, store: Store | str = DEFAULT_STORE, device: st
         known = models.known(what)
     except EnvironmentProblem as error:
         raise EnvironmentProblem(f"no run id, which is hexadecimal, and no model: {error}") from error
-    about = _about(place)
+    about = about_of(place)
     dtype = about.get("dtype", known.dtype)
     weights = known.weights if dtype == "bfloat16" and known.weights is torch.bfloat16 else None
     return Policy.load(what if place is None else place, about.get("context"), dtype, weights=weights).to(
@@ -116,11 +116,21 @@ def export(policy: Policy, directory: Path, card: str, *, overwrite: bool = Fals
         raise EnvironmentProblem(f"{directory} cannot be written: {error.strerror or error}") from error
 
 
-def _about(place: Path | None) -> dict[str, Any]:
+def about_of(place: Path | None) -> dict[str, Any]:
+    """What `export` wrote of a policy's `context` and `dtype`; empty for a model from elsewhere.
+
+    Raises:
+        EnvironmentProblem: the file is damaged.
+    """
     if place is None or not (place / ABOUT).is_file():
         return {}
-    found: dict[str, Any] = json.loads((place / ABOUT).read_text())
-    return found
+    try:
+        found: dict[str, Any] = json.loads((place / ABOUT).read_text())
+        return {"context": int(found["context"]), "dtype": str(found["dtype"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EnvironmentProblem(
+            f'{place / ABOUT} is damaged; write {{"context": TOKENS, "dtype": "float32"}}, or export the policy again'
+        ) from error
 
 
 # -------------------------------------------------------------------------------------------------- the model card
