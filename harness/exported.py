@@ -222,8 +222,8 @@ def card(policy: Policy, config: RunConfig, data_hash: str) -> str:
         notes.append(f"A LoRA of rank {model.lora_r} (alpha {model.lora_alpha:g}, {model.lora_targets}) is folded in.")
         if model.dtype == "bfloat16":
             notes.append(
-                "It was trained with bfloat16 arithmetic beside frozen weights and is float32 here; in bfloat16 much of "
-                "what it has learned would be rounded away."
+                "It was trained with bfloat16 arithmetic beside frozen weights and is float32 here; in bfloat16 much "
+                "of what it has learned would be rounded away."
             )
     if model.quantised:
         notes.append(

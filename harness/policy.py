@@ -48,7 +48,7 @@ class Policy:
             raise ConfigError("model.name: this tokenizer has no end token; choose a model that has one")
         self.model = model.eval()
         self.tokenizer = tokenizer
-        limit = int(model.config.max_position_embeddings)
+        limit = models.longest(model.config)
         if context is not None and context > limit:
             raise ConfigError(f"model.context={context}: this model holds {limit} tokens; use at most that")
         self.context = context or limit
