@@ -32,7 +32,8 @@ def load_policy(what: str | Path, store: Store | str = DEFAULT_STORE, device: st
         store: where runs are.
         device: where to.
 
-    A LoRA comes back folded into the weights it stood beside.  Where these had 4 bits, it is folded into what they were
+    A LoRA comes back folded into the weights it stood beside, in float32 at least: bfloat16 weights would round away
+    much of what it has learned.  Where these had 4 bits, it is folded into what they were
     made from, so that it can be used anywhere; that is not quite the function that was trained.
 
     Raises:
@@ -48,7 +49,7 @@ def load_policy(what: str | Path, store: Store | str = DEFAULT_STORE, device: st
         known = models.known(what)
     except EnvironmentProblem as error:
         raise EnvironmentProblem(f"no run id, which is hexadecimal, and no model: {error}") from error
-    about = _about(place)
+    about = about_of(place)
     dtype = about.get("dtype", known.dtype)
     weights = known.weights if dtype == "bfloat16" and known.weights is torch.bfloat16 else None
     return Policy.load(what if place is None else place, about.get("context"), dtype, weights=weights).to(
@@ -115,11 +116,21 @@ def export(policy: Policy, directory: Path, card: str, *, overwrite: bool = Fals
         raise EnvironmentProblem(f"{directory} cannot be written: {error.strerror or error}") from error
 
 
-def _about(place: Path | None) -> dict[str, Any]:
+def about_of(place: Path | None) -> dict[str, Any]:
+    """What `export` wrote of a policy's `context` and `dtype`; empty for a model from elsewhere.
+
+    Raises:
+        EnvironmentProblem: the file is damaged.
+    """
     if place is None or not (place / ABOUT).is_file():
         return {}
-    found: dict[str, Any] = json.loads((place / ABOUT).read_text())
-    return found
+    try:
+        found: dict[str, Any] = json.loads((place / ABOUT).read_text())
+        return {"context": int(found["context"]), "dtype": str(found["dtype"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EnvironmentProblem(
+            f'{place / ABOUT} is damaged; write {{"context": TOKENS, "dtype": "float32"}}, or export the policy again'
+        ) from error
 
 
 # -------------------------------------------------------------------------------------------------- the model card
@@ -209,6 +220,11 @@ def card(policy: Policy, config: RunConfig, data_hash: str) -> str:
     notes = []
     if model.lora_r is not None:
         notes.append(f"A LoRA of rank {model.lora_r} (alpha {model.lora_alpha:g}, {model.lora_targets}) is folded in.")
+        if model.dtype == "bfloat16":
+            notes.append(
+                "It was trained with bfloat16 arithmetic beside frozen weights and is float32 here; in bfloat16 much "
+                "of what it has learned would be rounded away."
+            )
     if model.quantised:
         notes.append(
             f"It was trained beside {model.quantised} weights and is folded into the unquantised ones: not quite the "

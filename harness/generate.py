@@ -28,10 +28,11 @@ def sampling_of(**options: Any) -> SamplingConfig:
     try:
         found = SamplingConfig.model_validate(options)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
+        first, *others = error.errors()
+        name = str(first["loc"][0]) if first["loc"] else ""
         given = f"{name}={first['input']!r}: " if name else ""
-        raise ConfigError(f"{given}{first['msg'].removeprefix('Value error, ')}") from error
+        said = [e["msg"].removeprefix("Value error, ") for e in (first, *others) if e["loc"][:1] == first["loc"][:1]]
+        raise ConfigError(f"{given}{'; or '.join(said)}") from error
     if found.temperature == "best":
         raise ConfigError("temperature=best is chosen on a benchmark's validation split; write a number")
     return found
@@ -45,8 +46,12 @@ def continuations(
     Continuation i draws from stream i of `seed`, in whatever batch it is written.
 
     Raises:
-        ConfigError: a prompt leaves no room in the context.
+        ConfigError: a prompt leaves no room in the context, or `sampling` moves a `<backspace>` that is not there.
     """
+    if sampling.backspace_bias and policy.space.backspace_id is None:
+        raise ConfigError(
+            f"backspace_bias={sampling.backspace_bias}: this policy has no <backspace>, or none any more; remove it"
+        )
     starts = []
     for number, prompt in enumerate(prompts, start=1):
         tokens = prompt_tokens(policy, prompt)

@@ -106,13 +106,18 @@ def _learn_row(model: Any, at: int) -> None:
 def fold(policy: Policy) -> None:
     """Add the matrices to the weights they stand beside and put the row into its tables, in place.
 
-    The policy is then an ordinary one, of which nothing is trained; up to rounding it is the same function.
+    The policy is then an ordinary one, of which nothing is trained; up to rounding it is the same function.  Beside
+    bfloat16 weights, weights and arithmetic become float32: 8 bits of a weight have no room for what it has learned.
     """
     if not policy.adapted:
         return
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     model = policy.model
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(torch.promote_types(parameter.dtype, torch.float32))
+    if policy.dtype == "bfloat16":
+        policy.dtype = "float32"  # autocast would round the sums on every use
     for table in {id(m): m for m in (model.get_input_embeddings(), model.get_output_embeddings())}.values():
         for name in ("weight", "bias"):
             if parametrize.is_parametrized(table, name):

@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any, Literal
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -103,17 +106,40 @@ def loaded(
             f"model.name={str(name)!r}: its content is {found}, wanted {revision}: somebody has changed the directory; "
             f"restore it, or set model.revision={found}"
         )
-    try:
+    advice = "give gpt2 or llama (built from scratch), a directory with config.json, weights and tokenizer, or a Hub id"
+    with _reading(f"model.name={str(name)!r}", advice):
         model = transformers.AutoModelForCausalLM.from_pretrained(str(place or name), **options)
-        tokenizer = tokenizer_of(name, revision)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        return model, tokenizer_of(name, revision)
+
+
+@contextmanager
+def _reading(what: str, advice: str) -> Iterator[None]:
+    """Says of whatever transformers raises on files that are missing, damaged or of another kind that it cannot go on.
+
+    Raises:
+        EnvironmentProblem: `what` cannot be loaded; `advice` is what to give instead.
+    """
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, EOFError, SafetensorError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise EnvironmentProblem(f"{what} cannot be loaded: {reason}\n{advice} while online") from error
+
+
+def longest(config: Any) -> int:
+    """The tokens that a model of this configuration holds.
+
+    Raises:
+        EnvironmentProblem: its architecture knows no positions, as with ALiBi.
+    """
+    found = getattr(config, "max_position_embeddings", None)
+    if found is None:
+        name = (getattr(config, "architectures", None) or [type(config).__name__])[0]
         raise EnvironmentProblem(
-            f"model.name={str(name)!r} cannot be loaded: {reason}\n"
-            "give gpt2 or llama (built from scratch), a directory with config.json, weights and tokenizer, "
-            "or a Hub id while online"
-        ) from error
-    return model, tokenizer
+            f"{name} does not say how many tokens it holds (max_position_embeddings); a policy needs positions of its "
+            "own for what follows a deletion: use an architecture such as gpt2, llama, opt or qwen"
+        )
+    return int(found)
 
 
 def tokenizer_of(name: str | Path, revision: str | None = None) -> Any:
@@ -150,22 +176,16 @@ def known(name: str | Path, revision: str | None = None) -> Known:
     """What the model in a local directory or on the Hub is like.
 
     Raises:
-        EnvironmentProblem: it is neither a model directory nor reachable on the Hub.
+        EnvironmentProblem: it is neither a model directory nor reachable on the Hub, or has no positions.
     """
     place = local(name)
-    try:
+    with _reading(repr(str(name)), "give a directory with config.json, weights and tokenizer, or a Hub id"):
         config = transformers.AutoConfig.from_pretrained(
             str(place or name), **({"revision": revision} if place is None else {})
         )
         vocabulary = tokenizer_of(name, revision).get_vocab()
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise EnvironmentProblem(
-            f"{str(name)!r} cannot be loaded: {reason}\n"
-            "give a directory with config.json, weights and tokenizer, or a Hub id while online"
-        ) from error
     weights = getattr(config, "dtype", None) or torch.float32
-    return Known(int(config.max_position_embeddings), BACKSPACE in vocabulary, weights)
+    return Known(longest(config), BACKSPACE in vocabulary, weights)
 
 
 def local(name: str | Path) -> Path | None:

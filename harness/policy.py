@@ -49,7 +49,7 @@ class Policy:
         self.model = model.eval()
         attend_in_blocks(model)
         self.tokenizer = tokenizer
-        limit = int(model.config.max_position_embeddings)
+        limit = models.longest(model.config)
         if context is not None and context > limit:
             raise ConfigError(f"model.context={context}: this model holds {limit} tokens; use at most that")
         self.context = context or limit

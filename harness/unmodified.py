@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from harness import models
 from harness.config import BASE_TRAINER
 from harness.errors import ConfigError
+from harness.exported import about_of
 from harness.grid import Grid
 from harness.model_config import ARCHITECTURES
 from harness.yaml_file import Document
@@ -18,9 +19,10 @@ LONGEST = 1024  # tokens of context when nobody says, where the model holds as m
 def as_it_is(name: str, benchmark: str, overrides: Sequence[str], seeds: int) -> Grid:
     """A grid without training, for a model directory or a Hub id.
 
-    The model's own context (1,024 tokens at most), arithmetic and `<backspace>` are used where `overrides`, which are a
-    grid's (`corpus=FILE`, `rollouts=1000`), do not say otherwise.  A directory's content becomes part of what the run
-    is, so that another checkpoint in its place is another run.
+    The model's own context (1,024 tokens at most), arithmetic and `<backspace>`, of an exported policy those that it
+    was trained with, are used where `overrides`, which are a grid's (`corpus=FILE`, `rollouts=1000`), do not say
+    otherwise.  A directory's content becomes part of what the run is, so that another checkpoint in its place is
+    another run.
 
     Raises:
         EnvironmentProblem: the model cannot be found.
@@ -31,14 +33,14 @@ def as_it_is(name: str, benchmark: str, overrides: Sequence[str], seeds: int) ->
         raise ConfigError(
             f"{name} means a model that is built from scratch; give a directory, or OWNER/NAME of the Hub"
         )
-    known = models.known(name)
+    known, about = models.known(name), about_of(place)
     base = {
         "benchmark": benchmark,
         "trainer": BASE_TRAINER,
         "model": {
             "name": name if place is None else str(place.absolute()),
-            "context": min(known.context, LONGEST),
-            "dtype": known.dtype,
+            "context": about.get("context", min(known.context, LONGEST)),
+            "dtype": about.get("dtype", known.dtype),
             "revision": None if place is None else models.content_of(place),
         },
         "actions": {"backspace": known.backspace},

@@ -41,12 +41,13 @@ base:
   sampling: {rollouts: 4}
   metrics: [actions]
 zip:
-  trainer: [mle, bc, sequence_match, mle, mle]
-  actions.backspace: [false, true, true, false, false]
-  model.lora_r: [null, null, 2, null, null]
-  model.name: [gpt2, gpt2, gpt2, llama, gpt2]
-  training.scope: [full, full, full, head, full]
-  training.steps: [6, 6, 6, 6, 0]
+  trainer: [mle, bc, sequence_match, mle, mle, bc]
+  actions.backspace: [false, true, true, false, false, true]
+  model.lora_r: [null, null, 2, null, null, 2]
+  model.dtype: [float32, float32, float32, float32, float32, bfloat16]
+  model.name: [gpt2, gpt2, gpt2, llama, gpt2, llama]
+  training.scope: [full, full, full, head, full, full]
+  training.steps: [6, 6, 6, 6, 0, 6]
 controls: false
 """
 
@@ -57,14 +58,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     (folder / "out.yaml").write_text(GRID)
     with Store(f"sqlite:///{folder}/runs.db") as opened:
         list(run_grid(check(load_grid(str(folder / "out.yaml"))), opened, grid_name="out"))
-        assert opened.counts()["done"] == 5
+        assert opened.counts()["done"] == 6
         yield opened
 
 
 @pytest.fixture(scope="module")
 def runs(store: Store) -> dict[str, str]:
     """Run ids by what they are."""
-    return dict(zip(("plain", "deletes", "lora", "untied", "found"), store.runs("out")["run_id"], strict=True))
+    return dict(zip(("plain", "deletes", "lora", "untied", "found", "half"), store.runs("out")["run_id"], strict=True))
 
 
 def shell(store: Store, *args: str, code: int = 0) -> Any:
@@ -167,7 +168,14 @@ def test_no_backspace_is_the_renormalised_policy(store: Store, runs: dict[str, s
 
 
 def test_the_card_says_what_it_is_and_its_code_runs(store: Store, runs: dict[str, str], tmp_path: Path) -> None:
-    for name, said in {"plain": "| mle, ", "deletes": "| bc, ", "lora": "rank 2", "found": "none: the model"}.items():
+    about = {
+        "plain": "| mle, ",
+        "deletes": "| bc, ",
+        "lora": "rank 2",
+        "found": "none: the model",
+        "half": "is float32",
+    }
+    for name, said in about.items():
         shell(store, "export-model", runs[name], str(tmp_path / name))
         text = (tmp_path / name / "README.md").read_text()
         assert runs[name] in text

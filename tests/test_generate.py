@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 
 import pytest
 from models import tiny_policy
+from typer.testing import CliRunner
 
+from harness.cli import app
 from harness.errors import ConfigError
 from harness.evaluate import prompt_tokens, sample_starts
+from harness.exported import export
 from harness.generate import as_row, continuations, sampling_of
 from harness.rollouts import Start
 from harness.sampling import SamplingConfig
@@ -61,12 +65,34 @@ def test_greedy_and_contrastive_come_by_name() -> None:
         ({"rollouts": 4}, "no sampling option is called 'rollouts'"),
         ({"top_p": 0.0}, "top_p=0.0: Input should be greater than 0"),
         ({"temperature": "best"}, "temperature=best is chosen on a benchmark's validation split"),
+        ({"backspace_bias": "mask"}, "backspace_bias='mask': Input should be a valid number.*; or .* 'masked'"),
         ({"decoder": "greedy", "top_k": 3}, "top_k=3 belongs to decoder=sample or contrastive"),
     ],
 )
 def test_a_wrong_option_is_told(options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         sampling_of(**options)
+
+
+def test_the_command_line_moves_backspace_and_refuses_where_there_is_none(tmp_path: Path) -> None:
+    """At -2 and at 0 it deletes, masked it never does; a policy that cannot delete is told so, not silently sampled."""
+    export(tiny_policy(seed=3), tmp_path / "m", "")
+    (tmp_path / "p.txt").write_text("a\n" * 30)
+
+    def shell(*more: str, code: int = 0) -> str:
+        args = ["generate", str(tmp_path / "m"), "--prompts", str(tmp_path / "p.txt"), "--device", "cpu", *more]
+        result = CliRunner().invoke(app, args)
+        assert result.exit_code == code, result.output
+        return result.stdout if code == 0 else result.stderr
+
+    deletes, fewer, never = (
+        shell(*more).count("<backspace>") for more in ([], ["--backspace-bias", "-2"], ["--backspace-bias", "masked"])
+    )
+    assert never == 0 < fewer < deletes
+    refused = shell("--no-backspace", "--backspace-bias", "1.5", code=2)
+    assert "backspace_bias=1.5: this policy has no <backspace>" in refused
+    with pytest.raises(ConfigError, match="this policy has no <backspace>"):
+        tiny_policy(backspace=False).sample(["a"], backspace_bias="masked")
 
 
 def test_a_prompt_that_fills_the_context_is_named() -> None:

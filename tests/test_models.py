@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from models import ALPHABET, tiny_policy
+from transformers import BloomConfig, BloomForCausalLM
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from harness import load_policy
 from harness import models as transformers_side
 from harness.actions import pack
 from harness.config import ModelConfig
@@ -15,6 +19,7 @@ from harness.plugins import Weighting
 from harness.policy import Policy
 from harness.records import Trajectory
 from harness.rollouts import Start, sample
+from harness.unmodified import as_it_is
 
 
 def loss(policy: Policy) -> torch.Tensor:
@@ -66,6 +71,37 @@ def test_a_row_that_is_dropped_leaves_the_others_as_they_were(name: str) -> None
     assert torch.equal(policy.model(input_ids=ids).logits, before)
     assert policy.space == plain.space
     policy.drop_backspace()  # a second time is nothing
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json", "tokenizer_config.json", "config.json"])
+def test_a_model_cut_in_half_is_told_and_no_traceback(file: str, tmp_path: Path) -> None:
+    tiny_policy(backspace=False).save(tmp_path)
+    whole = (tmp_path / file).read_bytes()
+    (tmp_path / file).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(EnvironmentProblem, match=r"cannot be loaded: .*\ngive "):
+        load_policy(tmp_path)
+
+
+def test_weights_of_another_shape_are_told(tmp_path: Path) -> None:
+    tiny_policy(backspace=False).save(tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(config.read_text().replace('"n_embd": 16', '"n_embd": 32'))
+    with pytest.raises(EnvironmentProblem, match="cannot be loaded"):
+        load_policy(tmp_path)
+
+
+def test_an_architecture_without_positions_is_named(tmp_path: Path) -> None:
+    """Bloom leans on distances instead, so that its configuration says of no length that it is the longest."""
+    policy = tiny_policy(backspace=False)
+    size = len(policy.tokenizer)
+    model = BloomForCausalLM(BloomConfig(vocab_size=size, hidden_size=16, n_layer=1, n_head=2))
+    with pytest.raises(EnvironmentProblem, match=r"Bloom.* does not say how many tokens it holds"):
+        Policy(model, policy.tokenizer, None)
+    model.save_pretrained(tmp_path)
+    policy.tokenizer.save_pretrained(tmp_path)
+    for use in (load_policy, lambda place: as_it_is(str(place), "language", [], 1)):
+        with pytest.raises(EnvironmentProblem, match="BloomForCausalLM does not say how many tokens it holds"):
+            use(tmp_path)
 
 
 def test_four_bits_need_a_gpu_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import torch
 from models import tiny_policy
 from typer.testing import CliRunner
 
+from harness import load_policy
 from harness.cli import app
 from harness.errors import ConfigError, EnvironmentProblem
 from harness.evaluate import likelihood
@@ -84,6 +85,21 @@ def test_another_checkpoint_in_the_same_place_is_another_run(saved: Path) -> Non
     evaluate(saved, "plain")
     export(tiny_policy(backspace=False, dtype="float32", seed=4), saved / "plain", "", overwrite=True)
     assert "1 done now, 0 done before" in evaluate(saved, "plain").stdout
+
+
+def test_an_exported_policy_is_scored_with_the_context_and_arithmetic_that_it_was_trained_with(tmp_path: Path) -> None:
+    """It holds 24 tokens in float32 and was trained on 12 in bfloat16: `harness.json` says so, as for `generate`."""
+    policy = tiny_policy(backspace=False, dtype="float32")
+    policy.context, policy.dtype = 12, "bfloat16"
+    export(policy, tmp_path / "m", "")
+    (cell,) = as_it_is(str(tmp_path / "m"), "language", [], 1).expand()
+    generated = load_policy(tmp_path / "m")
+    assert (cell.model.context, cell.model.dtype) == (generated.context, generated.dtype) == (12, "bfloat16")
+    (asked,) = as_it_is(str(tmp_path / "m"), "language", ["context=16", "dtype=float32"], 1).expand()
+    assert (asked.model.context, asked.model.dtype) == (16, "float32")
+    (tmp_path / "m" / "harness.json").write_text("{")
+    with pytest.raises(EnvironmentProblem, match=r"harness\.json is damaged; write"):
+        as_it_is(str(tmp_path / "m"), "language", [], 1)
 
 
 def test_what_evaluate_refuses(saved: Path) -> None:

@@ -62,7 +62,10 @@ def generate(
     typical_p: Annotated[float | None, typer.Option(help="Keep this mass of the most typical actions.")] = None,
     eta: Annotated[float | None, typer.Option(help="Drop actions below an entropy-dependent chance.")] = None,
     penalty_alpha: Annotated[float | None, typer.Option(help="Contrastive: weight of the likeness.")] = None,
-    backspace_bias: Annotated[float | None, typer.Option(help="Added to the logit of <backspace>.")] = None,
+    backspace_bias: Annotated[
+        str | None,
+        typer.Option(metavar="NUMBER|masked", help="Added to the logit of <backspace>; masked: never drawn."),
+    ] = None,
     best_of: Annotated[int | None, typer.Option(help="Texts per continuation; the likeliest is kept.")] = None,
     reject: Annotated[float | None, typer.Option(help="Share of the texts that is thrown away and rewritten.")] = None,
     backspace: Annotated[
