@@ -2,7 +2,7 @@
 
 A trial is an ordinary run that is evaluated on the validation split.  Trial 0 has the settings as they are written,
 the others have random ones; trials of one number share their random numbers, so that all groups try the same learning
-rates.
+rates.  Trials of a group are distinct runs: there is one where it has nothing to tune or is not trained.
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ class Choice:
 
 
 def trials(cells: Sequence[RunConfig], count: int) -> list[Tried]:
-    """`count` trials for each group of the cells (cells that differ in their seeds only), in their order.
+    """`count` distinct trials for each group of the cells (cells that differ in their seeds only), in their order.
+
+    There are fewer where fewer settings exist: one where nothing may be tuned, or nothing is trained.
 
     A setting in which cells differ that agree in benchmark, model, trainer and action space is the grid's question, and
     is not tuned.
@@ -112,9 +114,13 @@ def trials(cells: Sequence[RunConfig], count: int) -> list[Tried]:
     for group in groups.values():
         selection(group)
         spaces = {key: search for key, search in space(group).items() if key not in asked[_place(group)]}
-        drawn = [{key: _drawn(key, search, group, number) for key, search in spaces.items()} for number in range(count)]
-        drawn[0] = {}
-        found.append(Tried(group, tuple(drawn), tuple(_trial(group, changes) for changes in drawn)))
+        distinct: dict[str, tuple[Mapping[str, Any], RunConfig]] = {}  # a copy of a trial is no second chance
+        for number in range(1 if group.untrained else count):  # settings of a training that is none change nothing
+            changes = {key: _drawn(key, search, group, number) for key, search in spaces.items()} if number else {}
+            trial = _trial(group, changes)
+            distinct.setdefault(trial.run_id, (changes, trial))
+        drawn, runs = zip(*distinct.values(), strict=True)
+        found.append(Tried(group, drawn, runs))
     return found
 
 

@@ -13,6 +13,9 @@ from harness.config import RunConfig
 from harness.errors import ConfigError, HarnessError
 from harness.grid import load_grid
 from harness.ledger import Ledger
+from harness.report import costs
+from harness.report.groups import Group
+from harness.report.readings import Run, Seeds, TrialRun
 from harness.store import Store
 from harness.trials import TRIAL_SEED, Tried, as_trials, choose, final_cells, space, trials
 
@@ -90,6 +93,24 @@ def test_what_the_grid_asks_is_not_tuned(tmp_path: Path) -> None:
     for one in found:
         assert {run.trainer.options["alpha"] for run in one.trials} == {one.group.trainer.options["alpha"]}
         assert set(one.drawn[1]) >= {"training.lr", "trainer.bc_end"}
+
+
+def test_where_nothing_can_be_drawn_there_is_one_trial(tmp_path: Path) -> None:
+    """Two learning rates are the question of mle and leave it nothing to tune; a model that is not trained has no
+    settings, whatever might be drawn; both are one run each, and no eight copies."""
+    asked = trials(cells(tmp_path, "trainer=mle", "backspace=false", "training.lr=0.01,0.02"), 8)
+    assert [one.drawn for one in asked] == [({},), ({},)]
+    untrained = trials(cells(tmp_path, "trainer=bc", "backspace=true", "training.steps=0"), 8)
+    assert [one.drawn for one in untrained] == [({},)]
+    for one in (*asked, *untrained):
+        assert [run.training for run in one.trials] == [one.group.training]
+
+
+def test_what_trials_took_counts_each_run_once() -> None:
+    """Two groups of a row share the run a of 5 tokens and 1 s; with b of 7 tokens and 2 s there are 2 trials."""
+    runs = [Run(f"r{i}", f"g{i}", "done", "d", {}, Seeds(0, 0, 0), 1, 1, 1.0) for i in (0, 1)]
+    given = [TrialRun("g0", "a", 5, 1.0), TrialRun("g1", "a", 5, 1.0), TrialRun("g1", "b", 7, 2.0)]
+    assert costs.tuning([Group({}, tuple(runs), None, "train")], given) == [costs.Tuning(2, 12, 3.0)]
 
 
 def test_seeds_and_splits_that_would_leak_are_refused(tmp_path: Path) -> None:
