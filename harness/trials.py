@@ -8,6 +8,7 @@ rates.  Trials of a group are distinct runs: there is one where it has nothing t
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,8 @@ from harness.choosing import cost, selection
 from harness.config import ActionConfig, RunConfig, Seeds, TrainingConfig, content_hash, flatten
 from harness.errors import ConfigError, HarnessError
 from harness.evaluations import EvaluationConfig
-from harness.plugins import parse_metric, resolve
+from harness.plugins import Metric, parse_metric, resolve
+from harness.records import Evaluation, Example
 from harness.registry import BENCHMARKS, TRAINERS
 from harness.search import Search, searches
 from harness.streams import generator
@@ -150,13 +152,15 @@ def choose(store: Store, grid: str, tried: Sequence[Tried]) -> list[Choice]:
         HarnessError: no trial of some group has a value; the message says why of each.
     """
     runs = store.runs(grid).set_index("run_id")[["status", "error"]].to_dict("index")
-    scores = store.scores(grid).set_index(["run_id", "metric"])[["value", "reason"]].to_dict("index")
+    scores: dict[str, list[dict[str, Any]]] = {}
+    for row in store.scores(grid).to_dict("records"):
+        scores.setdefault(row["run_id"], []).append({str(key): value for key, value in row.items()})
     choices, hopeless = [], []
     for one in tried:
         metric, measure = selection(one.group)
         values: list[float | str] = []
         for trial in one.trials:
-            run, score = runs.get(trial.run_id), scores.get((trial.run_id, measure))
+            run, score = runs.get(trial.run_id), _own_score(store, metric, measure, scores.get(trial.run_id, ()))
             if run is None or run["status"] != "done":
                 error = str(run["error"] or "").strip() if run else ""
                 values.append(error.splitlines()[-1] if error else "not finished")
@@ -177,6 +181,29 @@ def choose(store: Store, grid: str, tried: Sequence[Tried]) -> list[Choice]:
             + "; mend the reason, add --trials, or leave the group out"
         )
     return choices
+
+
+def _own_score(store: Store, metric: Metric, measure: str, scores: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """A trial's score by exactly this metric, its options included; what rescoring added beside it cannot choose."""
+    alike = [one for one in scores if (one["metric"], one["definition"]) == (measure, metric.definition)]
+    if len(alike) < 2:
+        return alike[0] if alike else None
+    rows = store.rollouts(alike[0]["run_id"]).to_dict("records")  # rescored, so texts are all it depends on
+    texts = Evaluation(
+        prompts=tuple(Example(row["reference"], row["prompt"]) for row in rows),
+        rollouts=(),
+        backspace_id=None,
+        metric_seed=TRIAL_SEED,
+        written=tuple(row["text"] for row in rows),
+        paired=lambda _, pairs: pairs,  # only the parameters are asked, which say that texts are in pairs
+    )
+    wanted = _without_hashes(metric.parameters(texts))
+    return next((one for one in alike if _without_hashes(one["parameters"]) == wanted), None)
+
+
+def _without_hashes(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Parameters as text, a featuriser without what it was trained on: that is the same in all of a run's scores."""
+    return {key: re.sub(r"^reference-lm:\w+", "reference-lm", str(value)) for key, value in parameters.items()}
 
 
 def final_cells(cells: Sequence[RunConfig], choices: Sequence[Choice]) -> list[RunConfig]:

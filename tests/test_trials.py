@@ -38,7 +38,7 @@ def cells(tmp_path: Path, *changes: str) -> list[RunConfig]:
 
 def store_result(store: Store, run: RunConfig, value: float | None, reason: str | None = None) -> None:
     assert store.claim(run.run_id, ME)
-    found = [score("ngram_js_3", value, reason=reason, direction="lower")]
+    found = [score("ngram_js_3", value, "pooled", reason=reason, direction="lower")]
     store.finish(run.run_id, ME, scores=found, prompts=[], rollouts=[], provenance={"data_hash": "d"})
 
 

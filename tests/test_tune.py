@@ -88,6 +88,17 @@ def test_the_same_command_again_does_nothing_and_fewer_trials_choose_again(tuned
     assert store.counts("tiny-tuned")["cells"] == 4, "what other trials chose is no cell of it any longer"
 
 
+def test_what_rescoring_adds_chooses_nothing(tuned: tuple[Shell, Store, str]) -> None:
+    """The same distance between words stands beside that between characters; the choice is as before."""
+    shell, store, _ = tuned
+    before = store.trials("tiny-tuned")
+    shell("rescore", "tiny-trials", "--metrics", "ngram_js")
+    own = store.scores("tiny-trials").query("metric == 'ngram_js_3'")
+    assert set(Counter(own["run_id"]).values()) == {2}, "of words, and of characters"
+    shell("tune", str(shell.folder / "tiny.yaml"), "--trials", "1")
+    assert store.trials("tiny-tuned") == before
+
+
 def test_info_says_what_is_tuned(tuned: tuple[Shell, Store, str]) -> None:
     shell, _, _ = tuned
     (found,) = shell.json("info", "td_mle")
