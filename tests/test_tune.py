@@ -99,6 +99,14 @@ def test_what_rescoring_adds_chooses_nothing(tuned: tuple[Shell, Store, str]) ->
     assert store.trials("tiny-tuned") == before
 
 
+def test_a_grid_without_mle_tunes_one_for_its_control(tuned: tuple[Shell, Store, str]) -> None:
+    shell, _, _ = tuned
+    (shell.folder / "only-bc.yaml").write_text(TINY.replace("[mle, bc]", "[bc]"))
+    assert "1 groups x 3 trials" in shell("tune", str(shell.folder / "only-bc.yaml"), "--trials", "3", "--plan").stdout
+    (shell.folder / "only-bc.yaml").write_text(TINY.replace("[mle, bc]", "[bc]").replace("controls: false", ""))
+    assert "2 groups x 3 trials" in shell("tune", str(shell.folder / "only-bc.yaml"), "--trials", "3", "--plan").stdout
+
+
 def test_info_says_what_is_tuned(tuned: tuple[Shell, Store, str]) -> None:
     shell, _, _ = tuned
     (found,) = shell.json("info", "td_mle")

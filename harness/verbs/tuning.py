@@ -58,9 +58,10 @@ def tune(
 ) -> None:
     """Choose each group's settings among equally many trials on the validation split, then run the grid with them.
 
-    Trials are the grid GRID-trials, the runs with the chosen settings GRID-tuned.  The same command again continues.
+    Trials are the grid GRID-trials, the runs with the chosen settings GRID-tuned.  Where the grid has no plain MLE,
+    there is one beside it, tuned alike, unless its controls are off.  The same command again continues.
     """
-    from harness.controls import controls
+    from harness.controls import controls, missing_mle
     from harness.rules import Rules
     from harness.run import check, check_cells
     from harness.store import Store
@@ -73,6 +74,7 @@ def tune(
     include_files(include)
     asked = the_grid(grid, overrides, seeds)
     cells = check(replace(asked, controls=False))
+    cells = check_cells([*cells, *missing_mle(cells)]) if asked.controls else cells
     tried = planned(cells, trials)
     rounds = zip_longest(*(one.trials for one in tried))  # every group's first before any second
     runs = [run for members in rounds for run in members if run is not None]
