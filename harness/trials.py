@@ -58,15 +58,18 @@ class Trial:
 
 @dataclass(frozen=True)
 class Tried:
-    """One group of a grid with its trials.
+    """The groups of a grid that share a training, with its trials.
 
     Attributes:
-        group: its configuration as written, with the seeds of its first cell.
+        group: whose sampling the trials have, as written, with the seeds of its first cell: that which samples from
+            the policy as it is, or else the first.
+        members: all groups of that training, which differ in sampling or metrics alone; `group` is one of them.
         drawn: what each trial has in place of what is written, by key; nothing for the first.
         trials: the runs, in order.
     """
 
     group: RunConfig
+    members: tuple[RunConfig, ...]
     drawn: tuple[Mapping[str, Any], ...]
     trials: tuple[RunConfig, ...]
 
@@ -96,7 +99,8 @@ class Choice:
 def trials(cells: Sequence[RunConfig], count: int) -> list[Tried]:
     """`count` distinct trials for each group of the cells (cells that differ in their seeds only), in their order.
 
-    There are fewer where fewer settings exist: one where nothing may be tuned, or nothing is trained.
+    Groups that differ in sampling or metrics alone share their trials: they are about one policy, and stay so.  There
+    are fewer where fewer settings exist: one where nothing may be tuned, or nothing is trained.
 
     A setting in which cells differ that agree in benchmark, model, trainer and action space is the grid's question, and
     is not tuned.
@@ -112,8 +116,12 @@ def trials(cells: Sequence[RunConfig], count: int) -> list[Tried]:
             raise ConfigError("evaluation.split=validation: tuning reports on the test split; remove it")
         groups.setdefault(cell.group_id, cell)
     asked = _questions(list(groups.values()))
-    found = []
+    trainings: dict[str, list[RunConfig]] = {}
     for group in groups.values():
+        trainings.setdefault(group.model_copy(update={"seeds": Seeds()}).train_id, []).append(group)
+    found = []
+    for members in trainings.values():
+        group = next((one for one in members if not one.sampling.decoding), members[0])
         selection(group)
         spaces = {key: search for key, search in space(group).items() if key not in asked[_place(group)]}
         distinct: dict[str, tuple[Mapping[str, Any], RunConfig]] = {}  # a copy of a trial is no second chance
@@ -122,15 +130,16 @@ def trials(cells: Sequence[RunConfig], count: int) -> list[Tried]:
             trial = _trial(group, changes)
             distinct.setdefault(trial.run_id, (changes, trial))
         drawn, runs = zip(*distinct.values(), strict=True)
-        found.append(Tried(group, drawn, runs))
+        found.append(Tried(group, tuple(members), drawn, runs))
     return found
 
 
 def space(config: RunConfig) -> dict[str, Search]:
     """What may be tuned in a configuration, by key: noise only where some is injected."""
-    found = dict(SHARED)
-    if not config.actions.noise_rate:
-        found = {key: search for key, search in found.items() if not key.startswith("actions.")}
+    amounts = config.actions.model_dump()
+    found = {
+        key: search for key, search in SHARED.items() if (at := key.partition("."))[0] != "actions" or amounts[at[2]]
+    }
     return found | {f"trainer.{name}": one for name, one in searches(TRAINERS[config.trainer.name]).items()}
 
 
@@ -208,7 +217,7 @@ def _without_hashes(parameters: Mapping[str, Any]) -> dict[str, str]:
 
 def final_cells(cells: Sequence[RunConfig], choices: Sequence[Choice]) -> list[RunConfig]:
     """The cells with the settings that were chosen for their groups."""
-    drawn = {choice.tried.group.group_id: choice.drawn for choice in choices}
+    drawn = {member.group_id: choice.drawn for choice in choices for member in choice.tried.members}
     found = [tuned(cell, drawn[cell.group_id]) for cell in cells]
     return list({cell.run_id: cell for cell in found}.values())
 
@@ -216,11 +225,10 @@ def final_cells(cells: Sequence[RunConfig], choices: Sequence[Choice]) -> list[R
 def as_trials(choices: Sequence[Choice]) -> list[Trial]:
     """What a store keeps of the choices."""
     found = []
-    for choice in choices:
-        final = tuned(choice.tried.group, choice.drawn).group_id
+    for choice, member in [(one, member) for one in choices for member in one.tried.members]:
+        final = tuned(member, choice.drawn).group_id
         for number, (run, drawn) in enumerate(zip(choice.tried.trials, choice.tried.drawn, strict=True)):
-            chosen = number == choice.best
-            found.append(Trial(choice.tried.group.group_id, number, run.run_id, drawn, chosen, final))
+            found.append(Trial(member.group_id, number, run.run_id, drawn, number == choice.best, final))
     return found
 
 
@@ -247,7 +255,10 @@ def _questions(groups: Sequence[RunConfig]) -> dict[str, set[str]]:
     """By place, the keys in which its groups differ."""
     values: dict[str, dict[str, set[str]]] = {}
     for group in groups:
+        unused = SHARED.keys() - space(group).keys()  # a row without noise asks whether, not how much
         for key, value in flatten(group.model_dump(mode="json")).items():
+            if key in unused:
+                continue
             values.setdefault(_place(group), {}).setdefault(key, set()).add(repr(value))
     return {place: {key for key, found in keys.items() if len(found) > 1} for place, keys in values.items()}
 

@@ -113,6 +113,35 @@ def test_what_trials_took_counts_each_run_once() -> None:
     assert costs.tuning([Group({}, tuple(runs), None, "train")], given) == [costs.Tuning(2, 12, 3.0)]
 
 
+def test_groups_of_one_training_get_one_choice(tmp_path: Path, store: Store) -> None:
+    """Three biases on <backspace>, the free one last: its trials choose, and all three final rows are one policy."""
+    given = cells(tmp_path, "trainer=bc", "backspace=true", "sampling.backspace_bias=-1,masked,0", "seeds=2")
+    (one,) = trials(given, 3)
+    assert {run.sampling.backspace_bias for run in one.trials} == {0}
+    assert len({member.group_id for member in one.members}) == 3
+    stored(store, one, [0.3, 0.1, 0.2])
+    choices = choose(store, "g-trials", [one])
+    final = final_cells(given, choices)
+    assert Counter(cell.sampling.backspace_bias for cell in final) == {-1: 2, "masked": 2, 0: 2}
+    assert {cell.train_id for cell in final if cell.seeds.train == 0} == {
+        one.trials[1].model_copy(update={"seeds": final[0].seeds}).train_id
+    }
+    kept = as_trials(choices)
+    assert {(trial.asked, trial.number) for trial in kept} == {(m.group_id, n) for m in one.members for n in range(3)}
+    assert {trial.group_id for trial in kept} == {cell.group_id for cell in final}
+
+
+def test_noise_in_the_context_is_tuned_as_injected_noise_is(tmp_path: Path) -> None:
+    """Beside a row without noise, a row with some asks whether, not how much; two amounts beside it are a question."""
+    change = ("trainer=mle", "backspace=false", "seeds=1")
+    without, one = trials(cells(tmp_path, *change, "actions.context_noise=0,0.1"), 3)
+    assert set(without.drawn[1]) == {"training.lr"}
+    assert set(one.drawn[1]) == {"training.lr", "actions.context_noise"}
+    assert all(0.02 <= run.actions.context_noise <= 0.3 for run in one.trials)
+    found = trials(cells(tmp_path, *change, "actions.context_noise=0,0.1,0.2"), 3)
+    assert all(set(each.drawn[1]) == {"training.lr"} for each in found)
+
+
 def test_seeds_and_splits_that_would_leak_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"seeds={TRIAL_SEED} is the seed of every trial"):
         trials(cells(tmp_path, f"seeds.metric={TRIAL_SEED}"), 2)

@@ -110,7 +110,7 @@ def test_a_grid_without_mle_tunes_one_for_its_control(tuned: tuple[Shell, Store,
 def test_info_says_what_is_tuned(tuned: tuple[Shell, Store, str]) -> None:
     shell, _, _ = tuned
     (found,) = shell.json("info", "td_mle")
-    assert set(found["tuned"]) == {"training.lr", "actions.noise_rate", "trainer.td_weight"}
+    assert set(found["tuned"]) == {"training.lr", "actions.noise_rate", "actions.context_noise", "trainer.td_weight"}
     assert (
         "harness tune draws trainer.td_weight from 0.00025 to 0.25, by its logarithm" in shell("info", "td_mle").stdout
     )
