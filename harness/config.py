@@ -67,7 +67,7 @@ class ActionConfig(Part):
         "uniform", description="where a wrong token comes from"
     )
     noise_run: int = Field(1, ge=1, description="longest run of mistakes; its length is uniform in 1..noise_run")
-    context_noise: float = Field(
+    context_noise: Annotated[float, Search(0.02, 0.3, log=True)] = Field(
         0.0, ge=0, lt=1, description="without <backspace>: share of context tokens that are seen wrong, labels clean"
     )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -56,9 +58,10 @@ def tune(
 ) -> None:
     """Choose each group's settings among equally many trials on the validation split, then run the grid with them.
 
-    Trials are the grid GRID-trials, the runs with the chosen settings GRID-tuned.  The same command again continues.
+    Trials are the grid GRID-trials, the runs with the chosen settings GRID-tuned.  Where the grid has no plain MLE,
+    there is one beside it, tuned alike, unless its controls are off.  The same command again continues.
     """
-    from harness.controls import controls
+    from harness.controls import controls, missing_mle
     from harness.rules import Rules
     from harness.run import check, check_cells
     from harness.store import Store
@@ -71,8 +74,10 @@ def tune(
     include_files(include)
     asked = the_grid(grid, overrides, seeds)
     cells = check(replace(asked, controls=False))
+    cells = check_cells([*cells, *missing_mle(cells)]) if asked.controls else cells
     tried = planned(cells, trials)
-    runs = [one.trials[number] for number in range(trials) for one in tried]  # every group's first before any second
+    rounds = zip_longest(*(one.trials for one in tried))  # every group's first before any second
+    runs = [run for members in rounds for run in members if run is not None]
     typer.echo(_estimate(asked.name, tried, runs, cells, store))
     if plan:
         return
@@ -108,8 +113,9 @@ def _estimate(
 
     rows = open_store(url).runs().to_dict("records") if store_exists(url) else []
     of_trials, of_cells = plan(runs, rows), plan(cells, rows)
-    each = len(tried[0].trials)
-    text = f"{name}: {len(tried)} groups x {each} trials = {of_trials.cells} trials ({of_trials.done} done), then "
+    sizes = Counter(len(one.trials) for one in tried)
+    each = " + ".join(f"{groups} groups x {size} trials" for size, groups in sorted(sizes.items(), reverse=True))
+    text = f"{name}: {each} = {of_trials.cells} trials ({of_trials.done} done), then "
     text += f"{of_cells.cells} cells with the chosen settings and their controls"
     seconds = [part.seconds for part in (of_trials, of_cells)]
     known = sum(second for second in seconds if second is not None)
