@@ -83,12 +83,14 @@ class Choice:
         measure: what they were chosen by.
         values: its value on the validation split, or why there is none, by trial.
         best: the number of the chosen trial.
+        n: from how many texts (or documents, or states) its value is.
     """
 
     tried: Tried
     measure: str
     values: tuple[float | str, ...]
     best: int
+    n: int
 
     @property
     def drawn(self) -> Mapping[str, Any]:
@@ -168,6 +170,7 @@ def choose(store: Store, grid: str, tried: Sequence[Tried]) -> list[Choice]:
     for one in tried:
         metric, measure = selection(one.group)
         values: list[float | str] = []
+        sizes: dict[int, int] = {}
         for trial in one.trials:
             run, score = runs.get(trial.run_id), _own_score(store, metric, measure, scores.get(trial.run_id, ()))
             if run is None or run["status"] != "done":
@@ -176,13 +179,14 @@ def choose(store: Store, grid: str, tried: Sequence[Tried]) -> list[Choice]:
             elif score is None or not math.isfinite(score["value"]):
                 values.append(str(score["reason"] or f"{measure} is {score['value']}") if score else f"no {measure}")
             else:
+                sizes[len(values)] = score["n"]
                 values.append(float(score["value"]))
         usable = {number: value for number, value in enumerate(values) if isinstance(value, float)}
         if not usable:
             hopeless.append(f"{_named(one.group)}: {'; '.join(dict.fromkeys(map(str, values)))}")
             continue
         best = min(usable, key=lambda number: cost(metric, measure, usable[number]))
-        choices.append(Choice(one, measure, tuple(values), best))
+        choices.append(Choice(one, measure, tuple(values), best, sizes[best]))
     if hopeless:
         raise HarnessError(
             f"no trial of {len(hopeless)} group(s) can be chosen, so nothing was trained with chosen settings: "

@@ -154,7 +154,7 @@ def test_the_best_trial_that_has_a_value_wins(tmp_path: Path, store: Store) -> N
     (one,) = trials(cells(tmp_path, "trainer=mle", "backspace=false"), 6)
     stored(store, one, [0.3, None, 0.2, math.nan, 0.2, -math.inf])
     (choice,) = choose(store, "g-trials", [one])
-    assert choice.best == 2
+    assert (choice.best, choice.n) == (2, 8)
     assert choice.values == (0.3, "lower training.lr", 0.2, "ngram_js_3 is nan", 0.2, "ngram_js_3 is -inf")
     final = final_cells(cells(tmp_path, "trainer=mle", "backspace=false"), [choice])
     assert [cell.seeds.train for cell in final] == [0, 1, 2]

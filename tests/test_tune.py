@@ -26,6 +26,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Shell, Sto
 def test_every_group_has_the_same_number_of_trials(tuned: tuple[Shell, Store, str]) -> None:
     _, store, said = tuned
     assert "2 groups x 3 trials = 6 trials (0 done)" in said
+    assert said.count("(n=8)") == 2, "one choice a group, from so many texts"
     kept = store.trials("tiny-tuned")
     assert set(Counter(trial.asked for trial in kept).values()) == {3}
     assert Counter(store.config(trial.run_id).trainer.name for trial in kept) == {"mle": 3, "bc": 3}

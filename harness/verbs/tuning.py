@@ -78,6 +78,7 @@ def tune(
     tried = planned(cells, trials)
     rounds = zip_longest(*(one.trials for one in tried))  # every group's first before any second
     runs = [run for members in rounds for run in members if run is not None]
+    check_cells(runs)
     typer.echo(_estimate(asked.name, tried, runs, cells, store))
     if plan:
         return
@@ -127,11 +128,12 @@ def _estimate(
 
 
 def _told(choice: Choice) -> str:
-    """`language mle: trial 2 of 4, training.lr=0.00412; ngram_js_3 0.031, as written 0.035`."""
+    """`language mle: trial 2 of 4, training.lr=0.00412; ngram_js_3 0.031 (n=256), as written 0.035`."""
     settings = ", ".join(f"{key}={value}" for key, value in choice.drawn.items()) or "as written"
     name = choice.tried.group.label.rpartition(" seed ")[0]
     value, written = choice.values[choice.best], choice.values[0]
-    text = f"{name}: trial {choice.best} of 0 to {len(choice.values) - 1}, {settings}; {choice.measure} {value:.4g}"
+    text = f"{name}: trial {choice.best} of 0 to {len(choice.values) - 1}, {settings}; "
+    text += f"{choice.measure} {value:.4g} (n={choice.n})"
     if choice.best:
         text += f", as written {written:.4g}" if isinstance(written, float) else f", as written no value ({written})"
     lost = sum(isinstance(value, str) for value in choice.values)
