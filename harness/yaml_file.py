@@ -133,16 +133,18 @@ def _line(source: str, event: Any) -> str:
 def _plain(written: Any, place: Place, source: str, lines: dict[Place, int]) -> Any:
     """The same value in built-in types; fills `lines`."""
     here = Document({}, source, lines)
+    if isinstance(written, CommentedMap | CommentedSeq):  # what stands where; the parser forgets it now and then
+        where = {key: mark[0] + 1 for key, mark in (written.lc.data or {}).items()}
     if isinstance(written, CommentedMap):
         for key in written:
             if isinstance(key, str):
-                lines[(*place, str(key))] = written.lc.key(key)[0] + 1
+                lines[(*place, str(key))] = where.get(key, lines.get(place, 1))
             else:
                 raise ConfigError(f"{here.at(place)}: the key {_bare(key)!r} is not text; put it in quotes")
         return {str(key): _plain(value, (*place, str(key)), source, lines) for key, value in written.items()}
     if isinstance(written, CommentedSeq):
         for index in range(len(written)):
-            lines[(*place, index)] = written.lc.item(index)[0] + 1
+            lines[(*place, index)] = where.get(index, lines.get(place, 1))
         return [_plain(value, (*place, index), source, lines) for index, value in enumerate(written)]
     value = _bare(written)
     if isinstance(value, int) and abs(value) > LARGEST_INTEGER:

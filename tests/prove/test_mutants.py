@@ -39,7 +39,7 @@ def python(copy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     outer = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
     environment = outer | {"PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, *arguments]
-    return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=1800)
 
 
 def run_tests(copy: Path, tests: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
