@@ -31,6 +31,11 @@ prove: install
 
 # One table of results/tables: `make table-noise` runs the shipped grid `noise` and prints its leaderboard.
 METRICS := exact_kl,out_of_support,bad_texts,out_of_support_forced_5,out_of_support_forced_20,p_back_one,p_back_two,backspace_rate,actions_per_kept_token
+WORKERS := 2
+table-overhead: METRICS := perplexity
+table-overhead: WORKERS := 1
+table-overhead: SHOWN := --per step
+table-budgets: METRICS := exact_kl,out_of_support
 table-%: install
-	$(BIN)/harness run $* --workers 2 --threads 2 --store sqlite:///results/$*/runs.db
-	$(BIN)/harness leaderboard $* --metric $(METRICS) --store sqlite:///results/$*/runs.db
+	$(BIN)/harness run $* --workers $(WORKERS) --threads $(WORKERS) --store sqlite:///results/$*/runs.db
+	$(BIN)/harness leaderboard $* --metric $(METRICS) $(SHOWN) --store sqlite:///results/$*/runs.db

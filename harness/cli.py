@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from harness.errors import HarnessError
-from harness.verbs import boards, dashboard, grids, models, names, stored, texts, tuning, workers
+from harness.verbs import boards, dashboard, grids, models, names, speed, stored, texts, tuning, workers
 
 
 class Verbs(TyperGroup):
@@ -77,6 +77,7 @@ for verb in (
     names.info,
     names.env,
     names.doctor,
+    speed.bench,
 ):
     app.command()(verb)
 

@@ -67,7 +67,7 @@ class ActionConfig(Part):
         "uniform", description="where a wrong token comes from"
     )
     noise_run: int = Field(1, ge=1, description="longest run of mistakes; its length is uniform in 1..noise_run")
-    context_noise: float = Field(
+    context_noise: Annotated[float, Search(0.02, 0.3, log=True)] = Field(
         0.0, ge=0, lt=1, description="without <backspace>: share of context tokens that are seen wrong, labels clean"
     )
 
@@ -215,7 +215,9 @@ class RunConfig(Part):
             return f"{self.benchmark.name} control {self.control} seed {self.seeds.train}"
         words = [self.benchmark.name, self.trainer.name, self.trainer.options.get("divergence")]
         words = [self.benchmark.name, UNTRAINED] if self.untrained else words
-        words += ["<backspace>" if self.actions.backspace else None]
+        noise, scope = self.actions.context_noise, self.training.scope
+        words += ["<backspace>" if self.actions.backspace else None, f"context_noise={noise:g}" if noise else None]
+        words += [f"scope={scope}" if scope != "full" else None]
         words += [f"{key}={value}" for key, value in self.sampling.decoding.items()]
         return " ".join(word for word in (*words, f"seed {self.seeds.train}") if word)
 

@@ -30,7 +30,7 @@ def probabilities(logits: Tensor) -> Tensor:
         HarnessError: they are not numbers.
     """
     probs = logits.softmax(-1)
-    if torch.isnan(probs).any():
+    if torch.isnan(probs[..., :1]).any():  # one that is none makes all of its row so
         raise HarnessError("the policy's probabilities are not numbers: its training diverged; lower training.lr")
     return probs
 
@@ -103,7 +103,7 @@ class Decoder:
             action, added = self.bias
             logits = logits.clone()
             logits[:, action] += added
-        logits = logits / self.temperature
+        logits = logits if self.temperature == 1 else logits / self.temperature
         cuts: tuple[tuple[Callable[[Tensor, Any], Tensor], float, bool], ...] = (
             (top_k, self.top_k, self.top_k > 0),
             (top_p, self.top_p, self.top_p < 1),
@@ -125,9 +125,10 @@ class Decoder:
         total = probs.cumsum(-1)
         point = uniform.to(total.dtype)[:, None] * total[:, -1:]
         drawn = torch.searchsorted(total, point, right=True)[:, 0]
-        # rounding can push the point onto the total itself: then the last action with any mass
-        last = probs.shape[-1] - 1 - (probs > 0).flip(-1).int().argmax(-1)
-        return torch.minimum(drawn, last)
+        if (drawn == probs.shape[-1]).any():  # rounding pushed the point onto the total: the last action with any mass
+            last = probs.shape[-1] - 1 - (probs > 0).flip(-1).int().argmax(-1)
+            drawn = torch.minimum(drawn, last)
+        return drawn
 
 
 @dataclass(frozen=True)

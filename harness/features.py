@@ -15,7 +15,7 @@ from harness.plugins import Unscorable, Weighting
 from harness.policy import Policy
 from harness.records import Trajectory
 
-BATCH_NODES = 2**13  # nodes of one forward pass
+BATCH_NODES = 2**11  # nodes of one forward pass: more of them do not stay in a processor's cache
 LONGEST = 512  # tokens of a text that are looked at, where the model holds as many
 
 

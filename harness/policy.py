@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import transformers
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from harness import models
 from harness.actions import ActionSpace, ActionValues, Batch
+from harness.attention import attend_in_blocks, growing_cache
 from harness.config import ModelConfig, content_hash
 from harness.errors import ConfigError
+from harness.head import States, log_sum_exp
 from harness.models import BACKSPACE
 from harness.plugins import Unscorable, Value
 from harness.records import Rollout
@@ -47,6 +47,7 @@ class Policy:
         if tokenizer.eos_token_id is None:
             raise ConfigError("model.name: this tokenizer has no end token; choose a model that has one")
         self.model = model.eval()
+        attend_in_blocks(model)
         self.tokenizer = tokenizer
         limit = models.longest(model.config)
         if context is not None and context > limit:
@@ -313,19 +314,19 @@ class Policy:
 
     def new_cache(self) -> Any:
         """An empty append-only cache for `extend`."""
-        return transformers.DynamicCache(config=self.model.config)
+        return growing_cache(self.model.config)
 
     @torch.no_grad()
-    def extend(self, cache: Any, input_ids: Tensor, position_ids: Tensor, visible: Tensor) -> Tensor:
+    def extend(self, cache: Any, input_ids: Tensor, position_ids: Tensor, mask: Tensor) -> Tensor:
         """Hidden states [N, K, F] of K new nodes, which join the cache of S earlier ones.
 
-        input_ids, position_ids: [N, K]; visible: [N, K, S + K] bool, what each new node sees.
+        input_ids, position_ids: [N, K]; mask: [N, K, S + K], what attention adds to each new node's scores, `additive`.
         """
         with self.autocast():
             out = self.model.base_model(
                 input_ids=input_ids,
                 position_ids=position_ids,
-                attention_mask=additive(visible, self.compute_dtype)[:, None],
+                attention_mask=mask[:, None],
                 past_key_values=cache,
                 use_cache=True,
             )
@@ -353,42 +354,31 @@ class Policy:
 
     def evaluate(self, batch: Batch) -> ActionValues:
         """Action values of a batch by one forward pass (two with `value = reference`)."""
-        at_states = self.state_hidden(batch)
-        action = torch.cat([batch.action, batch.action.new_zeros(batch.rows, 1)], 1)  # none at the last state
-        total, chosen = self._log_sum_exp(at_states, action, batch.legal)
+        states = States.of(self.hidden(batch), batch)
+        total = states.spread(self._log_sum_exp(states))
+        head = self.model.get_output_embeddings()
+        chosen = states.chosen_logit(head.weight, head.bias, batch.action)
         if self.value_head is not None:
-            value = self.value_head(at_states.to(self.value_head.weight.dtype))[..., 0]
+            value = states.spread(self.value_head(states.hidden.to(self.value_head.weight.dtype))[:, 0])
         elif self.reference is not None:
             value = total - self.reference.log_sum_exp(batch)
         else:
             value = total
         return ActionValues(
-            log_prob=(chosen - total)[:, :-1], value=value[:, :-1], next_value=value[:, 1:], end_value=value[:, -1]
+            log_prob=chosen - total[:, :-1], value=value[:, :-1], next_value=value[:, 1:], end_value=value[:, -1]
         )
 
     @torch.no_grad()
     def log_sum_exp(self, batch: Batch) -> Tensor:
         """[N, A + 1] log-sum-exp of the legal logits in every state, without gradient."""
-        at_states = self.state_hidden(batch)
-        return self._log_sum_exp(at_states, batch.states.new_zeros(batch.states.shape), batch.legal)[0]
+        states = States.of(self.hidden(batch), batch)
+        return states.spread(self._log_sum_exp(states))
 
-    def _log_sum_exp(self, hidden: Tensor, action: Tensor, legal: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-sum-exp of the legal logits and the chosen action's logit, both [N, A + 1], in chunks of states."""
-        flat = hidden.flatten(0, 1), action.flatten(), legal.flatten()
-        size = max(1, CHUNK_LOGITS // self.space.size)
-        if flat[0].shape[0] <= size:
-            total, chosen = self._chunk(*flat)
-        else:
-            parts = [
-                checkpoint(self._chunk, *(t[i : i + size] for t in flat), use_reentrant=False)
-                for i in range(0, flat[0].shape[0], size)
-            ]
-            total, chosen = (torch.cat(list(column)) for column in zip(*parts, strict=True))
-        return total.view(action.shape), chosen.view(action.shape)
-
-    def _chunk(self, hidden: Tensor, action: Tensor, legal: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self.logits(hidden, legal)
-        return logits.logsumexp(-1), logits.gather(-1, action[:, None])[:, 0]
+    def _log_sum_exp(self, states: States) -> Tensor:
+        head = self.model.get_output_embeddings()
+        half = torch.bfloat16 if self.dtype == "bfloat16" else states.hidden.dtype  # as autocast would have it
+        bias = None if head.bias is None else head.bias.to(half)
+        return log_sum_exp(states.hidden.to(half), head.weight.to(half), bias, states.legal, self.space.backspace_id)
 
 
 def additive(visible: Tensor, dtype: torch.dtype) -> Tensor:

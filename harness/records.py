@@ -42,7 +42,6 @@ class Law(Protocol):
 Mistake = Callable[[str, np.random.Generator], str]
 """A benchmark's ground-truth noise: the reduced text so far -> a wrong next piece of text (one token long)."""
 
-
 Fresh = Callable[[int, np.random.Generator], Sequence[Example]]
 """(n, randomness) -> n more expert texts that are independent of every split."""
 
@@ -52,8 +51,8 @@ class Splits:
     """A benchmark's data, disjoint by document.
 
     `prompts` are cut from the test documents: `prompt` is given to the policy, `text` is the human continuation.
-    `validation_prompts` are cut likewise from the validation documents; where there are none, the validation split's
-    own examples stand in.  `fresh` draws independent expert answers to the empty prompt, where the benchmark can.
+    `validation_prompts` are cut likewise from the validation documents; the validation split's own examples stand in
+    if prompted alike.  `fresh` draws independent expert answers to the empty prompt, where the benchmark can.
     `whole` says that a text counts only as a whole, character by character, as the answer to a question does: it may
     not be cut, each character must be one token, and no prompt may be left out for its length.
     """
@@ -70,8 +69,9 @@ class Splits:
 
     @property
     def tuning_prompts(self) -> tuple[Example, ...]:
-        """What a choice that must not see the test split is made on."""
-        return self.validation_prompts or self.validation
+        """What a choice that must not see the test split is made on; whole documents stand in for no passages."""
+        alike = any(one.prompt for one in self.validation) or not any(one.prompt for one in self.prompts)
+        return self.validation_prompts or (self.validation if alike else ())
 
     @property
     def data_hash(self) -> str:

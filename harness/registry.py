@@ -67,6 +67,7 @@ TRAINERS: Registry[Any] = Registry("trainer", "sequencematch_harness.trainers")
 DIVERGENCES: Registry[Any] = Registry("divergence", "sequencematch_harness.divergences")
 METRICS: Registry[Any] = Registry("metric", "sequencematch_harness.metrics")
 BENCHMARKS: Registry[Any] = Registry("benchmark", "sequencematch_harness.benchmarks")
+SPEED: Registry[Any] = Registry("speed row", "sequencematch_harness.speed")
 
 
 def include(path: Path) -> None:

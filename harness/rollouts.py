@@ -1,32 +1,34 @@
-"""Batched sampling with backtracking: the cache is append-only, a `<backspace>` only makes a node invisible.
+"""Batched sampling with backtracking: every row takes one action in each pass, a `<backspace>` among them.
 
-Every forward pass adds one node to every row that is still writing.  After a `<backspace>` a row's state is an
-earlier node whose hidden state is kept, so it samples again at once, without a forward pass.  Each row draws from its
-own stream of uniform numbers, so a rollout does not depend on the batch it was sampled in.
+The cache is append-only: a deletion only makes a node invisible.  The state after it is an earlier node, whose hidden
+state is kept, so that nothing is computed again; in the pass where a row deletes, its new node is one that nobody sees.
+Rows that have finished go along until there are many, and are then dropped together.  Each row draws from its own
+stream of uniform numbers, so a rollout does not depend on the batch it was sampled in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, pad
 
 from harness.actions import ActionSpace
 from harness.decoders import AnyDecoder, Decoder
 from harness.errors import ConfigError
-from harness.policy import Policy
+from harness.policy import Policy, additive
 from harness.records import Rollout, Trajectory
 
 CANDIDATES = 5  # likeliest actions that are kept of a state
+DROPPED = 1 / 4  # share of the rows that have finished when they are dropped: dropping copies the cache of the others
 
 Stop = Literal["ended", "depth", "budget"]
-_Top = list[tuple[int, float]]
+_STOPS: tuple[Stop, ...] = ("depth", "ended", "budget")  # as numbers while sampling
 
 Replace = Callable[[int, tuple[int, ...]], int]
 """(row, reduced text so far with its prompt) -> the action that replaces the policy's own."""
@@ -46,26 +48,62 @@ def uniforms(seed: int, row: int, count: int) -> np.ndarray:
 
 
 @dataclass
+class _Taken:
+    """What N rows have done; a column beside the budget takes what rows that have finished would do."""
+
+    action: Tensor  # [N, budget + 1]
+    log_prob: Tensor  # [N, budget + 1] float32
+    count: Tensor  # [N] actions
+    stop: Tensor  # [N] index into _STOPS
+    top: Tensor  # [C, budget + 1, CANDIDATES] likeliest actions of the first C rows
+    chance: Tensor  # [C, budget + 1, CANDIDATES] their probabilities
+
+    @classmethod
+    def none(cls, rows: int, budget: int, candidates: int, device: torch.device) -> _Taken:
+        """Before the first action."""
+
+        def zeros(*shape: int, dtype: torch.dtype = torch.long) -> Tensor:
+            return torch.zeros(shape, dtype=dtype, device=device)
+
+        return cls(
+            action=zeros(rows, budget + 1),
+            log_prob=zeros(rows, budget + 1, dtype=torch.float32),
+            count=zeros(rows),
+            stop=zeros(rows),
+            top=zeros(candidates, budget + 1, CANDIDATES),
+            chance=zeros(candidates, budget + 1, CANDIDATES, dtype=torch.float32),
+        )
+
+
+@dataclass
 class _Writing:
-    """The rows that are still writing; every tensor has them as its first axis."""
+    """The rows that are computed; every tensor has them as its first axis."""
 
     row: Tensor  # [M] which start each one answers
+    live: Tensor  # [M] whether it is still writing
     taken: Tensor  # [M] own actions so far
     depth: Tensor  # [M] length of the reduced text, prompt included
     boundary: Tensor  # [M] length of the prompt
     limit: Tensor  # [M] longest reduced text, prompt included
     node_at: Tensor  # [M, D] node of each depth of the reduced text
+    hidden: Tensor  # [M, D', F] hidden state at each depth of the reduced text, D' as far as any row has been
     token: Tensor  # [M, S] token of each node
     parent: Tensor  # [M, S] node of the state that each node was written in; -1 for the first, and for padding
-    visible: Tensor  # [M, S] which nodes survive
-    hidden: Tensor  # [M, S, F] hidden state of each node
+    mask: Tensor  # [M, S] what attention adds to a node's score: 0, or next to -inf where it is deleted or padding
     cache: Any
-    nodes: int = field(default=0)  # nodes so far, the same for every row
+    nodes: int  # nodes so far, the same for every row
+
+    @property
+    def state(self) -> Tensor:
+        """[M, F] hidden state after the reduced text."""
+        last = (self.depth - 1)[:, None, None].expand(-1, -1, self.hidden.shape[-1])
+        return self.hidden.gather(1, last)[:, 0]
 
     def keep(self, index: Tensor) -> None:
-        """Drop the rows that have finished."""
-        for name in ("row", "taken", "depth", "boundary", "limit", "node_at", "token", "parent", "visible", "hidden"):
-            setattr(self, name, getattr(self, name)[index])
+        """Drop all other rows."""
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(self, name, value[index])
         self.cache.batch_select_indices(index)
 
 
@@ -100,207 +138,204 @@ def sample(
     Returns:
         N rollouts in order; each says whether it ended, met the depth, or spent its budget.
     """
+    if not starts:
+        return []
     budget = max_actions or 2 * policy.context
     decoder = decoder or Decoder()
-    count, device, space = len(starts), policy.device, policy.space
-    identity = rows or range(count)
-    stream = np.stack(
-        [uniforms(seed, row, 3 * budget).reshape(3, budget) for row in identity]
-    ) if count else np.zeros((0, 3, budget))  # fmt: skip
-    draws = torch.from_numpy(stream).to(device)
-    actions = torch.zeros(count, budget, dtype=torch.long)
-    log_probs = torch.zeros(count, budget)
-    taken = torch.zeros(count, dtype=torch.long)
-    stops: list[Stop] = ["depth"] * count
-    likeliest: list[list[_Top]] = [[] for _ in range(min(candidates, count))]
-    writing = _prefill(policy, starts, max_length or policy.context)
-
-    while writing.row.numel():
-        live = torch.ones(len(writing.row), dtype=torch.bool, device=device)
-        token = torch.zeros(len(writing.row), dtype=torch.long, device=device)
-        todo = torch.arange(len(writing.row), device=device)
-        while todo.numel():  # rows without an action; those that delete come round again
-            at = writing.node_at[todo, writing.depth[todo] - 1]
-            legal = writing.depth[todo] > writing.boundary[todo]
-            logits = policy.logits(writing.hidden[todo, at], legal)
-            uniform = draws[writing.row[todo], :, writing.taken[todo]]
-            offered = _untried(writing, todo, at, logits) if decoder.deterministic else logits
-            drawn = decoder.draw(offered, uniform[:, 0], partial(_likeness, policy, writing, todo, at))
-            if epsilon > 0:
-                forced = uniform[:, 1] < epsilon
-                if force is None:
-                    drawn = torch.where(forced, _random_legal(logits, space, uniform[:, 2]), drawn)
-                else:
-                    for i in forced.nonzero()[:, 0].tolist():
-                        n = int(writing.row[todo[i]])
-                        own = (*starts[n].given, *actions[n, : taken[n]].tolist())
-                        drawn[i] = force(identity[n], (*starts[n].prompt, *space.reduce(own)))
-            # a start may fill the context: there is room for a deletion only, anything else cuts the row
-            cut = writing.depth[todo] >= writing.limit[todo]
-            if space.backspace_id is not None:
-                cut &= drawn != space.backspace_id
-            if cut.any():
-                live[todo[cut]] = False
-                todo, at, legal, logits, drawn = (x[~cut] for x in (todo, at, legal, logits, drawn))
-            all_log_probs = logits.log_softmax(-1)
-            chosen = all_log_probs.gather(-1, drawn[:, None])[:, 0]
-            who, when = writing.row[todo].cpu(), writing.taken[todo].cpu()
-            for i in (who < len(likeliest)).nonzero()[:, 0].tolist():
-                likeliest[int(who[i])].append(_top(all_log_probs[i]))
-            actions[who, when] = drawn.cpu()
-            log_probs[who, when] = chosen.float().cpu()
-            taken[who] += 1
-            writing.taken[todo] += 1
-
-            deletes = drawn == space.backspace_id if space.backspace_id is not None else torch.zeros_like(legal)
-            ends = drawn == space.end_id
-            writing.visible[todo[deletes], at[deletes]] = False
-            writing.depth[todo[deletes]] -= 1
-            token[todo] = drawn
-            spent = (writing.taken[todo] >= budget) & ~ends
-            live[todo[ends | spent]] = False
-            for row in writing.row[todo[ends]].tolist():
-                stops[row] = "ended"
-            for row in writing.row[todo[spent]].tolist():
-                stops[row] = "budget"
-            todo = todo[deletes & ~spent]
-
-        live &= writing.depth + 1 < writing.limit  # the text with this token is as long as it may be
-        if not live.all():
-            index = live.nonzero()[:, 0]
+    identity = rows or range(len(starts))
+    draws = torch.from_numpy(np.stack([uniforms(seed, row, 3 * budget).reshape(3, budget) for row in identity]))
+    draws = draws.to(policy.device)
+    done = _Taken.none(len(starts), budget, min(candidates, len(starts)), policy.device)
+    writing = _prefill(policy, starts, max_length or policy.context, budget)
+    living = len(starts)
+    while living:
+        legal = writing.depth > writing.boundary
+        logits = policy.logits(writing.state, legal)
+        uniform = draws[writing.row, :, writing.taken.clamp(max=budget - 1)]
+        offered = _untried(writing, logits) if decoder.deterministic else logits
+        drawn = decoder.draw(offered, uniform[:, 0], partial(_likeness, policy, writing))
+        if epsilon > 0:
+            forced = uniform[:, 1] < epsilon
+            if force is None:
+                drawn = torch.where(forced, _random_legal(logits, policy.space, uniform[:, 2]), drawn)
+            else:
+                for i in (forced & writing.live).nonzero()[:, 0].tolist():
+                    n = int(writing.row[i])
+                    own = (*starts[n].given, *done.action[n, : done.count[n]].tolist())
+                    drawn[i] = force(identity[n], (*starts[n].prompt, *policy.space.reduce(own)))
+        writes = _take(writing, done, drawn, logits.log_softmax(-1), policy.space, budget)
+        living = int(writing.live.sum())
+        if living and living <= (1 - DROPPED) * len(drawn):
+            index = writing.live.nonzero()[:, 0]
             writing.keep(index)
-            token = token[index]
-        if writing.row.numel():
-            _append(policy, writing, token)
-
-    found = [
-        _rollout(policy, start, actions[i, : taken[i]].tolist(), log_probs[i, : taken[i]].tolist(), stops[i])
-        for i, start in enumerate(starts)
-    ]
-    return [
-        replace(
-            rollout,
-            candidates=((),) * len(start.given)
-            + tuple(tuple((action, policy.piece(action), p) for action, p in top) for top in tops),
-        )
-        for rollout, start, tops in zip(found, starts, likeliest, strict=False)
-    ] + found[len(likeliest) :]
+            drawn, writes = drawn[index], writes[index]
+        if living:
+            _append(policy, writing, drawn, writes)
+    return _rollouts(policy, starts, done)
 
 
-def _top(log_probs: Tensor) -> _Top:
-    """The likeliest actions under [V] log-probabilities with their probabilities, the likeliest first."""
-    top = log_probs.float().exp().topk(min(CANDIDATES, len(log_probs)))
-    return [(a, p) for a, p in zip(top.indices.tolist(), top.values.tolist(), strict=True) if p > 0]
+def _take(writing: _Writing, done: _Taken, drawn: Tensor, log_probs: Tensor, space: ActionSpace, budget: int) -> Tensor:
+    """Every live row takes its drawn action [M]; says which of them write a token, [M] bool.
+
+    log_probs: [M, V] log pi in the states where they were drawn.
+    """
+    deletes = torch.zeros_like(writing.live) if space.backspace_id is None else drawn == space.backspace_id
+    # a start may fill the context: there is room for a deletion only, anything else cuts the row
+    acts = writing.live & (deletes | (writing.depth < writing.limit))
+    place = torch.where(acts, writing.taken, budget)
+    done.action[writing.row, place] = drawn
+    done.log_prob[writing.row, place] = log_probs.gather(-1, drawn[:, None])[:, 0].float()
+    shown = int((writing.row < len(done.top)).sum()) if len(done.top) else 0
+    if shown:  # they are the first: rows keep their order
+        top = log_probs[:shown].float().exp().topk(min(CANDIDATES, log_probs.shape[-1]))
+        done.top[writing.row[:shown], place[:shown], : top.indices.shape[-1]] = top.indices
+        done.chance[writing.row[:shown], place[:shown], : top.indices.shape[-1]] = top.values
+    writing.taken += acts
+    done.count[writing.row] = writing.taken
+
+    deletes, ends = deletes & acts, (drawn == space.end_id) & acts
+    spent = (writing.taken >= budget) & acts & ~ends
+    done.stop[writing.row] = torch.where(ends, 1, torch.where(spent, 2, done.stop[writing.row]))
+    last = writing.node_at.gather(1, writing.depth[:, None] - 1)
+    # a last node is visible, so that its mask is 0
+    writing.mask.scatter_(1, last, additive(~deletes[:, None], writing.mask.dtype))
+    writing.depth -= deletes.long()
+    # the text with a further token is as long as it may be
+    writing.live = acts & ~ends & ~spent & (deletes | (writing.depth + 1 < writing.limit))
+    return writing.live & ~deletes
+
+
+def _append(policy: Policy, writing: _Writing, token: Tensor, writes: Tensor) -> None:
+    """Add one node, [M] tokens, to every row; nobody sees that of a row that does not write."""
+    new, depth = writing.nodes, writing.depth.clamp(max=policy.context - 1)[:, None]
+    writing.token[:, new] = token
+    writing.parent[:, new] = torch.where(writes, writing.node_at.gather(1, depth - 1)[:, 0], -1)
+    writing.mask[:, new] = additive(writes, writing.mask.dtype)
+    hidden = policy.extend(writing.cache, token[:, None], depth, writing.mask[:, None, : new + 1])
+    # what stands beyond the depth counts for nothing, so rows that do not write need no care
+    if (longest := int(depth.max()) + 1) > writing.hidden.shape[1]:
+        room = min(policy.context, 2 * longest) - writing.hidden.shape[1]
+        writing.hidden = pad(writing.hidden, (0, 0, 0, room))
+    writing.hidden.scatter_(1, depth[..., None].expand(-1, -1, hidden.shape[-1]), hidden)
+    writing.node_at.scatter_(1, depth, new)
+    writing.depth += writes
+    writing.nodes += 1
 
 
 def _random_legal(logits: Tensor, space: ActionSpace, uniform: Tensor) -> Tensor:
-    """A legal action, every one alike, [N]; never a token that stands in no text, such as padding."""
+    """A legal action, every one alike, [M]; never a token that stands in no text, such as padding."""
     even = torch.where(logits > -torch.inf, 0.0, -torch.inf)
     even[:, list(space.unwritable - {space.end_id, space.backspace_id})] = -torch.inf
     return Decoder().draw(even, uniform)
 
 
-def _untried(writing: _Writing, todo: Tensor, at: Tensor, logits: Tensor) -> Tensor:
-    """The logits [M', V] without the tokens that were written in this very state and have been deleted."""
-    row, node = (writing.parent[todo] == at[:, None]).nonzero(as_tuple=True)  # a last state has deleted children only
+def _untried(writing: _Writing, logits: Tensor) -> Tensor:
+    """The logits [M, V] without the tokens that were written in this very state and have been deleted."""
+    at = writing.node_at.gather(1, writing.depth[:, None] - 1)
+    row, node = (writing.parent == at).nonzero(as_tuple=True)  # a last state has deleted children only
     logits = logits.clone()
-    logits[row, writing.token[todo[row], node]] = -torch.inf
+    logits[row, writing.token[row, node]] = -torch.inf
     return logits
 
 
-def _likeness(policy: Policy, writing: _Writing, todo: Tensor, at: Tensor, candidates: Tensor) -> Tensor:
-    """[M', K] cosine of the state after each candidate to the visible state most like it; see `decoders.Contrastive`.
+def _likeness(policy: Policy, writing: _Writing, candidates: Tensor) -> Tensor:
+    """[M, K] cosine of the state after each candidate to the visible state most like it; see `decoders.Contrastive`.
 
     One forward pass over K further nodes, each of which sees the text and itself; the cache is then as it was.
     """
-    width = candidates.shape[1]
-    tokens = candidates.new_zeros(len(writing.row), width)  # the cache holds every row, so all take part
-    tokens[todo] = candidates
-    itself = torch.eye(width, dtype=torch.bool, device=tokens.device)
-    visible = torch.cat([writing.visible[:, None].expand(-1, width, -1), itself.expand(len(tokens), -1, -1)], -1)
+    count, width = candidates.shape
+    itself = torch.eye(width, dtype=torch.bool, device=candidates.device)
+    seen = writing.mask[:, None, : writing.nodes].expand(-1, width, -1)
+    mask = torch.cat([seen, additive(itself, seen.dtype).expand(count, -1, -1)], -1)
     position = writing.depth.clamp(max=policy.context - 1)  # a full context has room for a deletion only
-    after = policy.extend(writing.cache, tokens, position[:, None].expand(-1, width), visible)[todo]
+    after = policy.extend(writing.cache, candidates, position[:, None].expand(-1, width), mask)
     writing.cache.crop(-width)
 
-    seen, rows = writing.visible[todo], torch.arange(len(todo), device=tokens.device)
-    unit = normalize(writing.hidden[todo].double(), dim=-1)
+    depths = torch.arange(writing.hidden.shape[1], device=candidates.device)
+    unit = normalize(writing.hidden.double(), dim=-1)
     alike = normalize(after.double(), dim=-1) @ unit.mT
-    alike = alike.masked_fill(~seen[:, None], -torch.inf).amax(-1)
+    alike = alike.masked_fill(depths >= writing.depth[:, None, None], -torch.inf).amax(-1)
     if policy.space.backspace_id is not None:
-        back = writing.node_at[todo, (writing.depth[todo] - 2).clamp(min=0)]
-        earlier = seen.clone()
-        earlier[rows, at] = earlier[rows, back] = False
-        own = (unit @ unit[rows, back][..., None])[..., 0].masked_fill(~earlier, -torch.inf).amax(-1)
-        own = torch.where(earlier.any(-1), own, 0.0)
+        back = (writing.depth - 2).clamp(min=0)[:, None]
+        earlier = depths < back
+        own = (unit @ unit.gather(1, back[..., None].expand(-1, -1, unit.shape[-1])).mT)[..., 0]
+        own = torch.where(earlier.any(-1), own.masked_fill(~earlier, -torch.inf).amax(-1), 0.0)
         alike = torch.where(candidates == policy.space.backspace_id, own[:, None], alike)
     return alike
 
 
-def _prefill(policy: Policy, starts: Sequence[Start], max_length: int) -> _Writing:
-    """One forward pass over prompts and given tokens, padded at the right; padding is never visible."""
+def _prefill(policy: Policy, starts: Sequence[Start], max_length: int, budget: int) -> _Writing:
+    """One forward pass over prompts and given tokens, padded at the right; padding is never visible.
+
+    Raises:
+        ConfigError: a start does not fit into the context.
+    """
     device, count = policy.device, len(starts)
     texts = [(*start.prompt, *start.given) for start in starts]
-    longest = max((len(text) for text in texts), default=1)
+    longest = max(len(text) for text in texts)
     if longest > policy.context:
         raise ConfigError(f"model.context={policy.context}: a start of {longest} tokens does not fit; raise it")
-    ids = torch.zeros(count, longest, dtype=torch.long)
-    real = torch.zeros(count, longest, dtype=torch.bool)
-    for n, text in enumerate(texts):
-        ids[n, : len(text)] = torch.tensor(text)
-        real[n, : len(text)] = True
-    ids, real = ids.to(device), real.to(device)
+    lengths = torch.tensor([len(text) for text in texts])
+    ids = torch.tensor([(*text, *(0,) * (longest - len(text))) for text in texts]).to(device)
     index = torch.arange(longest, device=device)
-    causal = index[:, None] >= index[None]
-    visible = causal[None] & (real[:, None, :] | torch.eye(longest, dtype=torch.bool, device=device)[None])
+    real = index < lengths.to(device)[:, None]
+    visible = (index[:, None] >= index) & (real[:, None] | torch.eye(longest, dtype=torch.bool, device=device))
     cache = policy.new_cache()
-    hidden = policy.extend(cache, ids, index.expand(count, -1), visible)
+    hidden = policy.extend(cache, ids, index.expand(count, -1), additive(visible, policy.compute_dtype))
     boundary = torch.tensor([len(start.prompt) for start in starts], device=device)
+    limit = (boundary + max_length).clamp(max=policy.context)
     node_at = torch.zeros(count, policy.context, dtype=torch.long, device=device)
     node_at[:, :longest] = index
     return _Writing(
         row=torch.arange(count, device=device),
+        live=torch.ones(count, dtype=torch.bool, device=device),
         taken=torch.zeros(count, dtype=torch.long, device=device),
         depth=real.sum(1),
         boundary=boundary,
-        limit=(boundary + max_length).clamp(max=policy.context),
+        limit=limit,
         node_at=node_at,
-        token=ids,
-        parent=torch.where(real, index - 1, -1),
-        visible=real,
         hidden=hidden,
+        token=pad(ids, (0, budget)),
+        parent=pad(torch.where(real, index - 1, -1), (0, budget), value=-1),
+        mask=pad(additive(real, policy.compute_dtype), (0, budget)),
         cache=cache,
         nodes=longest,
     )
 
 
-def _append(policy: Policy, writing: _Writing, token: Tensor) -> None:
-    """Add one node, [M] tokens, to every row."""
-    rows = torch.arange(len(token), device=token.device)
-    state = writing.node_at[rows, writing.depth - 1]
-    writing.token = torch.cat([writing.token, token[:, None]], 1)
-    writing.parent = torch.cat([writing.parent, state[:, None]], 1)
-    visible = torch.cat([writing.visible, torch.ones_like(writing.visible[:, :1])], 1)
-    hidden = policy.extend(writing.cache, token[:, None], writing.depth[:, None], visible[:, None])
-    writing.node_at[rows, writing.depth] = writing.nodes
-    writing.depth += 1
-    writing.nodes += 1
-    writing.visible = visible
-    writing.hidden = torch.cat([writing.hidden, hidden], 1)
-
-
-def _rollout(policy: Policy, start: Start, actions: list[int], log_probs: list[float], stop: Stop) -> Rollout:
-    given = len(start.given)
-    trajectory = Trajectory(
-        prompt=start.prompt,
-        actions=(*start.given, *actions),
-        injected=(True,) * given + (False,) * len(actions),
+def _rollouts(policy: Policy, starts: Sequence[Start], done: _Taken) -> list[Rollout]:
+    """What the rows have done as values."""
+    counts = done.count.tolist()
+    columns = (
+        done.action.tolist(),
+        done.log_prob.tolist(),
+        done.stop.tolist(),
+        done.top.tolist(),
+        done.chance.tolist(),
     )
-    tokens = policy.space.reduce(trajectory.actions)
-    return Rollout(
-        trajectory=trajectory,
-        log_probs=(0.0,) * given + tuple(log_probs),
-        stop=stop,
-        text=policy.continuation(start.prompt, tokens),
-        tokens=tokens,
-        pieces=tuple(policy.piece(action) for action in trajectory.actions),
-    )
+    actions, log_probs, stops, tops, chances = columns
+    found = []
+    for n, (start, count) in enumerate(zip(starts, counts, strict=True)):
+        given = len(start.given)
+        trajectory = Trajectory(
+            prompt=start.prompt,
+            actions=(*start.given, *actions[n][:count]),
+            injected=(True,) * given + (False,) * count,
+        )
+        tokens = policy.space.reduce(trajectory.actions)
+        likely: tuple[tuple[tuple[int, str, float], ...], ...] = ()
+        if n < len(tops):
+            pairs = (zip(tops[n][t], chances[n][t], strict=True) for t in range(count))
+            likely = ((),) * given + tuple(tuple((a, policy.piece(a), p) for a, p in pair if p > 0) for pair in pairs)
+        found.append(
+            Rollout(
+                trajectory=trajectory,
+                log_probs=(0.0,) * given + tuple(log_probs[n][:count]),
+                stop=_STOPS[stops[n]],
+                text=policy.continuation(start.prompt, tokens),
+                tokens=tokens,
+                pieces=tuple(policy.piece(action) for action in trajectory.actions),
+                candidates=likely,
+            )
+        )
+    return found

@@ -65,7 +65,20 @@ def check_cells(cells: list[RunConfig]) -> list[RunConfig]:
         if config.sampling.temperature == "best":
             selection(config)
         _check_interim(config)
+        _check_validation(config, splits)
     return cells
+
+
+def _check_validation(config: RunConfig, splits: Splits) -> None:
+    """Refuse what reads the validation split where that has too few prompts."""
+    best, evaluation = config.sampling.temperature == "best", config.evaluation
+    n = len(splits.tuning_prompts)
+    if (best or evaluation.split == "validation" or evaluation.while_training) and n < 2:
+        raise ConfigError(
+            f"benchmark {config.benchmark.name!r}: the validation split gives {n} prompt(s), wanted at least 2 for "
+            f"{'sampling.temperature=best' if best else 'scores on it'}; raise benchmark.validation, lower "
+            "benchmark.prompt_words, or do without: controls: false, a temperature, no tuning, no evaluation.at_ points"
+        )
 
 
 def _check_interim(config: RunConfig) -> None:

@@ -174,5 +174,7 @@ def test_chunks_of_states_change_neither_values_nor_gradients(monkeypatch: pytes
         return flat
 
     whole = gradient()
-    monkeypatch.setattr("harness.policy.CHUNK_LOGITS", 3 * policy.space.size)
+    monkeypatch.setattr("harness.head.KEPT", 0)
+    monkeypatch.setattr("harness.head.LEAST", 3)
+    monkeypatch.setattr("harness.head.BLOCK", 1)
     assert float((gradient() - whole).abs().max()) < 1e-12

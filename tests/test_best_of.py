@@ -95,6 +95,11 @@ def test_what_makes_no_sense_is_refused(given: dict[str, object], told: str) -> 
         RunConfig.model_validate({"benchmark": "text", "trainer": "mle", **given})
 
 
+def test_a_label_tells_a_control_from_what_it_controls() -> None:
+    run = {"benchmark": "text", "trainer": "mle", "actions": {"context_noise": 0.1}, "training": {"scope": "head"}}
+    assert RunConfig.model_validate(run).label == "text mle context_noise=0.1 scope=head seed 0"
+
+
 def test_neutral_values_leave_a_runs_id_as_it_was() -> None:
     """What came later and is not used does not enter the hash."""
     plain = RunConfig.model_validate({"benchmark": "text", "trainer": "mle"})

@@ -14,7 +14,7 @@ from models import tiny_policy
 
 from benchmarks.language import FreshTexts, Language
 from harness.config import RunConfig
-from harness.controls import CONTROLS, Unigram, as_rollout, control_policy, controls, expert
+from harness.controls import CONTROLS, Unigram, as_rollout, control_policy, controls, expert, missing_mle
 from harness.data import rows
 from harness.errors import ConfigError
 from harness.evaluate import choose_prompts, likelihood
@@ -61,6 +61,22 @@ def test_a_grid_without_mle_gets_one_with_the_first_budget() -> None:
     found = controls(cells(grid=grid))
     assert kinds(found) == {"expert": 1, "unigram": 1, "mle best": 1}
     assert (found[-1].training.steps, found[-1].actions.backspace) == (7, False)
+
+
+def test_who_tunes_gets_the_mle_that_is_missing() -> None:
+    """bc with two decoders and two budgets at two seeds: one MLE a seed, sampled from as it is, whose twins are then
+    the controls; nothing is missing beside it."""
+    grid = {"training.steps": [7, 9], "actions.backspace": [True], "sampling.backspace_bias": [0, -1, 1]}
+    own = cells(base={**BASE, "trainer": "bc"}, grid=grid, seeds=2)[2:]
+    found = missing_mle(own)
+    assert [(cell.trainer.name, cell.training.steps, cell.seeds.train) for cell in found] == [
+        ("mle", 7, 0),
+        ("mle", 7, 1),
+    ]
+    assert not any(cell.sampling.decoding or cell.actions.backspace for cell in found)
+    twins = [cell for cell in controls([*own, *found]) if cell.control is None]
+    assert {cell.train_id for cell in twins} == {cell.train_id for cell in found}
+    assert missing_mle([*own, *found]) == []
 
 
 def test_decoders_share_their_controls() -> None:

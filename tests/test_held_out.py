@@ -29,6 +29,14 @@ def test_without_prompts_of_its_own_the_validation_split_is_its_prompts() -> Non
     assert without.of("validation").prompts == one("validation")
 
 
+def test_whole_documents_do_not_stand_in_for_passages() -> None:
+    """Test passages answer prompts, so documents without prompts are another task; examples with prompts are not."""
+    asked = (Example("Paris", "The capital of France is"),)
+    for validation, wanted in ((one("validation"), ()), (asked, asked)):
+        held_out = HeldOut(Splits(one("train"), validation, one("test"), asked))
+        assert held_out.of("validation").prompts == wanted
+
+
 def test_a_control_gets_both() -> None:
     held_out = HeldOut(SPLITS)
     assert held_out.both() is SPLITS

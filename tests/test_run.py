@@ -129,6 +129,16 @@ def test_a_missing_directory_is_refused_before_anything_runs(tmp_path: Path) -> 
         check(load_grid(str(path)))
 
 
+@pytest.mark.parametrize("change", ["sampling.temperature=best", "evaluation.split=validation", "at_steps=3"])
+def test_one_validation_text_chooses_nothing(tmp_path: Path, change: str) -> None:
+    (tmp_path / "small.yaml").write_text(GRID)
+    path, one = str(tmp_path / "small.yaml"), "benchmark.validation=1"
+    with pytest.raises(ConfigError, match=r"gives 1 prompt\(s\), wanted at least 2 for .*raise benchmark\.validation"):
+        check(load_grid(path, [one, change]))
+    assert check(load_grid(path, [one]))
+    assert check(load_grid(path, ["benchmark.validation=2", change]))
+
+
 def test_devices() -> None:
     assert choose_device("cpu").type == "cpu"
     assert choose_device("auto").type in ("cpu", "cuda")

@@ -13,6 +13,9 @@ from harness.config import RunConfig
 from harness.errors import ConfigError, HarnessError
 from harness.grid import load_grid
 from harness.ledger import Ledger
+from harness.report import costs
+from harness.report.groups import Group
+from harness.report.readings import Run, Seeds, TrialRun
 from harness.store import Store
 from harness.trials import TRIAL_SEED, Tried, as_trials, choose, final_cells, space, trials
 
@@ -35,7 +38,7 @@ def cells(tmp_path: Path, *changes: str) -> list[RunConfig]:
 
 def store_result(store: Store, run: RunConfig, value: float | None, reason: str | None = None) -> None:
     assert store.claim(run.run_id, ME)
-    found = [score("ngram_js_3", value, reason=reason, direction="lower")]
+    found = [score("ngram_js_3", value, "pooled", reason=reason, direction="lower")]
     store.finish(run.run_id, ME, scores=found, prompts=[], rollouts=[], provenance={"data_hash": "d"})
 
 
@@ -92,6 +95,53 @@ def test_what_the_grid_asks_is_not_tuned(tmp_path: Path) -> None:
         assert set(one.drawn[1]) >= {"training.lr", "trainer.bc_end"}
 
 
+def test_where_nothing_can_be_drawn_there_is_one_trial(tmp_path: Path) -> None:
+    """Two learning rates are the question of mle and leave it nothing to tune; a model that is not trained has no
+    settings, whatever might be drawn; both are one run each, and no eight copies."""
+    asked = trials(cells(tmp_path, "trainer=mle", "backspace=false", "training.lr=0.01,0.02"), 8)
+    assert [one.drawn for one in asked] == [({},), ({},)]
+    untrained = trials(cells(tmp_path, "trainer=bc", "backspace=true", "training.steps=0"), 8)
+    assert [one.drawn for one in untrained] == [({},)]
+    for one in (*asked, *untrained):
+        assert [run.training for run in one.trials] == [one.group.training]
+
+
+def test_what_trials_took_counts_each_run_once() -> None:
+    """Two groups of a row share the run a of 5 tokens and 1 s; with b of 7 tokens and 2 s there are 2 trials."""
+    runs = [Run(f"r{i}", f"g{i}", "done", "d", {}, Seeds(0, 0, 0), 1, 1, 1.0) for i in (0, 1)]
+    given = [TrialRun("g0", "a", 5, 1.0), TrialRun("g1", "a", 5, 1.0), TrialRun("g1", "b", 7, 2.0)]
+    assert costs.tuning([Group({}, tuple(runs), None, "train")], given) == [costs.Tuning(2, 12, 3.0)]
+
+
+def test_groups_of_one_training_get_one_choice(tmp_path: Path, store: Store) -> None:
+    """Three biases on <backspace>, the free one last: its trials choose, and all three final rows are one policy."""
+    given = cells(tmp_path, "trainer=bc", "backspace=true", "sampling.backspace_bias=-1,masked,0", "seeds=2")
+    (one,) = trials(given, 3)
+    assert {run.sampling.backspace_bias for run in one.trials} == {0}
+    assert len({member.group_id for member in one.members}) == 3
+    stored(store, one, [0.3, 0.1, 0.2])
+    choices = choose(store, "g-trials", [one])
+    final = final_cells(given, choices)
+    assert Counter(cell.sampling.backspace_bias for cell in final) == {-1: 2, "masked": 2, 0: 2}
+    assert {cell.train_id for cell in final if cell.seeds.train == 0} == {
+        one.trials[1].model_copy(update={"seeds": final[0].seeds}).train_id
+    }
+    kept = as_trials(choices)
+    assert {(trial.asked, trial.number) for trial in kept} == {(m.group_id, n) for m in one.members for n in range(3)}
+    assert {trial.group_id for trial in kept} == {cell.group_id for cell in final}
+
+
+def test_noise_in_the_context_is_tuned_as_injected_noise_is(tmp_path: Path) -> None:
+    """Beside a row without noise, a row with some asks whether, not how much; two amounts beside it are a question."""
+    change = ("trainer=mle", "backspace=false", "seeds=1")
+    without, one = trials(cells(tmp_path, *change, "actions.context_noise=0,0.1"), 3)
+    assert set(without.drawn[1]) == {"training.lr"}
+    assert set(one.drawn[1]) == {"training.lr", "actions.context_noise"}
+    assert all(0.02 <= run.actions.context_noise <= 0.3 for run in one.trials)
+    found = trials(cells(tmp_path, *change, "actions.context_noise=0,0.1,0.2"), 3)
+    assert all(set(each.drawn[1]) == {"training.lr"} for each in found)
+
+
 def test_seeds_and_splits_that_would_leak_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"seeds={TRIAL_SEED} is the seed of every trial"):
         trials(cells(tmp_path, f"seeds.metric={TRIAL_SEED}"), 2)
@@ -104,7 +154,7 @@ def test_the_best_trial_that_has_a_value_wins(tmp_path: Path, store: Store) -> N
     (one,) = trials(cells(tmp_path, "trainer=mle", "backspace=false"), 6)
     stored(store, one, [0.3, None, 0.2, math.nan, 0.2, -math.inf])
     (choice,) = choose(store, "g-trials", [one])
-    assert choice.best == 2
+    assert (choice.best, choice.n) == (2, 8)
     assert choice.values == (0.3, "lower training.lr", 0.2, "ngram_js_3 is nan", 0.2, "ngram_js_3 is -inf")
     final = final_cells(cells(tmp_path, "trainer=mle", "backspace=false"), [choice])
     assert [cell.seeds.train for cell in final] == [0, 1, 2]

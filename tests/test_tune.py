@@ -26,6 +26,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Shell, Sto
 def test_every_group_has_the_same_number_of_trials(tuned: tuple[Shell, Store, str]) -> None:
     _, store, said = tuned
     assert "2 groups x 3 trials = 6 trials (0 done)" in said
+    assert said.count("(n=8)") == 2, "one choice a group, from so many texts"
     kept = store.trials("tiny-tuned")
     assert set(Counter(trial.asked for trial in kept).values()) == {3}
     assert Counter(store.config(trial.run_id).trainer.name for trial in kept) == {"mle": 3, "bc": 3}
@@ -88,10 +89,29 @@ def test_the_same_command_again_does_nothing_and_fewer_trials_choose_again(tuned
     assert store.counts("tiny-tuned")["cells"] == 4, "what other trials chose is no cell of it any longer"
 
 
+def test_what_rescoring_adds_chooses_nothing(tuned: tuple[Shell, Store, str]) -> None:
+    """The same distance between words stands beside that between characters; the choice is as before."""
+    shell, store, _ = tuned
+    before = store.trials("tiny-tuned")
+    shell("rescore", "tiny-trials", "--metrics", "ngram_js")
+    own = store.scores("tiny-trials").query("metric == 'ngram_js_3'")
+    assert set(Counter(own["run_id"]).values()) == {2}, "of words, and of characters"
+    shell("tune", str(shell.folder / "tiny.yaml"), "--trials", "1")
+    assert store.trials("tiny-tuned") == before
+
+
+def test_a_grid_without_mle_tunes_one_for_its_control(tuned: tuple[Shell, Store, str]) -> None:
+    shell, _, _ = tuned
+    (shell.folder / "only-bc.yaml").write_text(TINY.replace("[mle, bc]", "[bc]"))
+    assert "1 groups x 3 trials" in shell("tune", str(shell.folder / "only-bc.yaml"), "--trials", "3", "--plan").stdout
+    (shell.folder / "only-bc.yaml").write_text(TINY.replace("[mle, bc]", "[bc]").replace("controls: false", ""))
+    assert "2 groups x 3 trials" in shell("tune", str(shell.folder / "only-bc.yaml"), "--trials", "3", "--plan").stdout
+
+
 def test_info_says_what_is_tuned(tuned: tuple[Shell, Store, str]) -> None:
     shell, _, _ = tuned
     (found,) = shell.json("info", "td_mle")
-    assert set(found["tuned"]) == {"training.lr", "actions.noise_rate", "trainer.td_weight"}
+    assert set(found["tuned"]) == {"training.lr", "actions.noise_rate", "actions.context_noise", "trainer.td_weight"}
     assert (
         "harness tune draws trainer.td_weight from 0.00025 to 0.25, by its logarithm" in shell("info", "td_mle").stdout
     )

@@ -164,7 +164,7 @@ class Mauve:
 
         chosen = np.random.default_rng(seed).choice(2**31 - 8, size=self.seeds, replace=False, shuffle=False)
         # one thread: hundreds of points are no work to share, and threads that wait for each other spin
-        with threadpool_limits(1), _quiet_stderr():
+        with threadpool_limits(1), quiet_stderr():
             results = [
                 compute_mauve(
                     p_features=human,
@@ -190,7 +190,7 @@ def _smaller(evaluation: Evaluation) -> int:
 
 
 @contextmanager
-def _quiet_stderr() -> Iterator[None]:
+def quiet_stderr() -> Iterator[None]:
     """Silence the process's standard error for a moment.
 
     At MAUVE's own default of a tenth as many clusters as texts, k-means (C++) warns on every call that it wants 39

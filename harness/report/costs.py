@@ -50,7 +50,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Tuning:
-    """What choosing a row's settings took, over all its trials together: it is in no run's own cost."""
+    """What choosing a row's settings took, over all its distinct trials together: it is in no run's own cost."""
 
     trials: int
     tokens: float
@@ -62,7 +62,7 @@ def tuning(groups: Sequence[Group], trials: Sequence[TrialRun]) -> list[Tuning |
     found: list[Tuning | None] = []
     for group in groups:
         ids = {run.group_id for run in group.runs}
-        own = [trial for trial in trials if trial.group_id in ids]
+        own = {trial.run_id: trial for trial in trials if trial.group_id in ids}.values()  # each run was paid for once
         spent = Tuning(len(own), sum(one.tokens for one in own), sum(one.seconds for one in own))
         found.append(spent if own and group.control is None else None)
     return found

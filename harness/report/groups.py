@@ -168,10 +168,10 @@ def grouped_by_kind(groups: Iterable[T], of: Callable[[T], str | None]) -> list[
 def default_baseline(groups: Sequence[Group]) -> list[int]:
     """The rows that `config.BASELINE` describes; a key that the grouping merged away in a row counts as right there.
 
-    Where several do, those with the default way of sampling are preferred.
+    Where several do, those that sample and train in the usual way are preferred.
     """
     found = [i for i, group in enumerate(groups) if group.control is None and _is_baseline(group)]
-    plain = [i for i in found if all(_default_decoding(config) for config in groups[i].configs)]
+    plain = [i for i in found if all(_usual(config) for config in groups[i].configs)]
     return plain or found
 
 
@@ -230,7 +230,10 @@ def _is_baseline(group: Group) -> bool:
     return True
 
 
-def _default_decoding(config: Mapping[str, Any]) -> bool:
+def _usual(config: Mapping[str, Any]) -> bool:
+    """Whether a configuration writes by the default decoder, and learns with all weights from clean contexts."""
+    if config.get("actions.context_noise") or config.get("training.scope", "full") != "full":
+        return False
     default = SamplingConfig()
     given = {key.removeprefix("sampling."): value for key, value in config.items() if key.startswith("sampling.")}
     sized = ("rollouts", "length")  # how much is written, not how

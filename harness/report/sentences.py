@@ -19,8 +19,8 @@ MOST_WORDS = 6
 """Most clauses about one column; beyond them it is counted, not told."""
 
 TUNED = (
-    "settings were chosen on the validation split among equally many trials a row; what all trials of a row took "
-    "together stands apart and is in no other cost"
+    "settings were chosen on the validation split among equally many distinct trials a row, one where there is nothing "
+    "to tune; what all trials of a row took together stands apart and is in no other cost"
 )
 CHOOSING = "scores on the validation split: these runs are there to choose from, not to be reported"
 

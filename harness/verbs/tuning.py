@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -56,9 +58,10 @@ def tune(
 ) -> None:
     """Choose each group's settings among equally many trials on the validation split, then run the grid with them.
 
-    Trials are the grid GRID-trials, the runs with the chosen settings GRID-tuned.  The same command again continues.
+    Trials are the grid GRID-trials, the runs with the chosen settings GRID-tuned.  Where the grid has no plain MLE,
+    there is one beside it, tuned alike, unless its controls are off.  The same command again continues.
     """
-    from harness.controls import controls
+    from harness.controls import controls, missing_mle
     from harness.rules import Rules
     from harness.run import check, check_cells
     from harness.store import Store
@@ -71,8 +74,11 @@ def tune(
     include_files(include)
     asked = the_grid(grid, overrides, seeds)
     cells = check(replace(asked, controls=False))
+    cells = check_cells([*cells, *missing_mle(cells)]) if asked.controls else cells
     tried = planned(cells, trials)
-    runs = [one.trials[number] for number in range(trials) for one in tried]  # every group's first before any second
+    rounds = zip_longest(*(one.trials for one in tried))  # every group's first before any second
+    runs = [run for members in rounds for run in members if run is not None]
+    check_cells(runs)
     typer.echo(_estimate(asked.name, tried, runs, cells, store))
     if plan:
         return
@@ -108,8 +114,9 @@ def _estimate(
 
     rows = open_store(url).runs().to_dict("records") if store_exists(url) else []
     of_trials, of_cells = plan(runs, rows), plan(cells, rows)
-    each = len(tried[0].trials)
-    text = f"{name}: {len(tried)} groups x {each} trials = {of_trials.cells} trials ({of_trials.done} done), then "
+    sizes = Counter(len(one.trials) for one in tried)
+    each = " + ".join(f"{groups} groups x {size} trials" for size, groups in sorted(sizes.items(), reverse=True))
+    text = f"{name}: {each} = {of_trials.cells} trials ({of_trials.done} done), then "
     text += f"{of_cells.cells} cells with the chosen settings and their controls"
     seconds = [part.seconds for part in (of_trials, of_cells)]
     known = sum(second for second in seconds if second is not None)
@@ -121,11 +128,12 @@ def _estimate(
 
 
 def _told(choice: Choice) -> str:
-    """`language mle: trial 2 of 4, training.lr=0.00412; ngram_js_3 0.031, as written 0.035`."""
+    """`language mle: trial 2 of 4, training.lr=0.00412; ngram_js_3 0.031 (n=256), as written 0.035`."""
     settings = ", ".join(f"{key}={value}" for key, value in choice.drawn.items()) or "as written"
     name = choice.tried.group.label.rpartition(" seed ")[0]
     value, written = choice.values[choice.best], choice.values[0]
-    text = f"{name}: trial {choice.best} of 0 to {len(choice.values) - 1}, {settings}; {choice.measure} {value:.4g}"
+    text = f"{name}: trial {choice.best} of 0 to {len(choice.values) - 1}, {settings}; "
+    text += f"{choice.measure} {value:.4g} (n={choice.n})"
     if choice.best:
         text += f", as written {written:.4g}" if isinstance(written, float) else f", as written no value ({written})"
     lost = sum(isinstance(value, str) for value in choice.values)

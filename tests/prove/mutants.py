@@ -141,7 +141,7 @@ MUTANTS = (
     Mutant(
         "<backspace> is legal at the boundary of a rollout",
         "harness/rollouts.py",
-        (("legal = writing.depth[todo] > writing.boundary[todo]", "legal = writing.depth[todo] > 0"),),
+        (("legal = writing.depth > writing.boundary", "legal = writing.depth > 0"),),
         ("tests/test_rollouts.py::test_no_backspace_at_the_boundary_and_none_without_the_action",),
     ),
     Mutant(

@@ -160,10 +160,12 @@ def test_the_baseline_can_be_chosen_and_may_be_missing(store: Store) -> None:
 
 
 def test_mle_is_the_baseline_at_the_usual_decoding(store: Store) -> None:
-    """Of two mle rows the one that samples plainly; a sweep of learning rates leaves it open."""
+    """Of four mle rows the one that samples and trains as usual; a sweep of learning rates leaves it open."""
     add(store, {"sampling": {"temperature": 0.7}}, [mauve(0.5)])
     add(store, {}, [mauve(0.5)])
     add(store, {"trainer": SM}, [mauve(0.5)])
+    add(store, {"actions": {"context_noise": 0.1}}, [mauve(0.5)])
+    add(store, {"training": {"scope": "head"}}, [mauve(0.5)])
     assert only(leaderboard(store)).baseline == 1
     add(store, {"training": {"lr": 0.5}}, [mauve(0.5)])
     table = only(leaderboard(store))

@@ -1,0 +1,133 @@
+"""What the loss over a large vocabulary costs: chunks of states beside the whole [N, T, V] logits."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psutil
+import torch
+from torch import Tensor
+
+from benchmarks.speed.models import seconds
+from harness.head import log_sum_exp
+from harness.timing import Comparison, Setting, Turn
+
+VOCABULARY, ROWS, LENGTH, WIDTH = 50_257, 8, 512, 128
+DEVICES = ("cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class Given:
+    """Hidden states [N, T, F], output weights [V, F], actions [N, T] and where `<backspace>` is legal [N, T]."""
+
+    hidden: Tensor
+    weight: Tensor
+    action: Tensor
+    legal: Tensor
+
+    @classmethod
+    def random(cls, device: str, vocabulary: int = VOCABULARY, rows: int = ROWS, length: int = LENGTH) -> Given:
+        """As a model of width 128 has them; equal for equal sizes."""
+        generator = torch.Generator().manual_seed(0)
+        hidden = torch.randn(rows, length, WIDTH, generator=generator)
+        weight = torch.randn(vocabulary, WIDTH, generator=generator) / WIDTH**0.5
+        action = torch.randint(vocabulary - 1, (rows, length), generator=generator)
+        legal = torch.rand(rows, length, generator=generator) < 0.9
+        output = torch.nn.Parameter(weight.to(device))
+        return cls(hidden.to(device).requires_grad_(), output, action.to(device), legal.to(device))
+
+
+Way = Callable[[Given], tuple[Tensor, Tensor]]
+"""Log-sum-exp of the legal logits and the chosen action's logit, both [N, T]."""
+
+
+def naive(given: Given) -> tuple[Tensor, Tensor]:
+    """As one writes it first."""
+    logits = torch.nn.functional.linear(given.hidden, given.weight)
+    back = torch.arange(len(given.weight), device=given.weight.device) == len(given.weight) - 1
+    logits = logits.masked_fill(back & ~given.legal[..., None], -torch.inf)
+    return logits.logsumexp(-1), logits.gather(-1, given.action[..., None])[..., 0]
+
+
+def ours(given: Given) -> tuple[Tensor, Tensor]:
+    """As policies compute it."""
+    hidden, action = given.hidden.flatten(0, 1), given.action.flatten()
+    total = log_sum_exp(hidden, given.weight, None, given.legal.flatten(), len(given.weight) - 1)
+    chosen = (hidden * torch.nn.functional.embedding(action, given.weight)).sum(-1)
+    return total.view(given.action.shape), chosen.view(given.action.shape)
+
+
+def once(way: Way, given: Given) -> None:
+    """Value and gradient of the mean negative log-likelihood plus a little of the value's square."""
+    total, chosen = way(given)
+    ((total - chosen).mean() + 1e-3 * (total**2).mean()).backward()  # type: ignore[no-untyped-call]
+    given.hidden.grad = given.weight.grad = None
+
+
+def loss_time(setting: Setting) -> tuple[Turn, Turn]:
+    """Seconds of the loss and its gradient."""
+    given = Given.random(setting.device)
+    return (
+        lambda: seconds(lambda: once(ours, given), setting.device),
+        lambda: seconds(lambda: once(naive, given), setting.device),
+    )
+
+
+def loss_memory(setting: Setting) -> tuple[Turn, Turn]:
+    """MiB that the loss and its gradient take at their peak beyond inputs and weights, each in its own process."""
+
+    def turn(way: str) -> Turn:
+        command = [sys.executable, "-m", "benchmarks.speed.loss", way, setting.device]
+        return lambda: float(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+
+    return turn("ours"), turn("naive")
+
+
+def peak(way: Way, device: str) -> float:
+    """MiB at the peak of `once`, less what was there before; on a CPU seen every millisecond."""
+    given = Given.random(device)
+    first = [tensor[:1, :1] for tensor in (given.hidden, given.action, given.legal)]
+    once(way, Given(first[0], given.weight, first[1], first[2]))  # libraries set up their buffers
+    given.hidden.grad = given.weight.grad = None
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        once(way, given)
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    process, done = psutil.Process(), threading.Event()
+    before = highest = process.memory_info().rss
+
+    def watch() -> None:
+        nonlocal highest
+        while not done.is_set():
+            highest = max(highest, process.memory_info().rss)
+            time.sleep(0.001)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    once(way, given)
+    done.set()
+    watcher.join()
+    return (highest - before) / 2**20
+
+
+LOSS_TIME = Comparison("loss, V = 50,257, 8 x 512", "whole logits", "s", 1.15, "lower", loss_time, DEVICES)
+LOSS_MEMORY = Comparison(
+    "peak memory of the loss, V = 50,257, 8 x 512",
+    "whole logits",
+    "MiB",
+    0.25,
+    "lower",
+    loss_memory,
+    DEVICES,
+    warmup=False,
+)
+
+if __name__ == "__main__":
+    print(json.dumps(peak({"ours": ours, "naive": naive}[sys.argv[1]], sys.argv[2])))

@@ -1,0 +1,77 @@
+"""What sampling costs: our sampler, with `<backspace>` and without, beside transformers' `generate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import torch
+
+from benchmarks.speed.models import CONTEXT, as_it_comes, seconds, trained
+from harness.policy import Policy
+from harness.rollouts import Start, sample
+from harness.timing import Comparison, Setting, Turn
+
+DEVICES = ("cpu", "cuda")
+
+
+def beside_generate(rows: int, backspace: bool) -> Callable[[Setting], tuple[Turn, Turn]]:
+    """Actions per second of `sample` and tokens per second of `generate`, texts of up to 127 tokens."""
+
+    def prepare(setting: Setting) -> tuple[Turn, Turn]:
+        policy, plain, seeds = trained(backspace, setting.device), trained(False, setting.device), count()
+        model = as_it_comes(plain.model)
+        return (
+            lambda: actions_per_second(policy, rows, next(seeds), setting.device),
+            lambda: _generate(plain, model, rows, setting.device),
+        )
+
+    return prepare
+
+
+def actions_per_second(policy: Policy, rows: int, seed: int, device: str) -> float:
+    """Actions of `rows` rollouts from the empty prompt, deletions among them, divided by the time they took."""
+    found: list[int] = []
+
+    def work() -> None:
+        rollouts = sample(policy, [Start((policy.start_id,))] * rows, seed=seed)
+        found.append(sum(len(rollout.trajectory.actions) for rollout in rollouts))
+
+    return 1 / seconds(work, device) * found[0]
+
+
+def _generate(policy: Policy, model: Any, rows: int, device: str) -> float:
+    ids = torch.full((rows, 1), policy.start_id, device=policy.device)
+    found: list[int] = []
+
+    def work() -> None:
+        texts = model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=True,
+            top_k=0,
+            max_new_tokens=CONTEXT - 1,
+            eos_token_id=policy.end_id,
+            pad_token_id=policy.end_id,
+        )[:, 1:]
+        ended = (texts == policy.end_id).cumsum(1)
+        found.append(int(((ended == 0) | ((ended == 1) & (texts == policy.end_id))).sum()))
+
+    return 1 / seconds(work, device) * found[0]
+
+
+def _row(rows: int, backspace: bool, target: float) -> Comparison:
+    return Comparison(
+        f"sampling {'with <backspace>' if backspace else 'without <backspace>'}, {rows} rows",
+        "transformers generate",
+        "actions/s",
+        target,
+        "higher",
+        beside_generate(rows, backspace),
+        DEVICES,
+    )
+
+
+SAMPLE_64, SAMPLE_256 = _row(64, False, 2.0), _row(256, False, 2.0)
+BACKSPACE_64, BACKSPACE_256 = _row(64, True, 1.6), _row(256, True, 1.6)

@@ -1,0 +1,132 @@
+"""Two ways to do one thing, timed in turn in one process: by what factor one is faster, and how sure that is.
+
+A shared machine's speed drifts, so single times say little.  Ours and theirs take turns (A B A B), each pair gives a
+ratio, and the median of the ratios is the result.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from harness.errors import UnknownName, did_you_mean
+from harness.registry import SPEED
+
+ROUNDS = 5
+
+Turn = Callable[[], float]
+"""Does the thing once and gives the number in the row's unit."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where a comparison takes place: a torch device, and a folder that is deleted afterwards."""
+
+    device: str
+    folder: Path
+
+
+class NotHere(Exception):
+    """A comparison that cannot be made on this machine; the message says why, and what would help."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One row of the table.
+
+    Attributes:
+        what: ours, in a few words.
+        against: theirs; empty where the target is a bound on our own number.
+        unit: of both numbers.
+        target: bound on ours / theirs, or on ours.
+        better: whether the target is the least or the most that it may be.
+        prepare: makes the two turns (theirs None where there is nothing to compare with); its own time is not counted.
+        devices: where it can be made.
+        warmup: whether a first round is left out.
+    """
+
+    what: str
+    against: str
+    unit: str
+    target: float
+    better: Literal["higher", "lower"]
+    prepare: Callable[[Setting], tuple[Turn, Turn | None]]
+    devices: tuple[str, ...] = ("cpu",)
+    warmup: bool = True
+
+
+@dataclass(frozen=True)
+class Row:
+    """What came out: medians over the rounds, the median ratio of a round's pair with the smallest and the largest.
+
+    Where nothing is compared, `ratio`, `low` and `high` are None.  `ours` and `met` are None where it could not be
+    measured; `reason` says why.
+    """
+
+    name: str
+    what: str
+    against: str
+    unit: str
+    target: float
+    better: Literal["higher", "lower"]
+    ours: float | None = None
+    theirs: float | None = None
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+    met: bool | None = None
+    rounds: int = 0
+    reason: str = ""
+
+
+def rows(names: Sequence[str], device: str, rounds: int = ROUNDS) -> Iterator[Row]:
+    """One row for each name, or for every comparison that is registered.
+
+    Raises:
+        UnknownName: no comparison has that name.
+    """
+    for name in names:
+        if name not in SPEED:
+            raise UnknownName(f"unknown row {name!r}; {did_you_mean(name, SPEED)}")
+    for name in names or SPEED:
+        yield compared(name, SPEED[name], device, rounds)
+
+
+def compared(name: str, comparison: Comparison, device: str, rounds: int) -> Row:
+    """The row of one comparison."""
+    row = Row(name, comparison.what, comparison.against, comparison.unit, comparison.target, comparison.better)
+    if device not in comparison.devices:
+        return replace(row, reason=f"this row is about {comparison.devices[0]}")
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            ours, theirs = comparison.prepare(Setting(device, Path(folder)))
+            turns = [ours] if theirs is None else [ours, theirs]
+            if comparison.warmup:
+                for turn in turns:
+                    turn()
+            found = [[turn() for turn in turns] for _ in range(rounds)]
+        except NotHere as why:
+            return replace(row, reason=str(why))
+    own, others = (statistics.median(pair[i] for pair in found) for i in (0, -1))
+    if theirs is None:
+        return replace(row, ours=own, met=_met(own, comparison), rounds=rounds)
+    ratios = [pair[0] / pair[1] for pair in found]
+    ratio = statistics.median(ratios)
+    return replace(
+        row,
+        ours=own,
+        theirs=others,
+        ratio=ratio,
+        low=min(ratios),
+        high=max(ratios),
+        met=_met(ratio, comparison),
+        rounds=rounds,
+    )
+
+
+def _met(value: float, comparison: Comparison) -> bool:
+    return value >= comparison.target if comparison.better == "higher" else value <= comparison.target

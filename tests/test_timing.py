@@ -1,0 +1,79 @@
+"""Ours and theirs in turn: medians, ratios pair by pair, and rows that cannot be measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+from harness.cli import app
+from harness.errors import UnknownName
+from harness.registry import SPEED
+from harness.timing import Comparison, NotHere, Setting, Turn, compared, rows
+
+
+def scripted(order: list[str], name: str, numbers: list[float]) -> Turn:
+    """A turn that gives these numbers one after another and notes that it was called."""
+    given: Iterator[float] = iter(numbers)
+
+    def turn() -> float:
+        order.append(name)
+        return next(given)
+
+    return turn
+
+
+def comparison(prepare: Callable[[Setting], tuple[Turn, Turn | None]]) -> Comparison:
+    return Comparison("ours", "theirs", "s", 2.0, "lower", prepare)
+
+
+def test_medians_and_ratios_by_hand() -> None:
+    """After one warm-up: 1/1, 2/1, 3/1, 4/1, 5/10 = 1, 2, 3, 4, .5: the median of the ratios is 2, not 3/1 = 3."""
+    order: list[str] = []
+    ours, theirs = [9.0, 1, 2, 3, 4, 5], [9.0, 1, 1, 1, 1, 10]
+    row = compared(
+        "row",
+        comparison(lambda setting: (scripted(order, "a", ours), scripted(order, "b", theirs))),
+        "cpu",
+        5,
+    )
+    assert order == ["a", "b"] * 6
+    assert (row.ours, row.theirs, row.ratio, row.low, row.high, row.met) == (3, 1, 2, 0.5, 4, True)
+
+
+def test_a_higher_target_is_a_least_one() -> None:
+    """1.9 does not reach 2."""
+    case = comparison(lambda setting: (lambda: 19.0, lambda: 10.0))
+    assert compared("row", replace(case, better="higher"), "cpu", 1).met is False
+    assert compared("row", case, "cpu", 1).met is True
+
+
+def test_without_theirs_the_target_bounds_our_own_number() -> None:
+    row = compared("row", replace(comparison(lambda setting: (lambda: 1.5, None)), against=""), "cpu", 3)
+    assert (row.ours, row.theirs, row.ratio, row.met) == (1.5, None, None, True)
+
+
+def test_what_cannot_be_measured_has_a_reason_and_no_number() -> None:
+    def missing(setting: Setting) -> tuple[Turn, None]:
+        raise NotHere("pip install it")
+
+    row = compared("row", comparison(missing), "cpu", 5)
+    assert (row.ours, row.met, row.reason) == (None, None, "pip install it")
+    assert compared("row", comparison(missing), "cuda", 5).reason == "this row is about cpu"
+
+
+def test_an_unknown_row_is_told_with_the_nearest() -> None:
+    with pytest.raises(UnknownName, match="mle_step"):
+        next(rows(["mle_stop"], "cpu"))
+    result = CliRunner().invoke(app, ["bench", "--rows", "mle_stop"])
+    assert result.exit_code == 2
+
+
+@pytest.mark.parametrize("name", SPEED)
+def test_every_row_loads_and_says_what_it_compares(name: str) -> None:
+    row = SPEED[name]
+    assert isinstance(row, Comparison)
+    assert row.target > 0
+    assert row.what
