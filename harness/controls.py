@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness import models
 from harness.actions import Batch
 from harness.bases import untrained
-from harness.config import BASE_TRAINER, ActionConfig, Control, Plugin, RunConfig
+from harness.config import BASE_TRAINER, ActionConfig, Control, ModelConfig, Plugin, RunConfig
 from harness.data import training_rows
 from harness.errors import ConfigError
 from harness.evaluate import choose_prompts, evaluate, of_texts, prompt_tokens
@@ -85,9 +86,26 @@ def control_policy(config: RunConfig, splits: Splits, device: torch.device) -> P
     """The policy whose tokenizer and context a control borrows; its weights are never asked."""
     if config.model.from_scratch:
         return untrained(config.model, splits, device)
-    policy = Policy.start(config.model, None)
+    policy = Borrowed(config.model, device)
     policy.drop_backspace()
-    return policy.to(device)
+    return policy
+
+
+class Borrowed(Policy):
+    """The tokenizer, context and action space of a pretrained model, of which no weight is read or held."""
+
+    def __init__(self, model: ModelConfig, device: torch.device) -> None:
+        """Of the model that a configuration names; `device` is where to put what is made of it."""
+        self._where = device
+        super().__init__(*models.outline(model.name, model.revision), model.context, model.dtype)
+
+    def _check_head(self) -> None:
+        """Nobody asks for its logits."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where its batches go."""
+        return self._where
 
 
 # ---------------------------------------------------------------------------------------------------- the ceiling
@@ -167,6 +185,11 @@ class Unigram(Policy):
         writable[list(policy.space.unwritable - {policy.end_id})] = False
         count = np.where(writable, count + 1.0, 0.0)
         self.log_probs = torch.from_numpy(count / count.sum()).log().to(policy.device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the frequencies are."""
+        return self.log_probs.device
 
     def hidden(self, batch: Batch) -> Tensor:
         """Nothing to remember, [N, T, 1]."""

@@ -30,6 +30,7 @@ BACKSPACE = "<backspace>"  # how a reader sees the action, and what an exported 
 _ROW = "<row {}>"  # an exported tokenizer's name for a row that pads the vocabulary
 _OURS = re.compile(r"<backspace>|<row \d+>")
 _WEIGHTS = ("*.safetensors", "*.bin", "*.json", "*.model", "*.txt")  # what a model directory's content is
+_ADVICE = "give gpt2 or llama (built from scratch), a directory with config.json, weights and tokenizer, or a Hub id"
 
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
@@ -98,18 +99,38 @@ def loaded(
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=weights,
         )
-    place = local(name)
+    place = _checked(name, revision)
     if place is None:
         options["revision"] = revision
-    elif revision is not None and (found := content_of(place)) != revision:
+    with _reading(f"model.name={str(name)!r}", _ADVICE):
+        model = transformers.AutoModelForCausalLM.from_pretrained(str(place or name), **options)
+        return model, tokenizer_of(name, revision)
+
+
+def outline(name: str | Path, revision: str | None = None) -> tuple[Any, Any]:
+    """As `loaded`, without the weights: they are neither read nor held, and have nothing but their shapes.
+
+    Raises:
+        EnvironmentProblem: as `loaded`.
+    """
+    place = _checked(name, revision)
+    options = {"revision": revision} if place is None else {}
+    with _reading(f"model.name={str(name)!r}", _ADVICE):
+        config = transformers.AutoConfig.from_pretrained(str(place or name), **options)
+        with torch.device("meta"):
+            model = transformers.AutoModelForCausalLM.from_config(config)
+        return model, tokenizer_of(name, revision)
+
+
+def _checked(name: str | Path, revision: str | None) -> Path | None:
+    """The directory of a model, None for one of the Hub, where its content is the one that is asked for."""
+    place = local(name)
+    if place is not None and revision is not None and (found := content_of(place)) != revision:
         raise EnvironmentProblem(
             f"model.name={str(name)!r}: its content is {found}, wanted {revision}: somebody has changed the directory; "
             f"restore it, or set model.revision={found}"
         )
-    advice = "give gpt2 or llama (built from scratch), a directory with config.json, weights and tokenizer, or a Hub id"
-    with _reading(f"model.name={str(name)!r}", advice):
-        model = transformers.AutoModelForCausalLM.from_pretrained(str(place or name), **options)
-        return model, tokenizer_of(name, revision)
+    return place
 
 
 @contextmanager

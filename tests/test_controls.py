@@ -14,10 +14,11 @@ from models import tiny_policy
 
 from benchmarks.language import FreshTexts, Language
 from harness.config import RunConfig
-from harness.controls import Unigram, as_rollout, controls, expert, missing_mle
+from harness.controls import CONTROLS, Unigram, as_rollout, control_policy, controls, expert, missing_mle
 from harness.data import rows
 from harness.errors import ConfigError
 from harness.evaluate import choose_prompts, likelihood
+from harness.exported import export
 from harness.features import Features
 from harness.grid import Grid, load_grid
 from harness.policy import Policy
@@ -302,3 +303,31 @@ def test_a_damaged_policy_is_trained_again_to_the_same_scores(stored: Any, tmp_p
         for cell in pair:
             assert values(again, cell.run_id) == values(store, cell.run_id)
             assert again.rollouts(cell.run_id).equals(store.rollouts(cell.run_id))
+
+
+# ------------------------------------------------------------------------------------------ beside a loaded model
+
+
+@pytest.mark.parametrize("backspace", [False, True])
+def test_a_control_of_a_loaded_model_reads_no_weights(backspace: bool, tmp_path: Path) -> None:
+    """Without them it has the same tokens, and ceiling and floor write and score what they do beside the whole model.
+
+    The floor holds one number a token, and its law is the frequencies whatever the weights are.
+    """
+    export(tiny_policy(backspace=backspace, dtype="float32"), tmp_path / "m", "")
+    whole = Policy.load(tmp_path / "m", 20)
+    whole.drop_backspace()
+    (tmp_path / "m" / "model.safetensors").unlink()
+    splits = Language(length=10, symbols=6, successors=2, train=50, validation=20, test=60).splits()
+    model = {"name": str(tmp_path / "m"), "context": 20}
+    for kind in CONTROLS:
+        sampling = {"rollouts": 10, "length": 8}
+        run = RunConfig.model_validate({**BASE, "model": model, "sampling": sampling}).as_control(kind)
+        policy = control_policy(run, splits, torch.device("cpu"))
+        assert {parameter.device.type for parameter in policy.model.parameters()} == {"meta"}
+        assert policy.device == torch.device("cpu")
+        assert (policy.space, policy.context, policy.tokenizer_id) == (whole.space, 20, whole.tokenizer_id)
+        prompts = choose_prompts(policy, splits.prompts, run.sampling)
+        found, expected = (CONTROLS[kind](p, splits, prompts, run, FEATURES) for p in (policy, whole))
+        assert len(found.rollouts) == 10
+        assert repr(found.rollouts) == repr(expected.rollouts)  # an expert's probabilities are NaN
