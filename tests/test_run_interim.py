@@ -140,18 +140,20 @@ def test_what_cannot_be_scored_on_the_way_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_leaderboard_at_a_budget(whole: tuple[Store, RunConfig]) -> None:
-    """At 9 steps the score of step 9, at 11 the same, at 3 none; the export has every one."""
+    """At 9 steps the score of step 9, at 11 the same, at 3 none, nor at 500, where 12 were run; the export has all."""
     store, config = whole
     shell = Shell(store.folder)
     shell.environment["HARNESS_STORE"] = store.url
     chosen = ["leaderboard", "g", "--metric", "exact_kl", "--filter", "split=test"]
     found = store.interims(run_id=config.run_id).query("metric == 'exact_kl'").set_index("step")["value"]
-    for steps, step in ((9, 9), (11, 9), (500, 12)):
+    for steps, step in ((9, 9), (11, 9), (13, 12)):
         board = shell.json(*chosen, "--at", f"steps={steps}")
         (row,) = board["tables"][0]["rows"]
         ((_, score),) = row["scores"].items()
         assert score["mean"] == found[step]
         assert board["at"] == f"steps={steps}"
+    far = shell(*chosen, "--at", "steps=500").stdout
+    assert "it ended at 12 steps, more than 10% below that budget" in " ".join(far.split())
     none = shell(*chosen, "--at", "steps=3").stdout
     assert "its first score while training stands at 4 steps" in " ".join(none.split())
     assert "not a budget" in shell(*chosen, "--at", "9 steps", code=2).stderr

@@ -64,7 +64,7 @@ def test_spaces_are_read_off_annotations() -> None:
         strength: Annotated[float, Field(gt=0), Search(1, 2)] = 1.0
 
     assert list(searches(TrainingConfig)) == ["lr"]
-    assert list(searches(ActionConfig)) == ["noise_rate"]
+    assert list(searches(ActionConfig)) == ["noise_rate", "context_noise"]
     assert list(searches(lambda: None)) == []
     globals()["Search"] = Search
     assert searches(Mine) == {"strength": Search(1, 2)}

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.errors import ConfigError, did_you_mean
+from harness.report.costs import TOLERANCE
 from harness.report.groups import mean
 from harness.report.readings import Interims, InterimValue, Run, Values
 from harness.stats import Interval, t_interval
@@ -47,7 +48,8 @@ def values_at(interims: Interims, runs: Sequence[Run], budget: Budget) -> tuple[
     """Each run's last scores within the budget, or why it has none, and where these scores stand in words.
 
     Within it is what a run with that budget would have come to, whose last step may exceed it, as it does in training.
-    A control trains nothing and has none.
+    Nor has a run any that ended more than `TOLERANCE` below the budget.  That a schedule of the learning rate runs over
+    each run's own budget is told.  A control trains nothing and has none.
     """
     field = UNITS[budget.unit]
     by_data: dict[str | None, set[str]] = {}
@@ -62,7 +64,10 @@ def values_at(interims: Interims, runs: Sequence[Run], budget: Budget) -> tuple[
             mine = interims[name].get(run.run_id, ())
             within = [one for one in mine if not one.beyond(budget.unit, budget.amount)]
             found: float | str
-            if within:
+            ended = max(getattr(mine[-1], field), getattr(run, budget.unit) or 0) if mine else 0
+            if within and ended < (1 - TOLERANCE) * budget.amount:
+                found = f"it ended at {ended:.6g} {budget.unit}, more than {TOLERANCE:.0%} below that budget"
+            elif within:
                 found = within[-1].value
                 stand.append(getattr(within[-1], field))
             elif mine:
@@ -71,7 +76,22 @@ def values_at(interims: Interims, runs: Sequence[Run], budget: Budget) -> tuple[
                 found = f"it was not scored while it trained: set evaluation.at_{budget.unit}"
             values.setdefault(name, {})[run.run_id] = found
     reach = f"they stand at {min(stand):.6g} to {max(stand):.6g} {budget.unit}" if stand else "there are none"
-    return values, f"at {budget}: each run's last scores on the validation split within that budget; {reach}"
+    return (
+        values,
+        f"at {budget}: each run's last scores on the validation split within that budget; {reach}{_fell(runs)}",
+    )
+
+
+def _fell(runs: Sequence[Run]) -> str:
+    """What a reader must know where learning rates fell on the way."""
+    trained = [run.config.get("training.schedule") for run in runs if run.config.get("control") is None]
+    fell = sorted({str(schedule) for schedule in trained} - {"constant", "None"})
+    if not fell:
+        return ""
+    return (
+        f"; learning rates fell ({', '.join(fell)}) over each run's own budget, so a run with this budget would have "
+        "come elsewhere: set training.schedule=constant"
+    )
 
 
 @dataclass(frozen=True)

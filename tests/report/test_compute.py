@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -112,8 +113,27 @@ def at(step: int, tokens: int, seconds: float, value: float) -> InterimValue:
 def test_a_budget_reaches_as_far_as_a_run_with_it(store: Store) -> None:
     """The step from 190 to 200 tokens is the last of a run with 191 to 200 of them, and none of a run with 190."""
     scored(store, "mle", 0, (1, 100, 0.1), (2, 200, 0.2))
-    found = {tokens: means(only(store, at=f"tokens={tokens}"))["mle"] for tokens in (190, 191, 200, 999)}
-    assert found == {190: pytest.approx(0.1), **dict.fromkeys((191, 200, 999), pytest.approx(0.2))}
+    found = {tokens: means(only(store, at=f"tokens={tokens}"))["mle"] for tokens in (190, 191, 200, 222)}
+    assert found == {190: pytest.approx(0.1), **dict.fromkeys((191, 200, 222), pytest.approx(0.2))}
+
+
+def test_a_run_that_ended_far_below_the_budget_has_no_value_there(store: Store) -> None:
+    """It ended at 200 tokens: 90 % of 222 is 199.8, of 223 it is 200.7."""
+    scored(store, "mle", 0, (1, 100, 0.1), (2, 200, 0.2))
+    table = only(store, at="tokens=223")
+    assert means(table)["mle"] is None
+    wanted = "mauve: no value for 1 run(s): it ended at 200 tokens, more than 10% below that budget"
+    assert wanted in table.notes
+
+
+def test_learning_rates_that_fell_are_told(store: Store) -> None:
+    run_id = scored(store, "mle", 0, (1, 100, 0.1))
+    (run,), (_, interims) = read_runs(store, "g"), read_interims(store, "g")
+    assert run.run_id == run_id
+    for schedule, told in (("cosine", True), ("constant", False)):
+        one = replace(run, config={**run.config, "training.schedule": schedule})
+        _, where = values_at(interims, [one], Budget("tokens", 100))
+        assert (f"learning rates fell ({schedule}) over each run's own budget" in where) == told
 
 
 def test_a_way_is_the_mean_over_runs_at_each_point() -> None:
