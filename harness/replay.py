@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from harness.actions import ActionSpace
 from harness.noise import Propose, Slot
 from harness.plugins import Replay, Weighting
 from harness.policy import Policy
@@ -76,15 +75,13 @@ class StartMeasure:
         return starts
 
 
-def nodes(rollout: Rollout, space: ActionSpace) -> int:
-    """How many nodes of the rollout went through the model: its start, and every token after which it went on.
+def nodes(rollout: Rollout) -> int:
+    """How many nodes of the rollout went through the model: its start, and one for every own action but the last.
 
-    A `<backspace>` returns to a node that is there; a rollout that was cut off asks nothing after its last token.
+    The row's node for a `<backspace>` is computed beside the others' and seen by nobody; the end asks nothing.
     """
-    own = [a for a, given in zip(rollout.trajectory.actions, rollout.trajectory.injected, strict=True) if not given]
-    start = len(rollout.trajectory.prompt) + len(rollout.trajectory.actions) - len(own)
-    written = [action not in (space.backspace_id, space.end_id) for action in own]
-    return start + sum(written) - int(rollout.stop != "ended" and written[-1:] == [True])
+    given = sum(rollout.trajectory.injected)
+    return len(rollout.trajectory.prompt) + given + max(0, len(rollout.trajectory.actions) - given - 1)
 
 
 class ReplayBuffer:
@@ -114,7 +111,7 @@ class ReplayBuffer:
         )
         self._drawn += len(starts)
         self.sampled_actions += sum(rollout.trajectory.injected.count(False) for rollout in fresh)
-        self.sampled_nodes += sum(nodes(rollout, policy.space) for rollout in fresh)
+        self.sampled_nodes += sum(nodes(rollout) for rollout in fresh)
         self._rows.extend((step, rollout.trajectory) for rollout in fresh)
 
     def draw(self, count: int, step: int) -> tuple[list[Trajectory], float]:

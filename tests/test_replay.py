@@ -119,10 +119,7 @@ def test_sampled_actions_are_the_policys_own() -> None:
 
 
 def test_nodes_of_a_rollout_by_hand() -> None:
-    """2 given + prompt 1 = 3 nodes at the start; then a, b, <back>, c, end: what follows a, b and c is asked for.
-
-    Cut off after c instead of ended, nobody asks what follows c; cut off after a <backspace>, nothing is new.
-    """
+    """2 given + prompt 1 = 3 nodes at the start; then a, b, <back>, c, end: one node for each action but the last."""
     policy = tiny_policy()
     back, end = policy.space.backspace_id, policy.end_id
     assert back is not None
@@ -130,10 +127,10 @@ def test_nodes_of_a_rollout_by_hand() -> None:
 
     def count(actions: tuple[int, ...], stop: str) -> int:
         row = Trajectory((policy.start_id,), (a, b, *actions), (True, True, *[False] * len(actions)))
-        return nodes(Rollout(row, (0.0,) * len(row.actions), stop, "", ()), policy.space)  # type: ignore[arg-type]
+        return nodes(Rollout(row, (0.0,) * len(row.actions), stop, "", ()))  # type: ignore[arg-type]
 
-    assert count((a, b, back, c, end), "ended") == 3 + 3
-    assert count((a, b, back, c), "depth") == 3 + 2
+    assert count((a, b, back, c, end), "ended") == 3 + 4
+    assert count((a, b, back, c), "depth") == 3 + 3
     assert count((a, b, back), "budget") == 3 + 2
     assert count((end,), "ended") == 3
 
@@ -154,4 +151,4 @@ def test_nodes_are_what_the_sampler_asks_the_model_for() -> None:
     for row in range(40):
         asked.clear()
         (rollout,) = sample(Counting(), [Start((policy.start_id,), tuple(policy.encode("ab")))], seed=3, rows=[row])
-        assert nodes(rollout, policy.space) == sum(asked)
+        assert nodes(rollout) == sum(asked)
