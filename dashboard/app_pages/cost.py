@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import get_args
 
 import altair as alt
+import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
@@ -93,19 +94,11 @@ def page() -> None:
     ]
     heads = ["steps", "seconds", "tokens", "without gradient", "in the sampler", "tokens per second"]
     heads += ["sampled actions", "peak memory (MiB)"]
-    look.table(
-        ["group", "n", *heads, *(["trials", "seconds of all trials"] if tuned else [])],
-        [
-            [
-                look.Cell(row["group"], css="best" if row["front"] else ""),
-                str(row["n"]),
-                *(look.number(row[key]) for key in columns),
-            ]
-            for row in frame.head(SHOWN).to_dict("records")
-        ],
-        caption="Means over a group's runs, bold along the dashed line; seconds and memory depend on the machine",
-        numbers=1,
-        tall=len(frame) > 15,
+    table(
+        frame,
+        [*heads, *(["trials", "seconds of all trials"] if tuned else [])],
+        columns,
+        "Means over a group's runs, bold along the dashed line; seconds and memory depend on the machine",
     )
     if len(frame) > SHOWN:
         look.says(f"{len(frame) - SHOWN} more groups stand in the download.")
@@ -150,21 +143,28 @@ def along(members: Sequence[queries.Group], score: ScoreName, place: DeltaGenera
         "not tell apart may change places.",
         height=400,
     )
+    columns = ["steps", "seconds", "tokens", "mean"]
+    caption = "Means over a group's runs at each point where they were scored, bold along the dashed line"
+    table(frame, columns, columns, caption)
+    look.downloads(frame, "cost-while-training")
+
+
+def table(frame: pd.DataFrame, heads: Sequence[str], columns: Sequence[str], caption: str) -> None:
+    """The first rows of `frame`: group, n and these columns under these heads."""
     look.table(
-        ["group", "n", "steps", "seconds", "tokens", "mean"],
+        ["group", "n", *heads],
         [
             [
                 look.Cell(row["group"], css="best" if row["front"] else ""),
                 str(row["n"]),
-                *(look.number(row[key]) for key in ("steps", "seconds", "tokens", "mean")),
+                *(look.number(row[key]) for key in columns),
             ]
             for row in frame.head(SHOWN).to_dict("records")
         ],
-        caption="Means over a group's runs at each point where they were scored, bold along the dashed line",
+        caption=caption,
         numbers=1,
         tall=len(frame) > 15,
     )
-    look.downloads(frame, "cost-while-training")
 
 
 page()
