@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,8 @@ from harness.errors import StoreError
 from harness.sqlite import driver
 
 Mode = Literal["rwc", "rw", "ro"]
-BUSY_SECONDS = 30  # how long a writer waits for another before it gives up
+BUSY_SECONDS = 30  # how long a writer waits for another's one transaction before it gives up
+PAUSE = 0.05  # seconds; the longest pause between two tries of a writer
 NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs")
 _POSTGRES = ("postgresql", "postgres", "postgresql+psycopg")
 
@@ -131,4 +134,32 @@ def _on_connect(connection: Any, _: object) -> None:
 
 def _on_begin(connection: sa.Connection) -> None:
     # A deferred transaction that turns to writing fails with "database is locked" at once, whatever the timeout.
-    connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('begin', 'DEFERRED')}")
+    if connection.get_execution_options().get("begin") == "IMMEDIATE":
+        _take_write_lock(connection.connection.driver_connection)
+    else:
+        connection.exec_driver_sql("BEGIN DEFERRED")
+
+
+def _take_write_lock(connection: Any) -> None:
+    """Begin a writing transaction when no other connection is in one; fail when nobody else has got on meanwhile.
+
+    SQLite's own wait ends after so many seconds, however many others wrote meanwhile, and its pauses grow: among 64
+    writers those that came last look every few ms and take the lock from those that wait longest.  With random
+    pauses of one length everybody is as likely to be next, and patience begins anew with every commit of another.
+    """
+    connection.execute("PRAGMA busy_timeout=0")
+    seen, since = None, time.monotonic()
+    try:
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                return
+            except driver.OperationalError as error:
+                (commits,) = connection.execute("PRAGMA data_version").fetchone()
+                if commits != seen:
+                    seen, since = commits, time.monotonic()
+                if "locked" not in str(error) or time.monotonic() - since > BUSY_SECONDS:
+                    raise
+            time.sleep(random.uniform(0.0, PAUSE))
+    finally:
+        connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from stored import ME, RESULTS, config, step
 
+from harness.database import Database
+from harness.errors import StoreError
 from harness.events import Saved
 from harness.store import LostClaim, Store
 
@@ -133,6 +137,8 @@ def test_sweeping_removes_what_nobody_can_need(store: Store) -> None:
 
 WORKER = """
 import sys
+import threading
+import time
 from harness.store import Store
 from harness.owners import this_owner
 from stored import step
@@ -165,3 +171,33 @@ def test_eight_writers_never_hear_that_the_store_is_locked(store: Store) -> None
     assert many_writers(store.url, 8, 8, 120) == 16 * 8 * 4
     assert len(store.attempts()) == 16 * 8
     assert store.counts() == {"cells": 16, "done": 0, "failed": 16, "running": 0, "pending": 0}
+
+
+def test_a_writer_waits_as_long_as_others_get_on_and_no_longer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patience of 1 s: sixteen transactions of .1 s, one right after the other, are waited for; one endless is not."""
+    monkeypatch.setattr("harness.engines.BUSY_SECONDS", 1)
+    (run_id,) = filled(store)
+    store.claim_next(ME)
+    database = Database(store.url, "rw")
+    holds, enough = threading.Event(), threading.Event()
+
+    def others(seconds: list[float]) -> None:
+        for number, pause in enumerate(seconds):
+            with database.write() as connection:
+                connection.execute(sa.text("UPDATE runs SET step = :step"), {"step": number})
+                holds.set()
+                enough.wait(pause)
+
+    other = threading.Thread(target=others, args=([0.1] * 16,))
+    other.start()
+    holds.wait()
+    store.beat(run_id, f"{ME}#1")
+    other.join()
+    holds.clear()
+    other = threading.Thread(target=others, args=([60.0],))
+    other.start()
+    holds.wait()
+    with pytest.raises(StoreError, match="database is locked; another process has been writing"):
+        store.beat(run_id, f"{ME}#1")
+    enough.set()
+    other.join()

@@ -16,7 +16,7 @@ SURVIVAL_MUTANTS = (
     Mutant(
         "transactions start with a plain BEGIN",
         "harness/engines.py",
-        (("get('begin', 'DEFERRED')", "get('', 'DEFERRED')"),),
+        (('"BEGIN IMMEDIATE"', '"BEGIN"'),),
         (f"{QUEUE}::test_eight_writers_never_hear_that_the_store_is_locked",),
     ),
     Mutant(
