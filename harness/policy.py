@@ -116,16 +116,19 @@ class Policy:
     def start(cls, config: ModelConfig, base: Path | None, *, frozen: bool = False) -> Policy:
         """Where a training starts: the base's directory, or (None) the pretrained model that `config` names.
 
-        Weights that stay as they are, all of them (`frozen`) or those beside a LoRA, are bfloat16 where the arithmetic
-        is.
+        Weights beside a LoRA are bfloat16 where the arithmetic is; where all stay as they are (`frozen`), if they are
+        stored so, too.
 
         Raises:
             EnvironmentProblem: it cannot be loaded, is not the stated revision, or 4 bits are not to be had here.
         """
-        frozen = (frozen or config.lora_r is not None) and config.dtype == "bfloat16"
-        weights = torch.bfloat16 if frozen else _weights(config.dtype)
-        revision = None if base is not None else config.revision
-        loaded = models.loaded(base or config.name, weights, revision=revision, quantised=config.quantised)
+        name, revision = (config.name, config.revision) if base is None else (base, None)
+        weights = _weights(config.dtype)
+        if config.dtype == "bfloat16" and (
+            config.lora_r is not None or (frozen and models.known(name, revision).weights is torch.bfloat16)
+        ):
+            weights = torch.bfloat16
+        loaded = models.loaded(name, weights, revision=revision, quantised=config.quantised)
         policy = cls(*loaded, config.context, config.dtype)
         if config.gradient_checkpointing:
             models.recompute(policy.model)

@@ -95,6 +95,9 @@ def test_an_exported_policy_is_scored_with_the_context_and_arithmetic_that_it_wa
     (cell,) = as_it_is(str(tmp_path / "m"), "language", [], 1).expand()
     generated = load_policy(tmp_path / "m")
     assert (cell.model.context, cell.model.dtype) == (generated.context, generated.dtype) == (12, "bfloat16")
+    evaluated = Policy.start(cell.model, None, frozen=cell.untrained)
+    for one in (evaluated, generated):  # no stored bit is rounded away
+        assert {parameter.dtype for parameter in one.model.parameters()} == {torch.float32}
     (asked,) = as_it_is(str(tmp_path / "m"), "language", ["context=16", "dtype=float32"], 1).expand()
     assert (asked.model.context, asked.model.dtype) == (16, "float32")
     (tmp_path / "m" / "harness.json").write_text("{")
