@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 import urllib.parse
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,9 @@ Mode = Literal["rwc", "rw", "ro"]
 BUSY_SECONDS = 30  # how long a writer waits for another's one transaction before it gives up
 PAUSE = 0.05  # seconds; the longest pause between two tries of a writer
 NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs")
+# A client that vanished must not keep its locks, and a server that did must not keep a worker waiting for hours.
+POSTGRES_LINE = {"connect_timeout": 10, "keepalives_idle": 30, "tcp_user_timeout": 60_000}
+POSTGRES_WAITS = "-c idle_in_transaction_session_timeout=60s -c lock_timeout=60s"
 _POSTGRES = ("postgresql", "postgres", "postgresql+psycopg")
 
 
@@ -56,9 +60,9 @@ class Place:
     def engine(self, mode: Mode) -> sa.Engine:
         """Connections to the database; a writing transaction asks for the write lock as it starts."""
         if self.path is None:
-            read_only = {"options": "-c default_transaction_read_only=on"} if mode == "ro" else {}
+            options = POSTGRES_WAITS + " -c default_transaction_read_only=on" * (mode == "ro")
             bare = sa.make_url(self.url).set(drivername="postgresql+psycopg").difference_update_query(["files"])
-            return sa.create_engine(bare, connect_args={"connect_timeout": 10, **read_only}, pool_pre_ping=True)
+            return sa.create_engine(bare, connect_args=POSTGRES_LINE | {"options": options}, pool_pre_ping=True)
         file = sa.URL.create("sqlite", database=self.path.as_uri(), query={"mode": mode, "uri": "true"})
         engine = sa.create_engine(file, module=driver)
         sa.event.listen(engine, "connect", _on_connect)
@@ -155,10 +159,13 @@ def _take_write_lock(connection: Any) -> None:
                 connection.execute("BEGIN IMMEDIATE")
                 return
             except driver.OperationalError as error:
-                (commits,) = connection.execute("PRAGMA data_version").fetchone()
-                if commits != seen:
-                    seen, since = commits, time.monotonic()
-                if "locked" not in str(error) or time.monotonic() - since > BUSY_SECONDS:
+                if "locked" not in str(error):
+                    raise
+                with suppress(driver.OperationalError):  # outside WAL mode a writer keeps readers out, too
+                    (commits,) = connection.execute("PRAGMA data_version").fetchone()
+                    if commits != seen:
+                        seen, since = commits, time.monotonic()
+                if time.monotonic() - since > BUSY_SECONDS:
                     raise
             time.sleep(random.uniform(0.0, PAUSE))
     finally:

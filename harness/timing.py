@@ -80,6 +80,7 @@ class Row:
     high: float | None = None
     met: bool | None = None
     rounds: int = 0
+    device: str = ""
     reason: str = ""
 
 
@@ -97,10 +98,10 @@ def rows(names: Sequence[str], device: str, rounds: int = ROUNDS) -> Iterator[Ro
 
 
 def compared(name: str, comparison: Comparison, device: str, rounds: int) -> Row:
-    """The row of one comparison."""
+    """The row of one comparison, on `device` or, where it is about another one, on that."""
     row = Row(name, comparison.what, comparison.against, comparison.unit, comparison.target, comparison.better)
-    if device not in comparison.devices:
-        return replace(row, reason=f"this row is about {comparison.devices[0]}")
+    device = device if device in comparison.devices else comparison.devices[0]
+    row = replace(row, device=device)
     with tempfile.TemporaryDirectory() as folder:
         try:
             ours, theirs = comparison.prepare(Setting(device, Path(folder)))
@@ -111,6 +112,8 @@ def compared(name: str, comparison: Comparison, device: str, rounds: int) -> Row
             found = [[turn() for turn in turns] for _ in range(rounds)]
         except NotHere as why:
             return replace(row, reason=str(why))
+        except Exception as error:  # such as too little memory: the other rows can still be measured
+            return replace(row, reason=f"{type(error).__name__}: {error}")
     own, others = (statistics.median(pair[i] for pair in found) for i in (0, -1))
     if theirs is None:
         return replace(row, ours=own, met=_met(own, comparison), rounds=rounds)

@@ -15,6 +15,7 @@ from stored import ME, RESULTS, config, step
 from harness.database import Database
 from harness.errors import StoreError
 from harness.events import Saved
+from harness.sqlite import driver
 from harness.store import LostClaim, Store
 
 ROOT = Path(__file__).resolve().parent
@@ -201,3 +202,15 @@ def test_a_writer_waits_as_long_as_others_get_on_and_no_longer(store: Store, mon
         store.beat(run_id, f"{ME}#1")
     enough.set()
     other.join()
+
+
+def test_a_writer_waits_for_one_that_keeps_readers_out(store: Store) -> None:
+    """As in a file that was recovered and has no write-ahead log: nothing at all can be read for .3 s."""
+    (run_id,) = filled(store)
+    store.claim_next(ME)
+    store.close()
+    other = driver.connect(store.folder / "runs.db", isolation_level=None, check_same_thread=False)
+    assert other.execute("PRAGMA journal_mode=DELETE").fetchone() == ("delete",)
+    other.execute("BEGIN EXCLUSIVE")
+    threading.Timer(0.3, other.rollback).start()
+    store.beat(run_id, f"{ME}#1")

@@ -1,0 +1,32 @@
+"""The demo, shortened and tuned: as many trials for every group, and the test split once for each final run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from test_cli import Shell
+
+from harness.store import Store
+
+pytestmark = pytest.mark.prove
+SHORT = ["training.steps=20", "base_steps=20", "sampling.rollouts=64"]
+
+
+def test_the_demo_tuned(tmp_path: Path) -> None:
+    """Two benchmarks, six groups each, two trials a group on validation texts, then two seeds of each choice."""
+    shell = Shell(tmp_path)
+    said = shell("tune", "demo", *SHORT, "--trials", "2", "--workers", "2", "--threads", "2").stdout
+    assert "12 groups x 2 trials = 24 trials (0 done)" in said
+    with Store.open(shell.environment["HARNESS_STORE"], read_only=True) as store:
+        trials = Counter(trial.group_id for trial in store.trials("demo-tuned"))
+        final = store.runs("demo-tuned").query("status == 'done'")
+        trained = [run_id for run_id in final["run_id"] if store.config(run_id).control is None]
+        assert len(trained) == 24
+        assert trials == dict.fromkeys(set(final.set_index("run_id").loc[trained, "group_id"]), 2)
+        assert len(trials) == 12
+        for run_id in store.runs("demo-trials")["run_id"]:
+            assert store.provenance(run_id)["splits_read"] == {"validation": 1}  # type: ignore[index]
+        for run_id in trained:
+            assert store.provenance(run_id)["splits_read"] == {"test": 1}  # type: ignore[index]
