@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import embedding
 
 from harness.actions import Batch
 
@@ -42,59 +41,87 @@ class States:
         """[N, A + 1] from a number for each node, [K]."""
         return value.index_select(0, self.where.flatten()).view(self.where.shape)
 
-    def chosen_logit(self, weight: Tensor, bias: Tensor | None, action: Tensor) -> Tensor:
-        """[N, A] logits, in float32 or wider, of the actions [N, A] that were taken, all of them legal."""
-        wide = torch.promote_types(self.hidden.dtype, torch.float32)
-        state = self.hidden.index_select(0, self.where[:, :-1].flatten()).to(wide)
-        logit = (state * embedding(action.flatten(), weight).to(wide)).sum(-1)
-        return (logit if bias is None else logit + bias[action.flatten()]).view(action.shape)
 
+def sums_and_chosen(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    legal: Tensor,
+    backspace: int | None,
+    state: Tensor,
+    action: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Log-sum-exp [S] of each state's legal logits, and the logits [P] of P actions in their states.
 
-def log_sum_exp(hidden: Tensor, weight: Tensor, bias: Tensor | None, legal: Tensor, backspace: int | None) -> Tensor:
-    """Log-sum-exp of the legal logits, [S], in float32 or wider.
-
-    hidden: [S, F]; weight: [V, F] and bias: [V], of the same type; legal: [S] whether `backspace` is.
+    Both in float32 or wider, and of the very same logits: their difference is a log-probability at any precision.
     Differentiable once, in the first three.
+
+    Args:
+        hidden: [S, F].
+        weight: [V, F], of the same type, as is `bias`.
+        bias: [V].
+        legal: [S] whether `backspace` is.
+        backspace: its index.
+        state: [P] indices of states; a state may come often, and with the same action again.
+        action: [P].
     """
-    found: Tensor = _LogSumExp.apply(hidden, weight, bias, legal, backspace)  # type: ignore[no-untyped-call]
-    return found
+    needed = torch.is_grad_enabled() and any(
+        given is not None and given.requires_grad for given in (hidden, weight, bias)
+    )
+    keep = needed and len(hidden) * len(weight) <= KEPT
+    order = state.argsort()
+    found: tuple[Tensor, Tensor] = _Head.apply(  # type: ignore[no-untyped-call]
+        hidden, weight, bias, legal, backspace, state[order], action[order], keep
+    )
+    total, chosen = found
+    return total, torch.empty_like(chosen).index_put((order,), chosen)
 
 
-class _LogSumExp(torch.autograd.Function):
+class _Head(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, legal: Tensor, backspace: int | None
-    ) -> Tensor:
-        states, size = len(hidden), len(weight)
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        legal: Tensor,
+        backspace: int | None,
+        state: Tensor,
+        action: Tensor,
+        keep: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """As `sums_and_chosen`, with `state` in order; `keep` says whether all probabilities stay."""
         wide = torch.promote_types(hidden.dtype, torch.float32)
-        total = hidden.new_empty(states, dtype=wide)
-        keep = states * size <= KEPT and any(ctx.needs_input_grad)
-        kept = hidden.new_empty(states if keep else 0, size, dtype=wide)
-        for part in _blocks(states, size):
+        total, chosen = hidden.new_empty(len(hidden), dtype=wide), hidden.new_empty(len(state), dtype=wide)
+        kept = hidden.new_empty(len(hidden) if keep else 0, len(weight), dtype=wide)
+        ctx.blocks = _blocks(len(weight), len(hidden), state)
+        for part, pairs in ctx.blocks:
             logits = _logits(hidden[part], weight, bias, legal[part], backspace, kept[part] if keep else None)
+            chosen[pairs] = logits[state[pairs] - part.start, action[pairs]]
             most = logits.amax(-1, keepdim=True)
             mass = logits.sub_(most).exp_().sum(-1, keepdim=True)
             total[part] = (most + mass.log())[:, 0]
             if keep:
                 logits.div_(mass)
         ctx.backspace, ctx.keep = backspace, keep
-        ctx.save_for_backward(hidden, weight, bias, legal, total, kept)
-        return total
+        ctx.save_for_backward(hidden, weight, bias, legal, state, action, total, kept)
+        return total, chosen
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, of_total: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight, bias, legal, total, kept = ctx.saved_tensors
+    def backward(ctx: Any, of_total: Tensor, of_chosen: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, weight, bias, legal, state, action, total, kept = ctx.saved_tensors
         wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         hidden_grad = torch.empty_like(hidden) if wants_hidden else None
         weight_grad = torch.zeros_like(weight, dtype=total.dtype) if wants_weight else None
         bias_grad = torch.zeros_like(bias, dtype=total.dtype) if wants_bias else None
-        for part in _blocks(len(hidden), len(weight)):
+        for part, pairs in ctx.blocks:
             if ctx.keep:
                 grad = kept[part] * of_total[part, None]
             else:
                 grad = _logits(hidden[part], weight, bias, legal[part], ctx.backspace, None)
                 grad.sub_(total[part, None]).exp_().mul_(of_total[part, None])
+            grad.index_put_((state[pairs] - part.start, action[pairs]), of_chosen[pairs], accumulate=True)
             narrow = grad.to(hidden.dtype)
             if hidden_grad is not None:
                 torch.mm(narrow, weight, out=hidden_grad[part])
@@ -106,12 +133,16 @@ class _LogSumExp(torch.autograd.Function):
             if bias_grad is not None:
                 bias_grad += grad.sum(0)
         narrowed = weight_grad if weight_grad is None else weight_grad.to(weight.dtype)
-        return hidden_grad, narrowed, bias_grad if bias_grad is None else bias_grad.to(bias.dtype), None, None
+        narrowed_bias = bias_grad if bias_grad is None else bias_grad.to(bias.dtype)
+        return hidden_grad, narrowed, narrowed_bias, None, None, None, None, None
 
 
-def _blocks(states: int, size: int) -> list[slice]:
+def _blocks(size: int, states: int, state: Tensor) -> list[tuple[slice, slice]]:
+    """Blocks of states for V = `size`, each with its part of the pairs' states, which are in order."""
     length = max(LEAST, BLOCK // size)
-    return [slice(begin, min(begin + length, states)) for begin in range(0, states, length)]
+    bounds = torch.arange(0, states + length, length, device=state.device).clamp(max=states)
+    first, pairs = bounds.tolist(), torch.searchsorted(state, bounds).tolist()
+    return [(slice(*first[i : i + 2]), slice(*pairs[i : i + 2])) for i in range(len(first) - 1)]
 
 
 def _logits(

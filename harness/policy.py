@@ -20,7 +20,7 @@ from harness.actions import ActionSpace, ActionValues, Batch
 from harness.attention import attend_in_blocks, growing_cache
 from harness.config import ModelConfig, content_hash
 from harness.errors import ConfigError
-from harness.head import States, log_sum_exp
+from harness.head import States, sums_and_chosen
 from harness.models import BACKSPACE
 from harness.plugins import Unscorable, Value
 from harness.records import Rollout
@@ -358,9 +358,8 @@ class Policy:
     def evaluate(self, batch: Batch) -> ActionValues:
         """Action values of a batch by one forward pass (two with `value = reference`)."""
         states = States.of(self.hidden(batch), batch)
-        total = states.spread(self._log_sum_exp(states))
-        head = self.model.get_output_embeddings()
-        chosen = states.chosen_logit(head.weight, head.bias, batch.action)
+        sums, chosen = self._through_head(states, states.where[:, :-1].flatten(), batch.action.flatten())
+        total = states.spread(sums)
         if self.value_head is not None:
             value = states.spread(self.value_head(states.hidden.to(self.value_head.weight.dtype))[:, 0])
         elif self.reference is not None:
@@ -368,20 +367,26 @@ class Policy:
         else:
             value = total
         return ActionValues(
-            log_prob=chosen - total[:, :-1], value=value[:, :-1], next_value=value[:, 1:], end_value=value[:, -1]
+            log_prob=chosen.view(batch.action.shape) - total[:, :-1],
+            value=value[:, :-1],
+            next_value=value[:, 1:],
+            end_value=value[:, -1],
         )
 
     @torch.no_grad()
     def log_sum_exp(self, batch: Batch) -> Tensor:
         """[N, A + 1] log-sum-exp of the legal logits in every state, without gradient."""
         states = States.of(self.hidden(batch), batch)
-        return states.spread(self._log_sum_exp(states))
+        nothing = batch.action.new_empty(0)
+        return states.spread(self._through_head(states, nothing, nothing)[0])
 
-    def _log_sum_exp(self, states: States) -> Tensor:
+    def _through_head(self, states: States, state: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """`sums_and_chosen` of the output layer."""
         head = self.model.get_output_embeddings()
         half = torch.bfloat16 if self.dtype == "bfloat16" else states.hidden.dtype  # as autocast would have it
         bias = None if head.bias is None else head.bias.to(half)
-        return log_sum_exp(states.hidden.to(half), head.weight.to(half), bias, states.legal, self.space.backspace_id)
+        layer = states.hidden.to(half), head.weight.to(half), bias
+        return sums_and_chosen(*layer, states.legal, self.space.backspace_id, state, action)
 
 
 def additive(visible: Tensor, dtype: torch.dtype) -> Tensor:

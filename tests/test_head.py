@@ -1,4 +1,4 @@
-"""The blocked log-sum-exp and its own backward pass, against whole logits under autograd."""
+"""The output layer in blocks and its own backward pass, against whole logits under autograd."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.head import log_sum_exp
+from harness.head import sums_and_chosen
 
 STATES, WIDTH, SIZE = 13, 5, 11
 BACK = SIZE - 1
@@ -24,10 +24,16 @@ def inputs(dtype: torch.dtype, bias: bool = True) -> tuple[Tensor, Tensor, Tenso
 
 
 def naive(hidden: Tensor, weight: Tensor, bias: Tensor | None, legal: Tensor, backspace: int | None) -> Tensor:
+    """[STATES, SIZE] legal logits."""
     logits = torch.nn.functional.linear(hidden, weight, bias)
     if backspace is not None:
         logits = logits.masked_fill((torch.arange(SIZE) == backspace) & ~legal[:, None], -torch.inf)
-    return logits.logsumexp(-1)
+    return logits
+
+
+# Out of order, state 3 twice with the same action and once with another, the last state at the end of a short block.
+STATE = torch.tensor([12, 3, 0, 3, 7, 3, 5])
+ACTION = torch.tensor([4, 2, 0, 2, 9, 1, 6])
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
@@ -44,11 +50,14 @@ def test_equal_to_whole_logits_in_value_and_gradient(
         monkeypatch.setattr("harness.head.KEPT", 0)
     given = inputs(dtype, bias)
     results = []
-    for way in (naive, log_sum_exp):
-        total = way(*given, backspace)
-        loss = total.sin().sum() + (total**2).sum()
+    logits = naive(*given, backspace)
+    for total, chosen in (
+        (logits.logsumexp(-1), logits[STATE, ACTION]),
+        sums_and_chosen(*given, backspace, STATE, ACTION),
+    ):
+        loss = total.sin().sum() + (total**2).sum() + (chosen * torch.arange(1, 8)).sum() - (chosen**2).sum()
         wanted = [tensor for tensor in given[:3] if tensor is not None]
-        results.append((total.detach(), *torch.autograd.grad(loss, wanted)))
+        results.append((total.detach(), chosen.detach(), *torch.autograd.grad(loss, wanted)))
     for expected, found in zip(*results, strict=True):
         assert found.dtype == expected.dtype
         assert float((found - expected).abs().max()) <= bound * max(1.0, float(expected.abs().max()))
@@ -61,7 +70,9 @@ def test_gradients_by_finite_differences(kept: bool, monkeypatch: pytest.MonkeyP
     if not kept:
         monkeypatch.setattr("harness.head.KEPT", 0)
     hidden, weight, bias, legal = inputs(torch.float64)
-    assert torch.autograd.gradcheck(lambda *moved: log_sum_exp(*moved, legal, BACK), (hidden, weight, bias))
+    assert torch.autograd.gradcheck(
+        lambda *moved: sums_and_chosen(*moved, legal, BACK, STATE, ACTION), (hidden, weight, bias)
+    )
 
 
 def test_what_is_frozen_gets_no_gradient() -> None:
@@ -69,9 +80,10 @@ def test_what_is_frozen_gets_no_gradient() -> None:
     hidden, weight, _, legal = inputs(torch.float64, bias=False)
     for moved, still in ((hidden, weight), (weight, hidden)):
         frozen = [tensor if tensor is moved else tensor.detach() for tensor in (hidden, weight)]
-        total = log_sum_exp(*frozen, None, legal, BACK)
-        (found,) = torch.autograd.grad(total.sum(), moved)
-        (expected,) = torch.autograd.grad(naive(hidden, weight, None, legal, BACK).sum(), moved)
+        total, chosen = sums_and_chosen(*frozen, None, legal, BACK, STATE, ACTION)
+        (found,) = torch.autograd.grad(total.sum() + chosen.sum(), moved)
+        logits = naive(hidden, weight, None, legal, BACK)
+        (expected,) = torch.autograd.grad(logits.logsumexp(-1).sum() + logits[STATE, ACTION].sum(), moved)
         assert torch.allclose(found, expected, atol=1e-12)
         assert still.grad is None
 
@@ -79,9 +91,10 @@ def test_what_is_frozen_gets_no_gradient() -> None:
 def test_half_precision_is_as_near_as_half_precision_is() -> None:
     """bfloat16 has 8 bits: values within 1/2^7 of the logits' size, the sums in float32."""
     hidden, weight, bias, legal = inputs(torch.float32)
-    total = log_sum_exp(*(x.bfloat16() for x in (hidden, weight, bias)), legal, BACK)
-    assert total.dtype == torch.float32
-    expected = naive(hidden, weight, bias, legal, BACK)
+    assert bias is not None
+    total, chosen = sums_and_chosen(*(x.bfloat16() for x in (hidden, weight, bias)), legal, BACK, STATE, ACTION)
+    assert total.dtype == chosen.dtype == torch.float32
+    expected = naive(hidden, weight, bias, legal, BACK).logsumexp(-1)
     assert float((total - expected).detach().abs().max()) < 0.1
     total.sum().backward()
     assert hidden.grad is not None
@@ -101,5 +114,23 @@ def test_memory_holds_one_block_and_not_all_logits(monkeypatch: pytest.MonkeyPat
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        log_sum_exp(hidden, weight, None, torch.ones(4_000).bool(), None)
+        nothing = torch.empty(0, dtype=torch.long)
+        sums_and_chosen(hidden, weight, None, torch.ones(4_000).bool(), None, nothing, nothing)
     assert max(saved) < 2**20
+
+
+def test_without_gradient_nothing_is_kept() -> None:
+    """No probabilities of 13 x 11 are written for a backward pass that cannot come."""
+    kept: list[tuple[int, ...]] = []
+    hidden, weight, bias, legal = inputs(torch.float64)
+    original = torch.Tensor.new_empty
+
+    def noted(self: Tensor, *shape: int, **options: object) -> Tensor:
+        kept.append(tuple(shape))
+        return original(self, *shape, **options)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        patch.setattr(torch.Tensor, "new_empty", noted)
+        sums_and_chosen(hidden, weight, bias, legal, BACK, STATE, ACTION)
+    assert (0, SIZE) in kept
+    assert (STATES, SIZE) not in kept

@@ -15,6 +15,7 @@ from harness.errors import EnvironmentProblem
 from harness.plugins import Weighting
 from harness.policy import Policy
 from harness.records import Trajectory
+from harness.rollouts import Start, sample
 from harness.tokenizers import byte_level_bpe, characters
 
 
@@ -120,6 +121,26 @@ def test_bfloat16_keeps_float32_weights_and_values() -> None:
     rough = policy.evaluate(batch_of(policy)).log_prob
     assert rough.dtype == torch.float32
     assert 0 < float((rough - exact).detach().abs().max()) < 0.1
+
+
+def test_log_probabilities_are_none_in_bfloat16_either() -> None:
+    """Logits beyond 4, where bfloat16's steps are 1/32: of some 700 actions no log pi is above 0, and all agree with
+    the law that the sampler draws from.
+    """
+    policy = tiny_policy(dtype="float32")
+    policy.dtype = "bfloat16"
+    with torch.no_grad():
+        policy.model.get_output_embeddings().weight *= 10
+        rollouts = sample(policy, [Start((policy.start_id,))] * 31, seed=0)
+        batch = pack([rollout.trajectory for rollout in rollouts], policy.space, Weighting())
+        values = policy.evaluate(batch)
+        logits = policy.logits(policy.state_hidden(batch), batch.legal)
+    own = batch.weight > 0
+    assert float(logits[logits > -torch.inf].abs().max()) > 4
+    assert int(own.sum()) > 500
+    assert float(values.log_prob[own].max()) <= 1e-6
+    expected = logits[:, :-1].log_softmax(-1).gather(-1, batch.action[..., None])[..., 0]
+    assert float((values.log_prob - expected)[own].abs().max()) < 1e-4
 
 
 def test_equal_seeds_give_equal_weights_and_leave_torchs_generator_alone() -> None:
