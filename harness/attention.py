@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
@@ -99,7 +99,12 @@ class _Growing(DynamicLayer):  # type: ignore[misc]
 
 
 def growing_cache(config: Any) -> Any:
-    """An empty cache for a model of this configuration; layers that keep more than keys stay transformers' own."""
+    """An empty cache for a model of this configuration; layers that keep more than keys stay transformers' own.
+
+    Deleted nodes and padding are nodes, too, so that a window would drop what is still seen.
+    """
     cache = transformers.DynamicCache(config=config)
-    cache.layers = [_Growing() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    cache.layers = [
+        _Growing() if type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) else layer for layer in cache.layers
+    ]
     return cache

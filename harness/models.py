@@ -148,7 +148,8 @@ def _reading(what: str, advice: str) -> Iterator[None]:
 
 
 def longest(config: Any) -> int:
-    """The tokens that a model of this configuration holds.
+    """The tokens that a model of this configuration holds; where layers look through a window, those that all of them
+    see, since our masks say what a deletion hides and nothing else does.
 
     Raises:
         EnvironmentProblem: its architecture knows no positions, as with ALiBi.
@@ -160,6 +161,9 @@ def longest(config: Any) -> int:
             f"{name} does not say how many tokens it holds (max_position_embeddings); a policy needs positions of its "
             "own for what follows a deletion: use an architecture such as gpt2, llama, opt or qwen"
         )
+    window, layers = getattr(config, "sliding_window", None), getattr(config, "layer_types", None)
+    if window is not None and (layers is None or "sliding_attention" in layers):
+        found = min(found, window)
     return int(found)
 
 

@@ -6,15 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from models import ALPHABET, tiny_policy
-from transformers import BloomConfig, BloomForCausalLM
+from llamas import sentencepiece_like
+from models import ALPHABET, fresh_logits, tiny_policy
+from transformers import AutoModelForCausalLM, BloomConfig, BloomForCausalLM, MistralConfig
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from harness import load_policy
 from harness import models as transformers_side
 from harness.actions import pack
 from harness.config import ModelConfig
-from harness.errors import EnvironmentProblem
+from harness.decoders import Decoder
+from harness.errors import ConfigError, EnvironmentProblem
 from harness.plugins import Weighting
 from harness.policy import Policy
 from harness.records import Trajectory
@@ -115,3 +117,39 @@ def test_four_bits_need_a_gpu_and_say_so(monkeypatch: pytest.MonkeyPatch) -> Non
         EnvironmentProblem, match=r"bitsandbytes is not installed; pip install 'sequencematch-harness\[qlora\]'"
     ):
         Policy.start(config, None)
+
+
+def test_a_model_that_looks_through_a_window_holds_what_the_window_shows() -> None:
+    """64 positions, a window of 10: contexts of up to 10.  Deleted nodes count for nothing there: rollouts with more
+    nodes than the window have the log-probabilities that plain forward passes over their reduced texts give.
+    """
+    tokenizer = sentencepiece_like(["a b c"], 270)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = MistralConfig(
+        vocab_size=len(tokenizer),
+        num_key_value_heads=1,
+        max_position_embeddings=64,
+        sliding_window=10,
+        initializer_range=0.5,
+        **sizes,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(config).double()
+    with pytest.raises(ConfigError, match=r"model\.context=11: this model holds 10 tokens; use at most that"):
+        Policy(model, tokenizer, 11, "float64")
+    policy = Policy(model, tokenizer, None, "float64")
+    policy.add_backspace()
+    assert policy.context == 10
+    back = policy.space.backspace_id
+    deleting = Decoder(bias=(back, 5.0)) if back is not None else None
+    rollouts = sample(policy, [Start((policy.start_id,))] * 20, seed=0, decoder=deleting)
+    assert max(len(rollout.trajectory.actions) - rollout.trajectory.actions.count(back) for rollout in rollouts) > 10
+    for rollout in rollouts[:5]:
+        actions = rollout.trajectory.actions
+        for t, log_prob in enumerate(rollout.log_probs):
+            text = (policy.start_id, *policy.space.reduce(actions[:t]))
+            logits = fresh_logits(policy, text)
+            if len(text) == 1:
+                logits[back] = -torch.inf
+            assert float(logits.log_softmax(-1)[actions[t]]) == pytest.approx(log_prob, abs=1e-5)
