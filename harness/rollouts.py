@@ -107,7 +107,7 @@ class _Writing:
         self.cache.batch_select_indices(index)
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def sample(
     policy: Policy,
     starts: Sequence[Start],
@@ -155,11 +155,11 @@ def sample(
         offered = _untried(writing, logits) if decoder.deterministic else logits
         drawn = decoder.draw(offered, uniform[:, 0], partial(_likeness, policy, writing))
         if epsilon > 0:
-            forced = uniform[:, 1] < epsilon
+            forced = ((uniform[:, 1] < epsilon) & writing.live).nonzero()[:, 0]
             if force is None:
-                drawn = torch.where(forced, _random_legal(logits, policy.space, uniform[:, 2]), drawn)
+                drawn[forced] = _random_legal(logits[forced], policy.space, uniform[forced, 2])
             else:
-                for i in (forced & writing.live).nonzero()[:, 0].tolist():
+                for i in forced.tolist():
                     n = int(writing.row[i])
                     own = (*starts[n].given, *done.action[n, : done.count[n]].tolist())
                     drawn[i] = force(identity[n], (*starts[n].prompt, *policy.space.reduce(own)))
