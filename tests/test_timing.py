@@ -61,7 +61,24 @@ def test_what_cannot_be_measured_has_a_reason_and_no_number() -> None:
 
     row = compared("row", comparison(missing), "cpu", 5)
     assert (row.ours, row.met, row.reason) == (None, None, "pip install it")
-    assert compared("row", comparison(missing), "cuda", 5).reason == "this row is about cpu"
+
+
+def test_a_row_about_a_processor_is_measured_there_beside_a_gpu_too() -> None:
+    seen: list[str] = []
+
+    def prepare(setting: Setting) -> tuple[Turn, None]:
+        seen.append(setting.device)
+        return (lambda: 1.0), None
+
+    row = compared("row", comparison(prepare), "cuda", 1)
+    assert (row.ours, row.device, seen) == (1.0, "cpu", ["cpu"])
+
+
+def test_an_error_costs_its_own_row_only() -> None:
+    def broken(setting: Setting) -> tuple[Turn, None]:
+        raise MemoryError("4,123 MiB")
+
+    assert compared("row", comparison(broken), "cpu", 1).reason == "MemoryError: 4,123 MiB"
 
 
 def test_an_unknown_row_is_told_with_the_nearest() -> None:

@@ -82,20 +82,39 @@ def windows(policy: Policy, length: int, count: int) -> list[Trajectory]:
     return [Trajectory((policy.start_id,), tuple(inner[begin : begin + length - 1])) for begin in begins]
 
 
-def training(run: RunConfig, device: str, *, length: int | None = None, policy: Policy | None = None) -> Training:
-    """The run's training on windows of `length` tokens (default: the context)."""
+def ending(policy: Policy, length: int, count: int) -> list[Trajectory]:
+    """Rows of 16 to `length` tokens, every length alike, the end among them."""
+    rows, lengths = windows(policy, length, count), range(16, length)
+    return [
+        Trajectory(row.prompt, (*row.actions[: lengths[37 * n % len(lengths)] - 2], policy.end_id))
+        for n, row in enumerate(rows)
+    ]
+
+
+def training(
+    run: RunConfig,
+    device: str,
+    *,
+    length: int | None = None,
+    policy: Policy | None = None,
+    rows: Callable[[Policy, int, int], list[Trajectory]] = windows,
+) -> Training:
+    """The run's training on rows of `length` tokens (default: the context)."""
     policy = policy or untrained(run, device)
-    expert = windows(policy, length or run.model.context, 512)
+    expert = rows(policy, length or run.model.context, 512)
     propose = proposals(run.actions, policy, expert, None)
     stream = ExpertStream(expert, policy.space, run.actions, propose, context=run.model.context, seed=0)
     return Training(policy, build(TRAINERS, run.trainer, "trainer"), stream, run)
 
 
 @cache
-def trained(backspace: bool, device: str, steps: int = 60) -> Policy:
-    """A policy that has seen enough to delete now and then: behavioural cloning with mistakes, or MLE without."""
+def trained(backspace: bool, device: str, steps: int = 60, *, ends: bool = False) -> Policy:
+    """A policy that has seen enough to delete now and then: behavioural cloning with mistakes, or MLE without.
+
+    Only with `ends` do its texts end before the context does.
+    """
     run = config("bc" if backspace else "mle", backspace=backspace, rows=16, steps=steps)
-    fitting = training(run, device)
+    fitting = training(run, device, rows=ending if ends else windows)
     while not fitting.finished:
         fitting.advance()
     return fitting.policy

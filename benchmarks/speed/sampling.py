@@ -16,11 +16,12 @@ from harness.timing import Comparison, Setting, Turn
 DEVICES = ("cpu", "cuda")
 
 
-def beside_generate(rows: int, backspace: bool) -> Callable[[Setting], tuple[Turn, Turn]]:
+def beside_generate(rows: int, backspace: bool, ends: bool) -> Callable[[Setting], tuple[Turn, Turn]]:
     """Actions per second of `sample` and tokens per second of `generate`, texts of up to 127 tokens."""
 
     def prepare(setting: Setting) -> tuple[Turn, Turn]:
-        policy, plain, seeds = trained(backspace, setting.device), trained(False, setting.device), count()
+        policy, plain = (trained(deletes, setting.device, ends=ends) for deletes in (backspace, False))
+        seeds = count()
         model = as_it_comes(plain.model)
         return (
             lambda: actions_per_second(policy, rows, next(seeds), setting.device),
@@ -61,17 +62,19 @@ def _generate(policy: Policy, model: Any, rows: int, device: str) -> float:
     return 1 / seconds(work, device) * found[0]
 
 
-def _row(rows: int, backspace: bool, target: float) -> Comparison:
+def _row(rows: int, backspace: bool, target: float, *, ends: bool = False) -> Comparison:
     return Comparison(
-        f"sampling {'with <backspace>' if backspace else 'without <backspace>'}, {rows} rows",
+        f"sampling {'with' if backspace else 'without'} <backspace>, {rows} rows{' that end' * ends}",
         "transformers generate",
         "actions/s",
         target,
         "higher",
-        beside_generate(rows, backspace),
+        beside_generate(rows, backspace, ends),
         DEVICES,
     )
 
 
 SAMPLE_64, SAMPLE_256 = _row(64, False, 2.0), _row(256, False, 2.0)
 BACKSPACE_64, BACKSPACE_256 = _row(64, True, 1.6), _row(256, True, 1.6)
+# Those above write until the context is full, all rows alike; these end sooner or later, as real texts do.
+SAMPLE_ENDING = _row(64, False, 2.0, ends=True)

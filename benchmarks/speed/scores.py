@@ -114,6 +114,11 @@ def beside_nltk(setting: Setting) -> tuple[Turn, Turn]:
 
 
 MAUVE = Comparison(
-    "second MAUVE score on the same references", "mauve-text from text", "scores/s", 5, "higher", second_mauve
+    "second MAUVE score on the same references (length=free)",
+    "mauve-text from text",
+    "scores/s",
+    5,
+    "higher",
+    second_mauve,
 )
 SELF_BLEU = Comparison("Self-BLEU-4 of 1,000 texts", "NLTK", "texts/s", 100, "higher", beside_nltk)

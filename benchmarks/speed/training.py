@@ -37,6 +37,8 @@ def beside_transformers(setting: Setting) -> tuple[Turn, Turn]:
     """Tokens per second of `Training.advance` and of `transformers.Trainer`, 32 rows of 128 tokens a step."""
     if find_spec("accelerate") is None:
         raise NotHere("transformers' Trainer needs the package accelerate: pip install accelerate")
+    if setting.device == "cuda" and torch.cuda.device_count() > 1:
+        raise NotHere("transformers' Trainer divides each batch among all GPUs: set CUDA_VISIBLE_DEVICES to one")
     ours = training(config(), setting.device)
     model = as_it_comes(ours.policy.model)
     rows = [(*row.prompt, *row.actions) for row in windows(ours.policy, 128, 512)]
