@@ -38,4 +38,4 @@ table-overhead: SHOWN := --per step
 table-budgets: METRICS := exact_kl,out_of_support
 table-%: install
 	$(BIN)/harness run $* --workers $(WORKERS) --threads $(WORKERS) --store sqlite:///results/$*/runs.db
-	$(BIN)/harness leaderboard $* --metric $(METRICS) $(SHOWN) --store sqlite:///results/$*/runs.db
+	COLUMNS=200 $(BIN)/harness leaderboard $* --metric $(METRICS) $(SHOWN) --store sqlite:///results/$*/runs.db
