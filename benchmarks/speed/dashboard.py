@@ -36,7 +36,9 @@ def fill(store: Store, groups: int) -> None:
     cells: list[dict[str, Any]] = []
     scores: list[dict[str, Any]] = []
     for group in range(groups):
-        trainer = {"name": "sequence_match", "alpha": group / 1000} if group % (groups // GRIDS) else {"name": "mle"}
+        trainer = (
+            {"name": "sequence_match", "alpha": group / 1000} if group % max(groups // GRIDS, 2) else {"name": "mle"}
+        )
         model = {"name": "gpt2", "width": 8 * (1 + group * GRIDS // groups)}
         for seed in range(SEEDS):
             seeds = {"train": seed, "sample": seed, "metric": seed}
