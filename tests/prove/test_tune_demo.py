@@ -22,7 +22,7 @@ def test_the_demo_tuned(tmp_path: Path) -> None:
     with Store.open(shell.environment["HARNESS_STORE"], read_only=True) as store:
         trials = Counter(trial.group_id for trial in store.trials("demo-tuned"))
         final = store.runs("demo-tuned").query("status == 'done'")
-        trained = [run_id for run_id in final["run_id"] if store.config(run_id).control is None]
+        trained = [run_id for run_id in final["run_id"] if not store.config(run_id).is_control]
         assert len(trained) == 24
         assert trials == dict.fromkeys(set(final.set_index("run_id").loc[trained, "group_id"]), 2)
         assert len(trials) == 12
