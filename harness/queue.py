@@ -318,7 +318,7 @@ class Queue:
     def _row(self, connection: sa.Connection, run_id: str) -> sa.Row[Any]:
         row = connection.execute(sa.select(RUNS).where(RUNS.c.run_id == run_id)).first()
         if row is None:
-            raise UnknownName(f"{self.url} has no run {run_id!r}; `harness ls runs` lists them")
+            raise UnknownName(f"{self._database.url} has no run {run_id!r}; `harness ls runs` lists them")
         return row
 
 

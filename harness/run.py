@@ -122,7 +122,8 @@ def _changed(config: RunConfig, data_hash: str) -> str:
     """A warning where a finished cell saw other data than its benchmark gives today."""
     now = load_splits(config.benchmark).data_hash
     same = data_hash == now
-    return "" if same else f"done before, on other data ({data_hash}, now {now}); use another --store to run it again"
+    message = f"done before, on other data ({data_hash}, now {now}); to run it again, give a --store in another folder"
+    return "" if same else message
 
 
 def run(config: RunConfig, device: torch.device, attempt: Attempt) -> Iterator[Event]:

@@ -31,6 +31,7 @@ def store(url: str) -> Iterator[Store]:
     with psycopg.connect(url.partition("?")[0], autocommit=True) as connection:
         connection.execute("DROP SCHEMA public CASCADE")
         connection.execute("CREATE SCHEMA public")
+    (Path(url.partition("?files=")[2]) / "store.id").unlink(missing_ok=True)
     with Store(url) as opened:
         yield opened
 
@@ -86,6 +87,31 @@ def test_who_cannot_be_reached_is_told_with_advice(url: str, store: Store) -> No
         _ = store.path
     with pytest.raises(StoreError, match="for reading only"), Store.open(url, read_only=True) as reader:
         reader.enqueue("g", [config()])
+
+
+def test_two_databases_do_not_share_a_folder(url: str, store: Store) -> None:
+    """A second database with the same `?files=` is refused, and so is the first one made anew; passwords are hidden."""
+    import psycopg
+
+    bare, _, files = url.partition("?files=")
+    with psycopg.connect(bare, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE second")
+    second = url.replace("/postgres?", "/second?")
+    own = second.replace("harness@", r"harness:\*\*\*@").replace("?", r"\?") + "/second;"
+    with pytest.raises(StoreError, match=f"the files in {files} belong to postgres; .* --store {own}"):
+        Store(second.replace("harness@", "harness:secret@"))
+    Store(f"{second}/second").close()
+    Store(url).close()
+    with psycopg.connect(bare, autocommit=True) as connection:
+        connection.execute("UPDATE meta SET value = 'new' WHERE key = 'store'")
+    with pytest.raises(StoreError, match=f"belong to an earlier postgres; .* gone for good, remove {files}/store.id"):
+        Store(url)
+
+
+def test_a_password_is_printed_nowhere(url: str) -> None:
+    with pytest.raises(StoreError, match=r"^postgresql://harness:\*\*\*@.* Connection refused") as caught:
+        Store("postgresql://harness:secret@127.0.0.1:1/postgres?files=/tmp")
+    assert "secret" not in str(caught.value)
 
 
 def test_nothing_is_stored_before_the_first_run(url: str, store: Store) -> None:
