@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import platform
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,6 +64,30 @@ def test_leases_and_fences_hold(store: Store, url: str) -> None:
     store.log(run_id, quick.owner, [step(1)])
     assert store.claim_next("elsewhere:2:1") is None
     assert abs(store.database_time() - time.time()) < 5
+
+
+def test_the_dead_are_buried_without_waiting_for_who_buries_them_too(store: Store, url: str) -> None:
+    """Two runs of dead processes; another transaction has touched one and stays open: the other run is free at once.
+
+    Were the row waited for, two supervisors that bury in different orders would wait for each other.
+    """
+    import psycopg
+
+    first, second = filled(store, 2)
+    for run_id, pid in ((first, 999_999_998), (second, 999_999_999)):
+        assert store.claim(run_id, f"{platform.node()}:{pid}:1.0")
+    assert [row.owner for row in store.runs().itertuples()] == [
+        f"{platform.node()}:999999998:1.0",
+        f"{platform.node()}:999999999:1.0",
+    ]
+    with psycopg.connect(url.partition("?")[0]) as other, Store(f"{url}&options=-clock_timeout%3D2000") as impatient:
+        other.execute("UPDATE runs SET lease_until = 0 WHERE run_id = %s", (first,))
+        claim = impatient.claim_next(ME)
+        assert claim is not None
+        assert claim.run_id == second
+    again = store.claim_next(ME)
+    assert again is not None
+    assert again.run_id == first
 
 
 def test_eight_writers_are_never_turned_away(store: Store, url: str) -> None:
