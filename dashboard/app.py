@@ -10,6 +10,7 @@ from dashboard import look, queries
 from dashboard.glossary import WORDS
 from harness.errors import HarnessError
 from harness.printable import printable
+from harness.store_url import printable_url
 
 PAGES = Path(__file__).parent / "app_pages"
 SECTIONS = {
@@ -69,7 +70,7 @@ def choose_grid() -> None:
         shown = st.selectbox("Grid", options, index=None, key="grid", bind="query-params", help=WORDS["grid"])
         with st.expander("What the words mean"):
             look.words(WORDS)
-        st.html(f'<p class="label">Store</p><p class="says">{look.escaped(queries.store_url())}</p>')
+        st.html(f'<p class="label">Store</p><p class="says">{look.escaped(printable_url(queries.store_url()))}</p>')
     st.session_state["chosen_grid"] = names.get(shown or options[0])
 
 

@@ -9,20 +9,16 @@ from pathlib import Path
 
 from harness import checkpoint
 from harness.checkpoint import State
-from harness.errors import EnvironmentProblem
 from harness.events import At, Event, Resumed, Saved
 from harness.failpoints import failpoint
 from harness.fit import Training
+from harness.room import OutOfSpace
 
 SHARE = 20  # saving may take up to 1/20 of the time
 
 
 class StopRequested(Exception):
     """The attempt was asked to end, and its state is saved."""
-
-
-class OutOfSpace(EnvironmentProblem):
-    """A checkpoint could not be written."""
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from harness.plugins import build, resolve
 from harness.policy import Policy
 from harness.records import Splits, Step
 from harness.registry import TRAINERS
+from harness.room import written_aside
 from harness.streams import key
 
 REFERENCE_MODEL = ModelConfig(
@@ -59,6 +58,9 @@ def prepare_base(config: RunConfig, splits: Splits, cache: Path, device: torch.d
     """Train a run's base unless it is cached; returns its directory, as `Policy.load` reads it.
 
     The directory appears whole or not at all, so an interrupted training starts again.
+
+    Raises:
+        OutOfSpace: there is no room for it.
     """
     directory = base_folder(cache, config, splits.data_hash)
     if directory.is_dir():
@@ -70,13 +72,13 @@ def prepare_base(config: RunConfig, splits: Splits, cache: Path, device: torch.d
     )
     if base.training.steps:
         yield from fit(policy, build(TRAINERS, base.trainer, "trainer"), stream, base)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=directory.parent, prefix=".writing-"))
-    policy.save(temporary)
-    try:
-        os.rename(temporary, directory)
-    except OSError:  # another process finished the same base first; the two are equal
-        shutil.rmtree(temporary)
+    with written_aside(directory, "a base model") as fresh:
+        policy.save(fresh)
+        try:
+            os.rename(fresh, directory)
+        except OSError:
+            if not directory.is_dir():  # else another process finished the same base first; the two are equal
+                raise
     return directory
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,8 @@ from harness.errors import StoreError
 from harness.failpoints import failpoint
 from harness.rollout_files import escape, unescape
 from harness.sqlite import driver
+from harness.store_folder import keep_out, settle
+from harness.store_url import printable_url
 
 SCHEMA_VERSION = 5
 UPGRADABLE = ("1", "2", "3", "4")  # versions that only lack tables and columns, which the first writer adds
@@ -248,12 +251,8 @@ _ADVICE = {
     "is full": _SPACE,
     "no space": _SPACE,
     "disk i/o": "check the disk; SQLite needs a local one",
-    "unable to open": _PLACE,
-    "readonly": _PLACE,
-    "permission denied": _PLACE,
-    "no such file": _PLACE,
-    "not a directory": _PLACE,
-    "file exists": _PLACE,
+    **dict.fromkeys(("unable to open", "readonly", "permission denied"), _PLACE),
+    **dict.fromkeys(("no such file", "not a directory", "file exists"), _PLACE),
     "no module named": "install it with pip install 'sequencematch-harness[postgres]'",
     "authentication failed": "check user and password in --store (or ~/.pgpass)",
     "connection refused": "start the PostgreSQL server, or check host and port in --store",
@@ -271,17 +270,21 @@ class Database:
         """Open it, with mode `rwc` after creating it and its folder where there are none.
 
         Raises:
-            StoreError: not such a URL, not a store, written by another schema version, or out of reach.
+            StoreError: not such a URL, not a store, of another schema version, out of reach, or to be written in a
+                folder that is another store's.
         """
-        self.url = url
+        self.url = printable_url(url)
         self.place = place_of(url)
         self._mode = mode
         with self.told():
             if mode == "rwc":
                 self.place.folder.mkdir(parents=True, exist_ok=True)
+                keep_out(self.place)
             self._engine = self.place.engine(mode)
             self._writer = self._engine.execution_options(begin="IMMEDIATE")
             self._check_schema()
+            if mode != "ro":
+                settle(self.place, self._identity())
 
     def close(self) -> None:
         """Give the connections back; the database can still be used afterwards."""
@@ -355,8 +358,20 @@ class Database:
                 advice = f"`harness run GRID --store {self.url}` brings it up to date and keeps all that is in it"
             raise StoreError(
                 f"{self.url} has schema version {found}, this harness reads {SCHEMA_VERSION}; {advice}, "
-                "or start a new one with another --store"
+                "or start a new one in another folder: --store sqlite:///FOLDER/runs.db"
             )
+
+    def _identity(self) -> str:
+        """The id by which the store's folder knows it; the first writer draws it."""
+        query = sa.select(META.c.value).where(META.c.key == "store")
+        with self.read() as connection:
+            found = connection.execute(query).scalar()
+        if found is None:
+            with self.write() as connection:
+                drawn = {"key": "store", "value": uuid.uuid4().hex}
+                connection.execute(insert(connection, META).values(drawn).on_conflict_do_nothing())
+                found = connection.execute(query).scalar_one()
+        return str(found)
 
     def _upgrade(self) -> None:
         """Add what an older version lacks; nothing that is there changes, and a second upgrader finds it done."""

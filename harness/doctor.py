@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import math
 import os
 import shutil
 import time
@@ -20,6 +21,7 @@ from harness.errors import HarnessError, StoreError
 from harness.provenance import provenance
 from harness.rules import Rules
 from harness.store import Store
+from harness.store_url import printable_url
 
 State = Literal["ok", "warning", "problem"]
 ROOM = 2 * 2**30  # bytes that a disk should have left
@@ -53,7 +55,7 @@ def examine(url: str, *, deep: bool = False) -> Iterator[Finding]:
         return
     yield from disk(place)
     if place.path is not None and not place.path.exists():
-        yield Finding("store", "ok", f"nothing is stored at {url} yet")
+        yield Finding("store", "ok", f"nothing is stored at {printable_url(url)} yet")
         return
     try:
         with Store.open(url, read_only=True) as store:
@@ -139,7 +141,9 @@ def _damage(store: Store, deep: bool) -> Iterator[Finding]:
         advice = "restore a copy; to rescue what can be read: sqlite3 runs.db .recover | sqlite3 rescued.db"
         yield Finding("database", "problem", "damaged: " + "; ".join(found[:3]) + more, advice)
     else:
-        yield Finding("database", "ok", f"{store.url} is whole" + ("" if deep else " (a quick look; --deep reads all)"))
+        yield Finding(
+            "database", "ok", f"{store.database.url} is whole" + ("" if deep else " (a quick look; --deep reads all)")
+        )
 
 
 def _clock(store: Store, deep: bool) -> Iterator[Finding]:
@@ -181,13 +185,26 @@ def _files(store: Store, deep: bool) -> Iterator[Finding]:
         else:
             yield Finding(kind, "ok", f"{len(files)} files " + ("unchanged" if deep else "there"))
     old = time.time() - AGE
-    left = [path for pattern in _UNFINISHED for path in store.folder.glob(pattern) if path.stat().st_mtime < old]
+    left = [path for pattern in _UNFINISHED for path in store.folder.glob(pattern) if _changed_at(path) < old]
     if left:
         found = f"{len(left)} that killed processes left: {', '.join(str(path) for path in left[:3])}"
         yield Finding("unfinished files", "warning", found, "remove them; nobody reads them")
 
 
-_UNFINISHED = ("rollouts/*.partial", "checkpoints/*/*.partial", "policies/.*", "cache/bases/.writing-*")
+_UNFINISHED = (
+    "rollouts/*.partial",
+    "checkpoints/*/*.partial",
+    "policies/.*",
+    "cache/bases/.writing-*",
+    "*.id.*.partial",
+)
+
+
+def _changed_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # a process at work has finished it
+        return math.inf
 
 
 def _wrong(path: Path, sha256: str | None) -> str:

@@ -18,6 +18,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from harness.errors import StoreError
 from harness.sqlite import driver
+from harness.store_url import printable_url
 
 Mode = Literal["rwc", "rw", "ro"]
 BUSY_SECONDS = 30  # how long a writer waits for another's one transaction before it gives up
@@ -80,7 +81,8 @@ def place_of(url: str) -> Place:
         files = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(url).query)).get("files", "")
         if not files.startswith("/"):
             raise StoreError(
-                f"{url}: rollouts and checkpoints are files; say where with ?files=/FOLDER, one that every worker sees"
+                f"{printable_url(url)}: rollouts and checkpoints are files; say where with ?files=/FOLDER, one that every "
+                "worker sees"
             )
         return Place(url, Path(files), None)
     path = path_of(url)
@@ -102,7 +104,7 @@ def path_of(url: str) -> Path:
     scheme, _, place = url.partition(":///")
     if scheme.rstrip("/:") != "sqlite" or "?" in place:
         raise StoreError(
-            f"{url!r} is not a store's URL; write sqlite:///results/runs.db, or for workers on several hosts "
+            f"{printable_url(url)!r} is not a store's URL; write sqlite:///results/runs.db, or for workers on several hosts "
             "postgresql://USER@HOST/DATABASE?files=/FOLDER"
         )
     if place in ("", ":memory:"):

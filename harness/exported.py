@@ -80,7 +80,7 @@ def of_run(store: Store, run_id: str, device: torch.device) -> Policy:
     if found is None:
         raise StoreError(
             f"run {run_id}: its policy is not in {folder}, or is damaged, or lacks the model that it stood beside "
-            f"({base or config.model.name}); restore the folder from a copy, or train it again in another --store"
+            f"({base or config.model.name}); restore the folder from a copy, or train it again in another folder"
         )
     lora.fold(found[0])
     return found[0]

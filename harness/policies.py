@@ -30,6 +30,7 @@ from harness.interim import Interim
 from harness.lora import digest, put_back, trained
 from harness.policy import Policy
 from harness.records import Step
+from harness.room import written_aside
 
 FACTS = "policy.json"
 VALUE_HEAD = "value_head.safetensors"
@@ -40,12 +41,14 @@ FORMAT = 1
 @dataclass(frozen=True)
 class Origin:
     """How a policy came about: the run that trained it, its curve, a hash over everything that was kept of it, and the
-    scores that it had on the way."""
+    scores that it had on the way.  `threads` says how many CPU threads computed it, in several numbers where it was
+    resumed with another one; None where an older version kept it."""
 
     run_id: str
     steps: tuple[Step, ...]
     sha256: str
     interims: tuple[Interim, ...] = ()
+    threads: tuple[int, ...] | None = None
 
     @property
     def last(self) -> Step | None:
@@ -65,11 +68,14 @@ def keep(
     steps: Sequence[Step],
     data_hash: str,
     interims: Sequence[Interim] = (),
+    threads: Sequence[int] | None = None,
 ) -> Origin:
-    """Write a trained policy to its folder, in place of whatever is there."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(dir=directory.parent, prefix=".writing-"))
-    try:
+    """Write a trained policy to its folder, in place of whatever is there.
+
+    Raises:
+        OutOfSpace: there is no room; what was there stays, and nothing is left beside it.
+    """
+    with written_aside(directory, "a trained policy") as fresh:
         if policy.adapted:
             save_file({name: tensor.contiguous() for name, tensor in trained(policy).items()}, fresh / ADAPTER)
         else:
@@ -87,14 +93,13 @@ def keep(
             "steps": [dataclasses.asdict(step) for step in steps],
             "interims": [interim.as_json() for interim in interims],
             "interim_id": config.interim_id,
+            "threads": None if threads is None else list(threads),
             "files": {path.name: _sha256(path) for path in sorted(fresh.iterdir())},
         }
         whole = _digest(facts)
         (fresh / FACTS).write_text(json.dumps({"facts": facts, "sha256": whole}))
         _replace(directory, fresh)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-    return Origin(config.run_id, tuple(steps), whole, tuple(interims))
+    return Origin(config.run_id, tuple(steps), whole, tuple(interims), _numbers(threads))
 
 
 def find(
@@ -146,7 +151,8 @@ def find(
         policy.untied = facts["untied"]
         steps = tuple(Step(**step) for step in facts["steps"])
         interims = () if config.interim_id is None else tuple(map(Interim.from_json, facts["interims"]))
-        return policy.to(device), Origin(facts["run_id"], steps, written["sha256"], interims)
+        origin = Origin(facts["run_id"], steps, written["sha256"], interims, _numbers(facts.get("threads")))
+        return policy.to(device), origin
     except (OSError, ValueError, KeyError, TypeError, HarnessError):
         return None  # missing, damaged, or taken away by another process while it was read
 
@@ -164,6 +170,10 @@ def _replace(directory: Path, fresh: Path) -> None:
         with contextlib.suppress(FileNotFoundError):  # another process was faster
             os.rename(directory, old)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _numbers(threads: Sequence[int] | None) -> tuple[int, ...] | None:
+    return None if threads is None else tuple(threads)
 
 
 def _sha256(path: Path) -> str:

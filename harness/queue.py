@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -146,11 +145,16 @@ class Queue:
         return claim
 
     def _bury(self, connection: sa.Connection) -> None:
-        """End the leases of processes that this host knows to be dead."""
+        """End the leases of processes that this host knows to be dead.
+
+        A row that another transaction holds is left to it: two that wait for each other's rows would wait for ever.
+        """
         running = RUNS.c.status == "running"
-        for owner in connection.execute(sa.select(RUNS.c.owner).where(running).distinct()).scalars():
-            if owner is not None and is_dead(owner):
-                connection.execute(sa.update(RUNS).where(running, RUNS.c.owner == owner).values(lease_until=0.0))
+        owners = connection.execute(sa.select(RUNS.c.owner).where(running).distinct()).scalars().all()
+        for part in _chunks([owner for owner in owners if owner is not None and is_dead(owner)]):
+            theirs = sa.select(RUNS.c.run_id).where(running, RUNS.c.owner.in_(part or []))
+            free = theirs.with_for_update(skip_locked=True)
+            connection.execute(sa.update(RUNS).where(RUNS.c.run_id.in_(free)).values(lease_until=0.0))
 
     def _cut(self, connection: sa.Connection, run_id: str, step: int, values: Mapping[str, Any]) -> None:
         """Make a run's curve and interim scores end at `step`, and its row say so."""
@@ -318,13 +322,13 @@ class Queue:
     def _row(self, connection: sa.Connection, run_id: str) -> sa.Row[Any]:
         row = connection.execute(sa.select(RUNS).where(RUNS.c.run_id == run_id)).first()
         if row is None:
-            raise UnknownName(f"{self.url} has no run {run_id!r}; `harness ls runs` lists them")
+            raise UnknownName(f"{self._database.url} has no run {run_id!r}; `harness ls runs` lists them")
         return row
 
 
-_FREE: sa.ColumnElement[bool] = sa.or_(
-    RUNS.c.status == "pending", sa.and_(RUNS.c.status == "running", RUNS.c.lease_until < database_time())
-)
+OVER: sa.ColumnElement[bool] = RUNS.c.lease_until < database_time()
+"""Whether a run's lease is over, by the database's clock."""
+_FREE: sa.ColumnElement[bool] = sa.or_(RUNS.c.status == "pending", sa.and_(RUNS.c.status == "running", OVER))
 
 
 def _chunks(among: Sequence[str] | None) -> Sequence[Sequence[str] | None]:
@@ -337,9 +341,8 @@ def of_grid(query: sa.Select[Any], grid: str | None) -> sa.Select[Any]:
     return query if grid is None else query.join(CELLS, CELLS.c.run_id == RUNS.c.run_id).where(CELLS.c.grid == grid)
 
 
-def status_now(status: str, owner: str | None, lease_until: float | None) -> str:
-    """As stored, but `pending` where the next worker may take the run from a silent or dead one."""
+def status_now(status: str, owner: str | None, over: bool | None) -> str:
+    """As stored, but `pending` where the next worker may take the run from a silent or dead one; `over` as `OVER`."""
     if status != "running":
         return status
-    over = lease_until is not None and lease_until < time.time()
     return "pending" if over or (owner is not None and is_dead(owner)) else status

@@ -122,7 +122,8 @@ def _changed(config: RunConfig, data_hash: str) -> str:
     """A warning where a finished cell saw other data than its benchmark gives today."""
     now = load_splits(config.benchmark).data_hash
     same = data_hash == now
-    return "" if same else f"done before, on other data ({data_hash}, now {now}); use another --store to run it again"
+    message = f"done before, on other data ({data_hash}, now {now}); to run it again, give a --store in another folder"
+    return "" if same else message
 
 
 def run(config: RunConfig, device: torch.device, attempt: Attempt) -> Iterator[Event]:
@@ -156,8 +157,9 @@ def run(config: RunConfig, device: torch.device, attempt: Attempt) -> Iterator[E
     if splits.law is not None:
         check_characters(policy, splits.law, (*splits.test, *splits.validation))
 
-    threads: list[int] | None = None
+    threads: Sequence[int] | None = None
     if origin is not None:
+        threads = origin.threads
         yield Resumed(0)  # nothing of the attempts before counts
         yield from origin.steps
         yield from origin.interims
@@ -171,7 +173,7 @@ def run(config: RunConfig, device: torch.device, attempt: Attempt) -> Iterator[E
                 yield training.interims[-1]
         threads = sorted(training.threads)
         if not config.untrained:  # else it is what was loaded, and lies there already
-            origin = keep(policy, kept, config, training.points, splits.data_hash, training.interims)
+            origin = keep(policy, kept, config, training.points, splits.data_hash, training.interims, threads)
 
     yield At("sample", 0.0)
     tuned: Tuned | None = None

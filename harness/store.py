@@ -33,7 +33,7 @@ from harness.errors import StoreError
 from harness.events import Saved
 from harness.interim import Interim
 from harness.ledger import Ledger
-from harness.queue import LEASE, LostClaim, now, of_grid, status_now
+from harness.queue import LEASE, OVER, LostClaim, now, of_grid, status_now
 from harness.records import Example, Point, Profile, Rollout, Score, Step
 from harness.rollout_files import from_parquet, to_parquet, write_durably
 from harness.rows import profile_row, score_row, step_row
@@ -229,8 +229,8 @@ class Store(Ledger):
         A run whose process is dead or silent counts as pending: the next worker takes it.
         """
         with self._database.read() as connection:
-            query = of_grid(sa.select(RUNS.c.status, RUNS.c.owner, RUNS.c.lease_until), grid)
-            found = [status_now(row.status, row.owner, row.lease_until) for row in connection.execute(query)]
+            query = of_grid(sa.select(RUNS.c.status, RUNS.c.owner, OVER.label("over")), grid)
+            found = [status_now(row.status, row.owner, row.over) for row in connection.execute(query)]
         return {"cells": len(found)} | {
             status: found.count(status) for status in ("done", "failed", "running", "pending")
         }
@@ -279,14 +279,15 @@ class Store(Ledger):
         with self._database.read() as connection:
             order = [RUNS.c.created, RUNS.c.run_id] if grid is None else [CELLS.c.position]
             columns = [column for column in RUNS.c if column.name != "provenance"]  # large, and for another question
-            found = connection.execute(of_grid(sa.select(*columns), grid).order_by(*order)).mappings().all()
+            query = of_grid(sa.select(*columns, OVER.label("over")), grid)
+            found = connection.execute(query.order_by(*order)).mappings().all()
         fixed = [column.name for column in columns if column.name not in ("config", "lease_until")]
         rows = []
         for row in found:
             config = row["config"]
             names = ",".join(plugin["name"] for plugin in config["metrics"] or ())
             record = {name: row[name] for name in fixed} | flatten({**config, "metrics": names})
-            rows.append(record | {"status": status_now(row["status"], row["owner"], row["lease_until"])})
+            rows.append(record | {"status": status_now(row["status"], row["owner"], row["over"])})
         # dtype=object keeps an integer option an integer in a column where some runs have no such option.
         keys = {key for row in rows for key in row}.difference(fixed)
         frame = pd.DataFrame(rows, columns=[*fixed, *sorted(keys, key=place)], dtype=object)

@@ -6,7 +6,6 @@ It is forked from a server that has torch loaded, works on one job after another
 from __future__ import annotations
 
 import contextlib
-import errno
 import multiprocessing
 import os
 import signal
@@ -118,11 +117,11 @@ def _computed(job: Job, stop: threading.Event) -> Iterator[Said]:
 
 
 def _failed(error: Exception) -> Failed:
-    from harness.attempt import OutOfSpace
     from harness.errors import HarnessError
+    from harness.room import OutOfSpace, is_full
 
     told = isinstance(error, HarnessError)
     trace = "".join(traceback.format_exception(error))
     headline = str(error) if told else f"{type(error).__name__}: {error}"
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return Failed(str(error) if told else trace, headline, environment=full or isinstance(error, OutOfSpace))
+    waits = isinstance(error, OutOfSpace) or is_full(error)
+    return Failed(str(error) if told else trace, headline, environment=waits)

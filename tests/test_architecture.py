@@ -36,6 +36,7 @@ MAY_IMPORT = {
         "harness.samples",
         "harness.stats",
         "harness.store",
+        "harness.store_url",
     ),
 }
 # The files that know a library; everybody else asks them.

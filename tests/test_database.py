@@ -53,7 +53,7 @@ def test_what_is_not_a_store_is_refused_with_advice_and_left_as_it_is(tmp_path: 
 @pytest.mark.parametrize(("version", "advice"), [("99", "upgrade the harness"), ("0", "the version that wrote it")])
 def test_another_schema_version_is_refused(store: Store, version: str, advice: str) -> None:
     with sqlite.driver.connect(store.path) as connection:
-        connection.execute("UPDATE meta SET value = ?", (version,))
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'schema'", (version,))
     with pytest.raises(StoreError, match=f"schema version {version}.*{advice}"):
         Store(store.url)
 
@@ -68,7 +68,9 @@ def test_an_older_store_is_brought_up_to_date_by_the_first_writer(store: Store, 
             connection.execute(f"DROP TABLE {table}")
         connection.execute("ALTER TABLE runs DROP COLUMN lease_until")
         before = connection.execute("SELECT * FROM runs").fetchall()
+        connection.execute("DELETE FROM meta WHERE key = 'store'")  # which is later than these versions
         connection.execute("UPDATE meta SET value = ?", (version,))
+    (store.folder / "store.id").unlink()
     with pytest.raises(StoreError, match="brings it up to date and keeps all"):
         Store.open(store.url, read_only=True)
     with Store.open(store.url) as upgraded:
@@ -87,7 +89,7 @@ def test_an_upgrade_that_is_stopped_leaves_the_old_version(store: Store) -> None
     with sqlite.driver.connect(store.path) as connection:
         connection.execute("DROP TABLE attempts")
         connection.execute("ALTER TABLE runs DROP COLUMN lease_until")
-        connection.execute("UPDATE meta SET value = '2'")
+        connection.execute("UPDATE meta SET value = '2' WHERE key = 'schema'")
         connection.execute("CREATE TRIGGER no BEFORE UPDATE ON meta BEGIN SELECT RAISE(ABORT, 'stopped'); END")
     with pytest.raises(StoreError, match="stopped"):
         Store(store.url)

@@ -105,6 +105,25 @@ def test_what_killed_processes_left_is_named_when_it_is_old(store: Store) -> Non
     assert ".writing-abc" in findings(store)["unfinished files"].found
 
 
+def test_a_file_that_is_finished_meanwhile_is_no_problem(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker renames its `.partial` between the doctor's look into the folder and its look at the file."""
+    partial = store.folder / "rollouts" / "x.partial"
+    partial.touch()
+    os.utime(partial, (0, 0))
+    look = Path.glob
+
+    def slow(folder: Path, pattern: str) -> list[Path]:
+        found = list(look(folder, pattern))
+        partial.unlink(missing_ok=True)
+        return found
+
+    assert "x.partial" in findings(store)["unfinished files"].found
+    monkeypatch.setattr(Path, "glob", slow)
+    found = findings(store)
+    assert "unfinished files" not in found
+    assert {name for name, one in found.items() if one.state == "problem"} == set()
+
+
 def test_runs_that_went_on_with_other_threads_are_named(store: Store) -> None:
     store.finish(
         store.runs(status="running")["run_id"][0], ME, **{**RESULTS, "provenance": {"training_threads": [1, 2]}}

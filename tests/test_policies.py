@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import resource
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +19,7 @@ from harness.policies import FACTS, VALUE_HEAD, find, keep, policy_folder
 from harness.policy import Policy
 from harness.records import Step
 from harness.rollouts import Start, sample
+from harness.room import OutOfSpace, is_full, written_aside
 
 CPU = torch.device("cpu")
 CONFIG = RunConfig.model_validate(
@@ -84,6 +89,60 @@ def test_what_is_not_whole_counts_as_missing(damage: str, tmp_path: Path) -> Non
     keep(policy, folder, CONFIG, STEPS, "data")
     assert find(folder, CONFIG, "data", CPU) is not None
     assert not list(folder.parent.glob(".*"))
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """No file may grow beyond so many bytes: a full disk, as far as who writes can tell."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_without_room_the_folder_stays_as_it_was_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+    """Room for 10 bytes, 100, 1,000...: Python, safetensors and tokenizers each say it in their own way."""
+    folder = policy_folder(tmp_path, CONFIG)
+    policy = tiny_policy()
+    policy.set_value("head")
+    before = keep(policy, folder, CONFIG, STEPS, "data")
+    largest = max(path.stat().st_size for path in folder.iterdir())
+    for limit in (10, 100, 1000, largest - 1):
+        with largest_file(limit), pytest.raises(OutOfSpace, match=r"policy cannot be written to .*; make room"):
+            keep(policy, folder, CONFIG, STEPS[:1], "data")
+        assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+    with largest_file(largest):
+        keep(policy, folder.with_name("fits"), CONFIG, STEPS, "data")
+    found = find(folder, CONFIG, "data", CPU)
+    assert found is not None
+    assert found[1] == before
+
+
+def test_a_full_disk_is_told_from_other_trouble(tmp_path: Path) -> None:
+    class Rust(Exception):
+        """As safetensors and tokenizers say it."""
+
+    full = [OSError(errno.ENOSPC, "no"), OSError(errno.EDQUOT, "no"), Rust("I/O error: No space left (os error 28)")]
+    other = [OSError(errno.EACCES, "no"), Rust("I/O error: Permission denied (os error 13)"), ValueError("28")]
+    assert [is_full(error) for error in (*full, *other)] == [True] * 3 + [False] * 3
+    for error in (*full, *other):
+        wanted = OutOfSpace if error in full else type(error)
+        with pytest.raises(wanted), written_aside(tmp_path / "deep" / "x", "it"):
+            raise error
+    assert not list((tmp_path / "deep").iterdir())
+
+
+def test_how_many_threads_computed_it_is_kept(tmp_path: Path) -> None:
+    """Trained with four and resumed with two; a folder of an older version does not say."""
+    folder = policy_folder(tmp_path, CONFIG)
+    for threads, known in (([2, 4], (2, 4)), (None, None)):
+        kept = keep(tiny_policy(), folder, CONFIG, STEPS, "data", threads=threads)
+        found = find(folder, CONFIG, "data", CPU)
+        assert found is not None
+        assert found[1] == kept
+        assert kept.threads == known
 
 
 def test_several_writers_at_once_leave_one_whole_folder(tmp_path: Path) -> None:

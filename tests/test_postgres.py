@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import platform
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ def store(url: str) -> Iterator[Store]:
     with psycopg.connect(url.partition("?")[0], autocommit=True) as connection:
         connection.execute("DROP SCHEMA public CASCADE")
         connection.execute("CREATE SCHEMA public")
+    (Path(url.partition("?files=")[2]) / "store.id").unlink(missing_ok=True)
     with Store(url) as opened:
         yield opened
 
@@ -64,6 +66,30 @@ def test_leases_and_fences_hold(store: Store, url: str) -> None:
     assert abs(store.database_time() - time.time()) < 5
 
 
+def test_the_dead_are_buried_without_waiting_for_who_buries_them_too(store: Store, url: str) -> None:
+    """Two runs of dead processes; another transaction has touched one and stays open: the other run is free at once.
+
+    Were the row waited for, two supervisors that bury in different orders would wait for each other.
+    """
+    import psycopg
+
+    first, second = filled(store, 2)
+    for run_id, pid in ((first, 999_999_998), (second, 999_999_999)):
+        assert store.claim(run_id, f"{platform.node()}:{pid}:1.0")
+    assert [row.owner for row in store.runs().itertuples()] == [
+        f"{platform.node()}:999999998:1.0",
+        f"{platform.node()}:999999999:1.0",
+    ]
+    with psycopg.connect(url.partition("?")[0]) as other, Store(f"{url}&options=-clock_timeout%3D2000") as impatient:
+        other.execute("UPDATE runs SET lease_until = 0 WHERE run_id = %s", (first,))
+        claim = impatient.claim_next(ME)
+        assert claim is not None
+        assert claim.run_id == second
+    again = store.claim_next(ME)
+    assert again is not None
+    assert again.run_id == first
+
+
 def test_eight_writers_are_never_turned_away(store: Store, url: str) -> None:
     filled(store, 16)
     assert many_writers(url, 8, 4, 120) == 16 * 4 * 4
@@ -86,6 +112,31 @@ def test_who_cannot_be_reached_is_told_with_advice(url: str, store: Store) -> No
         _ = store.path
     with pytest.raises(StoreError, match="for reading only"), Store.open(url, read_only=True) as reader:
         reader.enqueue("g", [config()])
+
+
+def test_two_databases_do_not_share_a_folder(url: str, store: Store) -> None:
+    """A second database with the same `?files=` is refused, and so is the first one made anew; passwords are hidden."""
+    import psycopg
+
+    bare, _, files = url.partition("?files=")
+    with psycopg.connect(bare, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE second")
+    second = url.replace("/postgres?", "/second?")
+    own = second.replace("harness@", r"harness:\*\*\*@").replace("?", r"\?") + "/second;"
+    with pytest.raises(StoreError, match=f"the files in {files} belong to postgres; .* --store {own}"):
+        Store(second.replace("harness@", "harness:secret@"))
+    Store(f"{second}/second").close()
+    Store(url).close()
+    with psycopg.connect(bare, autocommit=True) as connection:
+        connection.execute("UPDATE meta SET value = 'new' WHERE key = 'store'")
+    with pytest.raises(StoreError, match=f"belong to an earlier postgres; .* gone for good, remove {files}/store.id"):
+        Store(url)
+
+
+def test_a_password_is_printed_nowhere(url: str) -> None:
+    with pytest.raises(StoreError, match=r"^postgresql://harness:\*\*\*@.* Connection refused") as caught:
+        Store("postgresql://harness:secret@127.0.0.1:1/postgres?files=/tmp")
+    assert "secret" not in str(caught.value)
 
 
 def test_nothing_is_stored_before_the_first_run(url: str, store: Store) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from stored import ME, RESULTS, config, step
 from harness.database import Database
 from harness.errors import StoreError
 from harness.events import Saved
+from harness.report.readings import read_runs
 from harness.sqlite import driver
 from harness.store import LostClaim, Store
 
@@ -68,6 +70,21 @@ def test_a_lease_that_is_over_is_anybodys_and_its_last_owner_is_refused(store: S
     assert store.checkpoints(run_id) == ()
     store.finish(run_id, quick.owner, **RESULTS)
     assert list(store.attempts(run_id)["outcome"]) == ["lost", "done"]
+
+
+def test_what_is_free_is_told_by_the_databases_clock(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine's clock is an hour fast, then an hour slow: who holds a run, and who no longer, stays the same."""
+    held, over = filled(store, 2)
+    assert store.claim(held, "elsewhere:1:1")
+    with Store(store.url, lease=-1.0) as short:
+        assert short.claim(over, "elsewhere:1:2")
+    seconds = time.time
+    for wrong in (3600, -3600):
+        monkeypatch.setattr(time, "time", lambda wrong=wrong: seconds() + wrong)
+        status = {held: "running", over: "pending"}
+        assert store.runs().set_index("run_id")["status"].to_dict() == status
+        assert {run.run_id: run.status for run in read_runs(store)} == status
+        assert (store.counts()["running"], store.counts()["pending"]) == (1, 1)
 
 
 def test_every_write_renews_the_lease(store: Store) -> None:

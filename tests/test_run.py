@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,14 +11,18 @@ import pandas as pd
 import pytest
 import torch
 
-from harness.bases import base_id, prepare_base, start_policy
+from harness.attempt import Attempt, StopRequested
+from harness.bases import base_id, prepare_base, prepared, start_policy
 from harness.config import RunConfig
 from harness.errors import ConfigError
+from harness.events import At, Event, Results, Saved
 from harness.features import Features
 from harness.grid import Grid, load_grid
 from harness.records import Progress
+from harness.room import OutOfSpace
 from harness.rules import Rules
 from harness.run import _splits, check, choose_device, load_splits, run_grid
+from harness.run import run as compute
 from harness.store import Store
 from harness.supervisor import FailedAlike
 
@@ -171,6 +176,44 @@ def test_a_base_is_trained_once_and_shared(grid: Grid, tmp_path: Path) -> None:
     plain, deleting = start_policy(cells[0], directory, device), start_policy(cells[1], directory, device)
     assert (plain.space.backspace_id, deleting.space.backspace_id) == (None, plain.space.size)
     assert not list((tmp_path / "bases").glob(".writing-*"))
+
+
+def test_a_base_that_does_not_fit_leaves_nothing_behind(grid: Grid, tmp_path: Path) -> None:
+    """Files may grow to 1,000 bytes, as on a full disk; with room again the base is trained anew."""
+    (config, *_), cpu = check(grid), torch.device("cpu")
+    splits, before = load_splits(config.benchmark), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OutOfSpace, match=r"a base model cannot be written to .*; make room"):
+            prepared(config, splits, tmp_path, cpu)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list((tmp_path / "bases").iterdir())
+    assert prepared(config, splits, tmp_path, cpu).is_dir()
+
+
+def test_the_threads_of_a_resumed_training_are_recorded_though_its_attempt_died(grid: Grid, tmp_path: Path) -> None:
+    """Stopped while training with one thread, resumed with two, killed while sampling: the third finds its policy."""
+    (config, *_), cpu = check(grid), torch.device("cpu")
+    known, saved = torch.get_num_threads(), list[Saved]()
+
+    def attempt(stopping: bool = False) -> Iterator[Event]:
+        return compute(config, cpu, Attempt(config.run_id, 1, tmp_path, tuple(saved), stopping=lambda: stopping))
+
+    torch.set_num_threads(1)
+    try:
+        with pytest.raises(StopRequested):
+            saved.extend(event for event in attempt(stopping=True) if isinstance(event, Saved))
+        torch.set_num_threads(2)
+        for event in attempt():
+            if isinstance(event, At) and event.stage == "sample":
+                break
+        *_, last = attempt()
+    finally:
+        torch.set_num_threads(known)
+    assert len(saved) == 1
+    assert isinstance(last, Results)
+    assert list(last.provenance["training_threads"]) == [1, 2]
 
 
 def test_features_are_pooled_over_the_texts_own_tokens(

@@ -32,6 +32,11 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
+def test_it_needs_no_signal_that_windows_lacks() -> None:
+    program = "import psutil, signal; del signal.SIGKILL, signal.SIGSTOP; import harness.store"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 # ------------------------------------------------------------------------------------------------------- grids
 
 

@@ -210,6 +210,20 @@ def test_without_room_for_a_checkpoint_the_cell_waits(store: Store, plugin: Path
     assert store.attempts()["from_step"].tolist() == [0, kept[0].step, kept[0].step]
 
 
+def test_without_room_for_the_trained_policy_the_cell_waits(store: Store, plugin: Path, tmp_path: Path) -> None:
+    """The disk is full when training ends: nothing is failed, and with room again the same command finishes."""
+    full = tmp_path / "full"
+    full.touch()
+    grid = cells("none", full=full)
+    with pytest.raises(EnvironmentProblem, match=r"a trained policy cannot be written .*\(os error 27\); make room"):
+        run(store, grid, plugin, checkpoint_every=600.0)
+    assert store.runs()["status"].tolist() == ["pending"]
+    assert not list((store.folder / "policies").iterdir())
+    full.unlink()
+    run(store, grid, plugin)
+    assert outcomes(store) == ["released", "done"]
+
+
 def test_sqlite_serves_one_host(store: Store, plugin: Path) -> None:
     grid = cells("none", seeds=2)
     store.enqueue("g", grid)

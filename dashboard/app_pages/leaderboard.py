@@ -7,6 +7,7 @@ import shlex
 import streamlit as st
 
 from dashboard import boards, look, numbers, queries
+from harness.store_url import printable_url
 
 GRID = queries.chosen_grid()
 UNITS = {"anything": None, "step": "step", "token": "token", "second": "second"}
@@ -69,7 +70,7 @@ def page() -> None:
     words += [f"--group-by={','.join(by)}"] if by else []
     words += [f"--filter={one}" for one in asked["filters"] or ()]
     words += [f"--per={asked['per']}"] if asked["per"] else []
-    words += [] if queries.store_url() == queries.DEFAULT_STORE else [f"--store={queries.store_url()}"]
+    words += [] if queries.store_url() == queries.DEFAULT_STORE else [f"--store={printable_url(queries.store_url())}"]
     st.code(shlex.join(words), language=None, wrap_lines=True)
 
 

@@ -124,7 +124,7 @@ def check_grid(store: Store, grid: str | None) -> None:
     """Refuse a grid of which the store has nothing (`UnknownName`)."""
     if grid is not None and grid not in store.grids():
         hint = did_you_mean(grid, store.grids())
-        raise UnknownName(f"no run of grid {grid!r} in {store.url}; {hint} (`harness run {grid}` starts it)")
+        raise UnknownName(f"no run of grid {grid!r} in {store.database.url}; {hint} (`harness run {grid}` starts it)")
 
 
 def check_metrics(metrics: Iterable[str], stored: Iterable[ScoreName]) -> None:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from harness.config import UNTRAINED, flatten
 from harness.database import CELLS, CURVES, INTERIMS, PROFILES, RUNS, SCORES, TRIALS, from_json, number
-from harness.queue import status_now
+from harness.queue import OVER, status_now
 from harness.rollout_files import unescape
 from harness.store import Store
 
@@ -147,14 +147,21 @@ _SEEDS = re.compile(r'"seeds":\{"metric":(\d+),"sample":(\d+),"train":(\d+)\}')
 
 def read_runs(store: Store, grid: str | None = None) -> list[Run]:
     """Every run of a grid in its order, or of the whole store in order of creation."""
-    wanted: list[Any] = [RUNS.c[name] for name in ("run_id", "group_id", "status", "owner", "lease_until", "data_hash")]
-    wanted += [RUNS.c.step, RUNS.c.tokens, RUNS.c.seconds, sa.type_coerce(RUNS.c.config, sa.Text).label("config")]
+    wanted: list[Any] = [RUNS.c[name] for name in ("run_id", "group_id", "status", "owner")]
+    wanted += [
+        OVER.label("over"),
+        RUNS.c.data_hash,
+        RUNS.c.step,
+        RUNS.c.tokens,
+        RUNS.c.seconds,
+        sa.type_coerce(RUNS.c.config, sa.Text).label("config"),
+    ]
     order = [RUNS.c.created, RUNS.c.run_id] if grid is None else [CELLS.c.position]
     with store.database.read() as connection:
         rows = connection.execute(_of_grid(sa.select(*wanted), grid).order_by(*order)).all()
     shared: dict[str, Mapping[str, Any]] = {}
     found = []
-    for run_id, group_id, stored, owner, lease_until, data_hash, steps, tokens, seconds, text in rows:
+    for run_id, group_id, stored, owner, over, data_hash, steps, tokens, seconds, text in rows:
         if group_id not in shared:  # what a group shares is parsed once; it differs in its seeds only
             shared[group_id] = _settings(_parsed(text))
         match = _SEEDS.findall(text)
@@ -163,7 +170,7 @@ def read_runs(store: Store, grid: str | None = None) -> list[Run]:
             seeds = Seeds(train, sample, metric)
         else:  # a plug-in has an option that reads the same
             seeds = Seeds(**_parsed(text)["seeds"])
-        status = status_now(stored, owner, lease_until)
+        status = status_now(stored, owner, over)
         found.append(Run(run_id, group_id, status, data_hash, shared[group_id], seeds, steps, tokens, seconds))
     return found
 

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from harness.errors import EnvironmentProblem
+from harness.store_url import printable_url
 from harness.verbs.arguments import DEFAULT_STORE, StoreUrl
 
 Port = Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on this machine.")]
@@ -33,7 +34,7 @@ def dashboard(store: StoreUrl = DEFAULT_STORE, port: Port = 8501, sample: Sample
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             raise EnvironmentProblem(f"port {port} is taken, perhaps by another dashboard; give another --port")
-    typer.echo(f"{url} on http://127.0.0.1:{port} (Ctrl-C ends it)")
+    typer.echo(f"{printable_url(url)} on http://127.0.0.1:{port} (Ctrl-C ends it)")
     sys.stdout.flush()
     # this process becomes the server, so that whoever ends it ends the server
     command = [sys.executable, "-m", "dashboard", f"--server.port={port}"]

@@ -89,6 +89,21 @@ SURVIVAL_MUTANTS = (
         (("if stopping or since > pause:", "if since > pause:"),),
         ("tests/test_cli.py::test_a_worker_that_is_terminated_gives_its_cell_back_and_exits_with_75",),
     ),
+    Mutant(
+        "a folder serves two stores",
+        "harness/database.py",
+        (("keep_out(self.place)", "pass"), ("settle(self.place, self._identity())", "pass")),
+        ("tests/test_store_folder.py::test_a_second_store_in_the_folder_is_refused_and_the_first_keeps_its_files",),
+    ),
+    Mutant(
+        "a full disk is a cell's own fault",
+        "harness/room.py",
+        (
+            ("        return error.errno in FULL", "        return False"),
+            ("in str(error) for number in FULL", "in str(error) for number in ()"),
+        ),
+        ("tests/test_policies.py::test_without_room_the_folder_stays_as_it_was_and_nothing_is_left_beside_it",),
+    ),
     left_out("the weights", "harness/fit.py", 'parameter.copy_(state.tensors[f"policy.{name}"])', "pass"),
     left_out(
         "the optimiser's moments",

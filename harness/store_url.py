@@ -1,0 +1,18 @@
+"""A store's URL as it may be printed and logged: without its password."""
+
+from __future__ import annotations
+
+import re
+
+_PASSWORDS = re.compile(r"(?<=://)([^:/@?]*):(?!\d+/)[^@]*@|([?&]password=)[^&]*")
+
+
+def printable_url(url: str) -> str:
+    """The URL with `***` in place of its password.
+
+    >>> printable_url("postgresql://me:secret@host/runs?files=/shared")
+    'postgresql://me:***@host/runs?files=/shared'
+    >>> printable_url("sqlite:///results/runs.db")
+    'sqlite:///results/runs.db'
+    """
+    return _PASSWORDS.sub(lambda found: f"{found[1]}:***@" if found[2] is None else f"{found[2]}***", url)
