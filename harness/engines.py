@@ -81,8 +81,8 @@ def place_of(url: str) -> Place:
         files = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(url).query)).get("files", "")
         if not files.startswith("/"):
             raise StoreError(
-                f"{printable_url(url)}: rollouts and checkpoints are files; say where with ?files=/FOLDER, one that every "
-                "worker sees"
+                f"{printable_url(url)}: rollouts and checkpoints are files; say where with ?files=/FOLDER, one that "
+                "every worker sees"
             )
         return Place(url, Path(files), None)
     path = path_of(url)
@@ -104,8 +104,8 @@ def path_of(url: str) -> Path:
     scheme, _, place = url.partition(":///")
     if scheme.rstrip("/:") != "sqlite" or "?" in place:
         raise StoreError(
-            f"{printable_url(url)!r} is not a store's URL; write sqlite:///results/runs.db, or for workers on several hosts "
-            "postgresql://USER@HOST/DATABASE?files=/FOLDER"
+            f"{printable_url(url)!r} is not a store's URL; write sqlite:///results/runs.db, or for workers on several "
+            "hosts postgresql://USER@HOST/DATABASE?files=/FOLDER"
         )
     if place in ("", ":memory:"):
         raise StoreError(f"{url!r} is in memory, but rollouts are files beside it; write sqlite:///results/runs.db")
