@@ -185,9 +185,11 @@ def run(config: RunConfig, device: torch.device, attempt: Attempt) -> Iterator[E
     else:
         judge = choose_judge(policy, splits.law, base, config.model)
         evaluation = evaluate(policy, held, prompts, written, features, judge)
-    yield At("score", 0.0)
     metrics = config.metrics or ()
-    scores = (*score(evaluation, metrics), *(() if tuned is None else (tuned.as_score(evaluation.texts_hash),)))
+    scores = [] if tuned is None else [tuned.as_score(evaluation.texts_hash)]
+    for one in score(evaluation, metrics):
+        yield At("score", 0.0)  # a sign of life: a metric may take long
+        scores.append(one)
     curves = tuple(profiles(evaluation, metrics))
     last = None if origin is None else origin.last
     tokens = _tokens(last)
@@ -211,7 +213,7 @@ def run(config: RunConfig, device: torch.device, attempt: Attempt) -> Iterator[E
         "peak_memory_bytes": peak_memory_bytes(),
     }
     failpoint("results.computed")
-    yield Results(scores, curves, tuple(evaluation.prompts), tuple(evaluation.rollouts), facts)
+    yield Results(tuple(scores), curves, tuple(evaluation.prompts), tuple(evaluation.rollouts), facts)
 
 
 def _training(config: RunConfig, policy: Policy, splits: Splits) -> Training:
