@@ -15,8 +15,10 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import psutil
+
 from harness.config import RunConfig
-from harness.errors import StoreError
+from harness.errors import EnvironmentProblem, StoreError
 from harness.events import At, Failed, Job, Results, Resumed, Said, Saved, Stop, Stopped
 from harness.interim import Interim
 from harness.queue import Claim, LostClaim
@@ -27,6 +29,7 @@ from harness.worker import work
 
 LINES = 50  # of a failed attempt's output are kept
 BEATS = 4  # signs of life per lease
+REFUSALS = 3  # of a process to start, one after another, until that is this machine's trouble
 FRESH = 1.0  # seconds after which a point of a curve is in the store, for whoever watches
 
 
@@ -75,32 +78,62 @@ class Seat:
         self.claim: Claim | None = None
         self.connection: Connection
         self._process: BaseProcess | None = None
+        self._body: psutil.Process  # the process as this machine knows it
+        self._refusals = 0
         self._output = Path()
         self._steps: list[Step] = []
         self._interims: list[Interim] = []
         self._heard = self._began = self._written = 0.0
 
     def open(self) -> bool:
-        """Have a process ready; False when that did not work this time."""
-        if self._process is not None and self._process.is_alive():
+        """Have a process ready; False when that did not work this time.
+
+        Raises:
+            EnvironmentProblem: it has not worked for the third time in a row.
+        """
+        if self._process is not None and not self._gone():
             return True
         self._discard()
-        ours, theirs = self._context.Pipe()
+        try:
+            self._open()
+        except (EOFError, OSError, psutil.NoSuchProcess) as error:  # the next start makes a new fork server
+            self._refusals += 1
+            if self._refusals < REFUSALS:
+                return False
+            raise EnvironmentProblem(
+                f"no worker process could be started, {REFUSALS} times in a row: {str(error) or 'its server ended'}; "
+                f"what it printed stands above; make room in {tempfile.gettempdir()} and in memory, look at "
+                "`ulimit -n -u`, or let `python -m harness.preload` say what does not import"
+            ) from error
+        self._refusals = 0
+        return True
+
+    def _open(self) -> None:
         handle, name = tempfile.mkstemp(prefix="harness-output-")
         os.close(handle)
         self._output = Path(name)
-        arguments = (theirs, name, self._rules.threads_each, self._rules.include)
-        process = self._context.Process(target=work, args=arguments, daemon=True)
+        ours, theirs = self._context.Pipe()
         try:
+            arguments = (theirs, name, self._rules.threads_each, self._rules.include)
+            process = self._context.Process(target=work, args=arguments, daemon=True)
             process.start()
-        except (EOFError, OSError):  # the fork server was ended; the next start makes a new one
+            self._body = psutil.Process(process.pid)
+        except BaseException:
             ours.close()
-            self._output.unlink(missing_ok=True)
-            return False
+            raise
         finally:
             theirs.close()
         self.connection, self._process = ours, process
-        return True
+
+    def _gone(self) -> bool:
+        """Whether the process has ended; the fork server's own end, which looks like it, is no proof."""
+        assert self._process is not None
+        if self._process.is_alive():
+            return False
+        try:
+            return not self._body.is_running() or self._body.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
 
     def start(self, claim: Claim, config: RunConfig) -> None:
         """Give the process a claimed cell."""
@@ -203,7 +236,7 @@ class Seat:
         assert self.claim is not None
         assert self._process is not None
         now, rules = time.monotonic(), self._rules
-        if not self._process.is_alive() and not self.connection.poll():
+        if self._gone() and not self.connection.poll():
             yield self._crash(again)
         elif now - self._heard > rules.stall_after:
             yield self._end("stalled", f"its process said nothing for {rules.stall_after:.0f} s (--stall-after)", again)
@@ -273,11 +306,11 @@ class Seat:
     def _discard_process(self) -> None:
         if self._process is None:
             return
-        if self._process.exitcode is None and self._process.pid is not None:  # else its number may be another's by now
+        if not self._gone():  # else its number may be another's by now
             with suppress(OSError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            with suppress(OSError):
-                self._process.kill()  # where it has no group of its own yet
+                os.killpg(self._body.pid, signal.SIGKILL)
+            with suppress(OSError, psutil.NoSuchProcess):
+                self._body.kill()  # where it has no group of its own yet
         self._process.join(5)
         self._process = None
         self.connection.close()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from harness.config import RunConfig
@@ -102,6 +106,17 @@ def test_a_cell_whose_process_dies_is_tried_again_and_then_failed(store: Store, 
     assert "signal 9 (Killed); out of memory?" in last["error"]
     assert last["output"].splitlines() == [f"line {n}" for n in range(10, 60)]
     assert store.runs()["status"].tolist() == ["failed"]
+
+
+def test_a_cell_outlives_the_server_that_its_process_was_forked_from(store: Store, plugin: Path) -> None:
+    """Killed, the server takes along only what it knew of its children: the cell is done in its first attempt."""
+    grid = cells("slow", steps=100)
+    store.enqueue("g", grid)
+    for event in supervise(store, Rules(threads=1, include=(str(plugin),)), grid, lambda: False):
+        pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+        if event.stage == "train" and event.fraction < 0.5 and psutil.pid_exists(pid):
+            os.kill(pid, signal.SIGKILL)
+    assert outcomes(store) == ["done"]
 
 
 def test_a_silent_cell_is_ended_and_tried_again(store: Store, plugin: Path) -> None:
