@@ -49,13 +49,11 @@ class Ended:
     Attributes:
         stage: `done`, `failed`, or `waiting` where the cell is free again.
         error: why, in one paragraph.
-        crashed: its process died or fell silent.
         environment: nothing can be computed on this machine as it stands.
     """
 
     stage: Stage
     error: str = ""
-    crashed: bool = False
     environment: bool = False
 
     @property
@@ -83,7 +81,9 @@ class Seat:
         self._output = Path()
         self._steps: list[Step] = []
         self._interims: list[Interim] = []
-        self._heard = self._began = self._written = 0.0
+        self._unwritten: Said | None = None  # what was heard, and the store has not taken yet
+        self._verdict = "", "", False  # why the process was ended: outcome, error, again
+        self._heard = self._began = self._written = self._forgiven = 0.0
 
     def open(self) -> bool:
         """Have a process ready; False when that did not work this time.
@@ -137,8 +137,9 @@ class Seat:
 
     def start(self, claim: Claim, config: RunConfig) -> None:
         """Give the process a claimed cell."""
-        self.claim, self._steps, self._interims = claim, [], []
+        self.claim, self._steps, self._interims, self._unwritten = claim, [], [], None
         self._heard = self._began = self._written = time.monotonic()
+        self._forgiven = 0.0
         with suppress(OSError):
             os.truncate(self._output, 0)
         job = Job(
@@ -154,22 +155,32 @@ class Seat:
             self.connection.send(job)
 
     def forgive(self, seconds: float) -> None:
-        """Do not count a time in which nobody could listen."""
-        self._heard += seconds
-        self._began += seconds
+        """Do not count a time in which nobody could listen as silence: the longest such time, once per silence."""
+        more = max(0.0, seconds - self._forgiven)
+        self._heard, self._forgiven = self._heard + more, self._forgiven + more
 
     def hear(self, *, again: bool) -> Iterator[Now | Ended]:
-        """Write down what the process has said, and judge its silence; `again`: a crash leaves the cell free."""
+        """Write down what the process has said, and judge its silence; `again`: a crash leaves the cell free.
+
+        Raises:
+            StoreError: it could not be written; it is kept, and the next call tries again.
+        """
         assert self.claim is not None
         try:
-            while self.claim is not None and self.connection.poll():
-                try:
-                    said = self.connection.recv()
-                except (EOFError, OSError):
-                    yield self._crash(again)
-                    return
-                self._heard = time.monotonic()
-                yield from self._write(said)
+            if self._process is None:
+                yield self._end(*self._verdict)
+                return
+            while self.claim is not None and (self._unwritten is not None or self.connection.poll()):
+                if self._unwritten is None:
+                    try:
+                        self._unwritten = self.connection.recv()
+                    except (EOFError, OSError):
+                        yield self._crash(again)
+                        return
+                    self._heard, self._forgiven = time.monotonic(), 0.0
+                assert self._unwritten is not None
+                yield from self._write(self._unwritten)
+                self._unwritten = None
             if self.claim is not None:
                 yield from self._watch(again)
         except LostClaim as error:
@@ -267,10 +278,11 @@ class Seat:
         """End the process, and write why."""
         claim = self.claim
         assert claim is not None
+        self._verdict = outcome, error, again
         self._discard_process()
         self._store.fail(claim.run_id, claim.owner, error, outcome=outcome, output=self._tail(), again=again)
         self.claim = None
-        return Ended("waiting" if again else "failed", error, crashed=outcome != "failed")
+        return Ended("waiting" if again else "failed", error)
 
     def _tail(self) -> str:
         try:
