@@ -276,6 +276,15 @@ def test_a_worker_that_is_terminated_gives_its_cell_back_and_exits_with_75(shell
         assert store.counts()["done"] == 1
 
 
+def test_a_worker_that_fails_every_cell_stops_after_three(shell: Shell) -> None:
+    """As its --help says, when neither --keep-going nor --fail-fast is given: the fourth cell stays free."""
+    with Store(shell.environment["HARNESS_STORE"]) as store:
+        grid = the_grid(str(shell.folder / "tiny.yaml"), ["trainer=mle", "model.context=6"], 4)
+        store.enqueue("tiny", checked_cells(grid))
+        assert "the first 3 cells failed alike" in shell("worker", "--until-empty", "--grace", "5", code=1).stderr
+        assert [store.counts()[status] for status in ("failed", "pending")] == [3, 1]
+
+
 def test_failed_runs_are_made_free_again(shell: Shell) -> None:
     grid = str(shell.folder / "tiny.yaml")
     shell("run", grid, "model.context=6", "--seeds", "1", code=1)
