@@ -19,6 +19,7 @@ from harness.errors import ConfigError, EnvironmentProblem, StoreError
 
 Cluster = Literal["auto", "local", "slurm"]
 GRACE = 120  # seconds before the end of its time at which a job is told to save
+CLOSING = 15  # of these, for what a worker does once its cells are saved
 
 
 @dataclass
@@ -92,7 +93,8 @@ def launch(
     except (NameError, TypeError, ValueError) as error:
         raise ConfigError(f"--set: {error}; submitit's documentation lists its parameters") from error
     store = url if place.path is None else f"sqlite:///{place.path}"
-    command = ["--store", store, "--until-empty", *([] if threads is None else ["--threads", str(threads)]), *arguments]
+    command = ["--store", store, "--until-empty", "--grace", str(GRACE - CLOSING)]
+    command += [*([] if threads is None else ["--threads", str(threads)]), *arguments]
     with executor.batch():
         jobs = [executor.submit(Work(command)) for _ in range(workers)]
     return [str(job.job_id) for job in jobs]

@@ -78,7 +78,8 @@ def reproduce(
     Device and number of threads are the stored run's, unless `rules` says otherwise.
 
     Raises:
-        HarnessError: the run is not finished, cannot be computed any more, or was stopped.
+        HarnessError: the run is not finished, or cannot be computed any more.
+        KeyboardInterrupt: `stopping` said True before it was finished again.
     """
     then = store.provenance(run_id)
     if then is None:
@@ -95,8 +96,9 @@ def reproduce(
         yield from supervise(own, rules, [config], stopping)
         now = own.provenance(run_id)
         if now is None:
-            error = own.runs()["error"][0]
-            raise HarnessError(f"run {run_id} was not finished again: {error or 'stopped'}")
+            if stopping():
+                raise KeyboardInterrupt
+            raise HarnessError(f"run {run_id} was not finished again: {own.runs()['error'][0]}")
         verdict = compare(store, own, run_id)
     store.judge(run_id, verdict.word, {**asdict(verdict), "git": now["git"], "packages": now["packages"]})
     return verdict

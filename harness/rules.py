@@ -24,7 +24,8 @@ class Rules:
         checkpoint_every: seconds between two checkpoints of a run.
         stall_after: seconds of silence after which a worker is ended and its cell tried again.
         timeout: seconds that one attempt may take; None: any.
-        crashes: how often a cell's process may die or fall silent before the cell has failed.
+        crashes: how many attempts in a row may die, fall silent or be lost, on whatever machine, until the cell has
+            failed.
         alike: see `keep_going`.
         grace: seconds that workers have to save themselves when all is to stop.
     """

@@ -15,8 +15,10 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import psutil
+
 from harness.config import RunConfig
-from harness.errors import StoreError
+from harness.errors import EnvironmentProblem, StoreError
 from harness.events import At, Failed, Job, Results, Resumed, Said, Saved, Stop, Stopped
 from harness.interim import Interim
 from harness.queue import Claim, LostClaim
@@ -27,6 +29,7 @@ from harness.worker import work
 
 LINES = 50  # of a failed attempt's output are kept
 BEATS = 4  # signs of life per lease
+REFUSALS = 3  # of a process to start, one after another, until that is this machine's trouble
 FRESH = 1.0  # seconds after which a point of a curve is in the store, for whoever watches
 
 
@@ -46,13 +49,11 @@ class Ended:
     Attributes:
         stage: `done`, `failed`, or `waiting` where the cell is free again.
         error: why, in one paragraph.
-        crashed: its process died or fell silent.
         environment: nothing can be computed on this machine as it stands.
     """
 
     stage: Stage
     error: str = ""
-    crashed: bool = False
     environment: bool = False
 
     @property
@@ -75,37 +76,70 @@ class Seat:
         self.claim: Claim | None = None
         self.connection: Connection
         self._process: BaseProcess | None = None
+        self._body: psutil.Process  # the process as this machine knows it
+        self._refusals = 0
         self._output = Path()
         self._steps: list[Step] = []
         self._interims: list[Interim] = []
-        self._heard = self._began = self._written = 0.0
+        self._unwritten: Said | None = None  # what was heard, and the store has not taken yet
+        self._verdict = "", "", False  # why the process was ended: outcome, error, again
+        self._heard = self._began = self._written = self._forgiven = 0.0
 
     def open(self) -> bool:
-        """Have a process ready; False when that did not work this time."""
-        if self._process is not None and self._process.is_alive():
+        """Have a process ready; False when that did not work this time.
+
+        Raises:
+            EnvironmentProblem: it has not worked for the third time in a row.
+        """
+        if self._process is not None and not self._gone():
             return True
         self._discard()
-        ours, theirs = self._context.Pipe()
+        try:
+            self._open()
+        except (EOFError, OSError, psutil.NoSuchProcess) as error:  # the next start makes a new fork server
+            self._refusals += 1
+            if self._refusals < REFUSALS:
+                return False
+            raise EnvironmentProblem(
+                f"no worker process could be started, {REFUSALS} times in a row: {str(error) or 'its server ended'}; "
+                f"what it printed stands above; make room in {tempfile.gettempdir()} and in memory, look at "
+                "`ulimit -n -u`, or let `python -m harness.preload` say what does not import"
+            ) from error
+        self._refusals = 0
+        return True
+
+    def _open(self) -> None:
         handle, name = tempfile.mkstemp(prefix="harness-output-")
         os.close(handle)
         self._output = Path(name)
-        arguments = (theirs, name, self._rules.threads_each, self._rules.include)
-        process = self._context.Process(target=work, args=arguments, daemon=True)
+        ours, theirs = self._context.Pipe()
         try:
+            arguments = (theirs, name, self._rules.threads_each, self._rules.include)
+            process = self._context.Process(target=work, args=arguments, daemon=True)
             process.start()
-        except (EOFError, OSError):  # the fork server was ended; the next start makes a new one
+            self._body = psutil.Process(process.pid)
+        except BaseException:
             ours.close()
-            self._output.unlink(missing_ok=True)
-            return False
+            raise
         finally:
             theirs.close()
         self.connection, self._process = ours, process
-        return True
+
+    def _gone(self) -> bool:
+        """Whether the process has ended; the fork server's own end, which looks like it, is no proof."""
+        assert self._process is not None
+        if self._process.is_alive():
+            return False
+        try:
+            return not self._body.is_running() or self._body.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
 
     def start(self, claim: Claim, config: RunConfig) -> None:
         """Give the process a claimed cell."""
-        self.claim, self._steps, self._interims = claim, [], []
+        self.claim, self._steps, self._interims, self._unwritten = claim, [], [], None
         self._heard = self._began = self._written = time.monotonic()
+        self._forgiven = 0.0
         with suppress(OSError):
             os.truncate(self._output, 0)
         job = Job(
@@ -121,22 +155,32 @@ class Seat:
             self.connection.send(job)
 
     def forgive(self, seconds: float) -> None:
-        """Do not count a time in which nobody could listen."""
-        self._heard += seconds
-        self._began += seconds
+        """Do not count a time in which nobody could listen as silence: the longest such time, once per silence."""
+        more = max(0.0, seconds - self._forgiven)
+        self._heard, self._forgiven = self._heard + more, self._forgiven + more
 
     def hear(self, *, again: bool) -> Iterator[Now | Ended]:
-        """Write down what the process has said, and judge its silence; `again`: a crash leaves the cell free."""
+        """Write down what the process has said, and judge its silence; `again`: a crash leaves the cell free.
+
+        Raises:
+            StoreError: it could not be written; it is kept, and the next call tries again.
+        """
         assert self.claim is not None
         try:
-            while self.claim is not None and self.connection.poll():
-                try:
-                    said = self.connection.recv()
-                except (EOFError, OSError):
-                    yield self._crash(again)
-                    return
-                self._heard = time.monotonic()
-                yield from self._write(said)
+            if self._process is None:
+                yield self._end(*self._verdict)
+                return
+            while self.claim is not None and (self._unwritten is not None or self.connection.poll()):
+                if self._unwritten is None:
+                    try:
+                        self._unwritten = self.connection.recv()
+                    except (EOFError, OSError):
+                        yield self._crash(again)
+                        return
+                    self._heard, self._forgiven = time.monotonic(), 0.0
+                assert self._unwritten is not None
+                yield from self._write(self._unwritten)
+                self._unwritten = None
             if self.claim is not None:
                 yield from self._watch(again)
         except LostClaim as error:
@@ -203,7 +247,7 @@ class Seat:
         assert self.claim is not None
         assert self._process is not None
         now, rules = time.monotonic(), self._rules
-        if not self._process.is_alive() and not self.connection.poll():
+        if self._gone() and not self.connection.poll():
             yield self._crash(again)
         elif now - self._heard > rules.stall_after:
             yield self._end("stalled", f"its process said nothing for {rules.stall_after:.0f} s (--stall-after)", again)
@@ -234,10 +278,11 @@ class Seat:
         """End the process, and write why."""
         claim = self.claim
         assert claim is not None
+        self._verdict = outcome, error, again
         self._discard_process()
         self._store.fail(claim.run_id, claim.owner, error, outcome=outcome, output=self._tail(), again=again)
         self.claim = None
-        return Ended("waiting" if again else "failed", error, crashed=outcome != "failed")
+        return Ended("waiting" if again else "failed", error)
 
     def _tail(self) -> str:
         try:
@@ -273,11 +318,11 @@ class Seat:
     def _discard_process(self) -> None:
         if self._process is None:
             return
-        if self._process.exitcode is None and self._process.pid is not None:  # else its number may be another's by now
+        if not self._gone():  # else its number may be another's by now
             with suppress(OSError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            with suppress(OSError):
-                self._process.kill()  # where it has no group of its own yet
+                os.killpg(self._body.pid, signal.SIGKILL)
+            with suppress(OSError, psutil.NoSuchProcess):
+                self._body.kill()  # where it has no group of its own yet
         self._process.join(5)
         self._process = None
         self.connection.close()

@@ -20,7 +20,7 @@ def watch(
     console: Console | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Show `counts()` and the running cells of `opened()` until no cell is pending or running, or Ctrl-C.
+    """Show `counts()` and the running cells of `opened()` until there are cells and none is pending or running.
 
     Every look is a read transaction of its own, so that a store that grows stays free of an old reader.
     """
@@ -28,7 +28,7 @@ def watch(
         while True:
             found = counts()
             live.update(Group(*tables(found, opened())), refresh=True)
-            if not any(one["pending"] + one["running"] for one in found.values()):
+            if found and not any(one["pending"] + one["running"] for one in found.values()):
                 return
             sleep(SECONDS)
 

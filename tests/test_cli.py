@@ -249,7 +249,8 @@ def test_usage_errors_exit_with_2(shell: Shell) -> None:
 
 
 def test_a_worker_that_is_terminated_gives_its_cell_back_and_exits_with_75(shell: Shell) -> None:
-    """SIGTERM in its first cell; a second worker goes on from the checkpoint and ends when nothing is left."""
+    """SIGTERM to its whole group, as batch systems send it, in its first cell; a second worker goes on from the
+    checkpoint and ends when nothing is left."""
     grid = shell.folder / "tiny.yaml"
     grid.write_text(TINY.replace("{steps: 2,", "{steps: 900,").replace("seeds: 2", "seeds: 1"))
     with Store(shell.environment["HARNESS_STORE"]) as store:
@@ -257,11 +258,13 @@ def test_a_worker_that_is_terminated_gives_its_cell_back_and_exits_with_75(shell
         command = [sys.executable, "-c", "from harness.cli import main; main()", "worker", "--grid", "tiny"]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         environment = {**os.environ, **shell.environment}
-        process = subprocess.Popen(command, env=environment, **pipes)  # type: ignore[call-overload]
+        process = subprocess.Popen(  # type: ignore[call-overload]
+            command, env=environment, start_new_session=True, **pipes
+        )
         while not (store.runs(status="running")["step"] > 0).any():
             assert process.poll() is None, process.communicate()
             time.sleep(0.05)
-        process.send_signal(signal.SIGTERM)
+        os.killpg(process.pid, signal.SIGTERM)
         err = process.communicate(timeout=60)[1]
         assert process.returncode == 75, err
         (run_id,) = store.runs(status="pending")["run_id"]
@@ -271,6 +274,15 @@ def test_a_worker_that_is_terminated_gives_its_cell_back_and_exits_with_75(shell
         assert again.stdout.endswith("1 done, 0 failed\n")
         assert f"goes on from step {saved.step}" in again.stderr
         assert store.counts()["done"] == 1
+
+
+def test_a_worker_that_fails_every_cell_stops_after_three(shell: Shell) -> None:
+    """As its --help says, when neither --keep-going nor --fail-fast is given: the fourth cell stays free."""
+    with Store(shell.environment["HARNESS_STORE"]) as store:
+        grid = the_grid(str(shell.folder / "tiny.yaml"), ["trainer=mle", "model.context=6"], 4)
+        store.enqueue("tiny", checked_cells(grid))
+        assert "the first 3 cells failed alike" in shell("worker", "--until-empty", "--grace", "5", code=1).stderr
+        assert [store.counts()[status] for status in ("failed", "pending")] == [3, 1]
 
 
 def test_failed_runs_are_made_free_again(shell: Shell) -> None:

@@ -19,6 +19,7 @@ from harness.plugins import resolve
 from harness.store import Store
 
 pytest.importorskip("submitit", reason="submitit is not installed: pip install 'sequencematch-harness[slurm]'")
+DelayedSubmission = pytest.importorskip("submitit.core.utils").DelayedSubmission
 
 
 def cells(count: int, steps: int) -> list[RunConfig]:
@@ -49,6 +50,9 @@ def test_a_job_finishes_the_store(tmp_path: Path) -> None:
     with Store(f"sqlite:///{tmp_path}/runs.db") as store:
         store.enqueue("g", cells(2, 3))
         (job,) = launch(store.url, 1, [], cluster="local", hours=0.5, threads=1)
+        (submitted,) = (tmp_path / "jobs").glob("*_submitted.pkl")
+        arguments = DelayedSubmission.load(submitted).function.arguments
+        assert arguments[arguments.index("--grace") :][:2] == ["--grace", "105"]  # told 120 s before its end
         wait_until(store, 2, 120)
         assert job.isdigit() or "_" in job
         assert list((tmp_path / "jobs").glob("*.out"))

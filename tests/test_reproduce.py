@@ -98,3 +98,8 @@ def test_an_unfinished_run_cannot_be_compared(store: Store) -> None:
     store.enqueue("other", [other])
     with pytest.raises(HarnessError, match="is not finished"):
         verdict(store, other.run_id)
+
+
+def test_who_is_asked_to_stop_says_so(store: Store) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        list(reproduce(store, store.runs()["run_id"][0], DEFAULT, lambda: True))

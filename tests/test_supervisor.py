@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from harness import sqlite
 from harness.config import RunConfig
 from harness.errors import EnvironmentProblem, StoreError
 from harness.fingerprint import content
@@ -16,7 +23,7 @@ from harness.records import Progress
 from harness.registry import include
 from harness.rules import Rules, alike
 from harness.store import Store
-from harness.supervisor import FailedAlike, supervise
+from harness.supervisor import FailedAlike, deaths, supervise
 
 PLUGIN = """
 import os, resource, signal, time
@@ -102,6 +109,17 @@ def test_a_cell_whose_process_dies_is_tried_again_and_then_failed(store: Store, 
     assert "signal 9 (Killed); out of memory?" in last["error"]
     assert last["output"].splitlines() == [f"line {n}" for n in range(10, 60)]
     assert store.runs()["status"].tolist() == ["failed"]
+
+
+def test_a_cell_outlives_the_server_that_its_process_was_forked_from(store: Store, plugin: Path) -> None:
+    """Killed, the server takes along only what it knew of its children: the cell is done in its first attempt."""
+    grid = cells("slow", steps=100)
+    store.enqueue("g", grid)
+    for event in supervise(store, Rules(threads=1, include=(str(plugin),)), grid, lambda: False):
+        pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+        if event.stage == "train" and event.fraction < 0.5 and psutil.pid_exists(pid):
+            os.kill(pid, signal.SIGKILL)
+    assert outcomes(store) == ["done"]
 
 
 def test_a_silent_cell_is_ended_and_tried_again(store: Store, plugin: Path) -> None:
@@ -230,3 +248,141 @@ def test_sqlite_serves_one_host(store: Store, plugin: Path) -> None:
     assert store.claim(grid[0].run_id, "elsewhere:1:1")
     with pytest.raises(StoreError, match=r"in use on elsewhere: SQLite serves one host.*postgresql"):
         run(store, grid, plugin)
+
+
+def test_deaths_in_a_row_count_wherever_they_were() -> None:
+    """Two crashes and a loss make three; one that got further, was given back or failed by hand begins anew."""
+
+    def counted(*ended: tuple[str, int], begins: int = 0) -> int:
+        attempts = [*ended, ("running", begins)]
+        rows = [{"attempt": n, "outcome": out, "from_step": step} for n, (out, step) in enumerate(attempts, start=1)]
+        return deaths(rows[::-1], 3)
+
+    assert counted() == 0
+    assert counted(("crashed", 0), ("stalled", 0), ("lost", 0)) == 3
+    assert counted(("lost", 0), ("lost", 50), begins=90) == 0
+    assert counted(("lost", 0), ("lost", 50), begins=50) == 1
+    assert counted(("crashed", 0), ("crashed", 0), ("released", 0), ("crashed", 0)) == 1
+    assert counted(*[("crashed", 0)] * 3) == 0  # failed by the third, and set free since
+    assert counted(*[("crashed", 0)] * 4) == 1
+
+
+def test_a_cell_that_takes_its_worker_along_three_times_has_failed(store: Store, plugin: Path) -> None:
+    """Three workers of other hosts claim it and are never heard of again; set free by hand, it has three new tries."""
+    grid = cells("none")
+    store.enqueue("g", grid)
+    with Store(store.url, lease=-1.0) as other:
+        assert all(other.claim_next(f"elsewhere{n}:1:1") for n in range(3))
+    events = run(store, grid, plugin)
+    assert [event.stage for event in events] == ["failed"]
+    assert "its last 3 attempts ended with their workers; `harness retry" in store.runs()["error"][0]
+    store.retry([grid[0].run_id])
+    run(store, grid, plugin)
+    assert outcomes(store) == ["lost", "lost", "lost", "failed", "done"]
+
+
+def test_crashes_count_from_one_worker_to_the_next(store: Store, plugin: Path) -> None:
+    """The first worker stops after the first crash; the next one's first crash is the cell's second and last."""
+    grid = cells("dies")
+    run(store, grid, plugin, lambda: "crashed" in outcomes(store), crashes=2)
+    assert store.counts()["pending"] == 1
+    run(store, grid, plugin, crashes=2)
+    assert outcomes(store) == ["crashed", "crashed"]
+    assert store.counts()["failed"] == 1
+
+
+def test_a_cell_of_another_version_stays_free(store: Store, plugin: Path) -> None:
+    store.enqueue("g", cells("none"))
+    with sqlite.driver.connect(store.path) as connection:
+        connection.execute('UPDATE runs SET config = \'{"from": "the future"}\'')
+    with pytest.raises(StoreError, match=r"(?s)not one of this version's.*the cell is free"):
+        list(supervise(store, Rules(threads=1), None, lambda: False))
+    assert store.counts()["pending"] == 1
+    assert outcomes(store) == ["released"]
+
+
+class Unwell(Store):
+    """A store that takes its time, and refuses the first writes of each kind (`only` of one run)."""
+
+    def __init__(self, url: str, refusals: int = 0, pause: float = 0.0, only: str = "", lease: float = 60.0) -> None:
+        super().__init__(url, lease=lease)
+        self.refusals, self.pause, self.only = refusals, pause, only
+        self.tried: Counter[str] = Counter()
+
+    def _try(self, kind: str, run_id: str) -> None:
+        time.sleep(self.pause)
+        self.tried[kind] += 1
+        if self.tried[kind] <= self.refusals and self.only in ("", run_id):
+            raise StoreError("the server is starting up")
+
+    def log(self, run_id: str, *args: Any, **named: Any) -> None:
+        self._try("log", run_id)
+        super().log(run_id, *args, **named)
+
+    def beat(self, run_id: str, owner: str) -> None:
+        self._try("beat", run_id)
+        super().beat(run_id, owner)
+
+    def finish(self, run_id: str, *args: Any, **named: Any) -> None:
+        self._try("finish", run_id)
+        super().finish(run_id, *args, **named)
+
+    def fail(self, run_id: str, *args: Any, **named: Any) -> None:
+        self._try("fail", run_id)
+        super().fail(run_id, *args, **named)
+
+
+def test_what_a_store_refuses_is_written_when_it_is_back(store: Store, plugin: Path, uninterrupted: str) -> None:
+    with Unwell(store.url, refusals=2) as unwell:
+        events = run(unwell, cells("slow", steps=100), plugin, checkpoint_every=0.05)
+        assert outcomes(store) == ["done"]
+        assert content(store) == uninterrupted
+        assert any("for the store: the server is starting up" in event.message for event in events)
+        run(unwell, cells("dies", steps=20), plugin, crashes=1)  # its process is gone when the store is back
+        assert outcomes(store) == ["done", "crashed"]
+
+
+def test_a_store_that_stays_away_for_a_lease_ends_the_worker(store: Store, plugin: Path) -> None:
+    with Unwell(store.url, refusals=10**6, lease=1.0) as unwell, pytest.raises(StoreError, match="starting up"):
+        run(unwell, cells("slow", steps=100), plugin, grace=1.0)
+
+
+def test_one_cell_that_cannot_be_saved_does_not_take_the_others_along(store: Store, plugin: Path) -> None:
+    """Asked to stop with two cells at hand, of which the store refuses the first."""
+    grid = cells("slow", seeds=2, steps=2000)
+    with Unwell(store.url, only=grid[0].run_id) as unwell:
+
+        def stopping() -> bool:
+            if (store.runs(status="running")["step"] > 0).sum() == 2:
+                unwell.refusals = 10**6
+            return unwell.refusals > 0
+
+        run(unwell, grid, plugin, stopping, workers=2, grace=5.0)
+    assert [len(store.checkpoints(config.run_id)) for config in grid] == [0, 1]
+    assert store.counts()["pending"] == 2
+
+
+@pytest.mark.parametrize(("rule", "outcome"), [("stall_after", "stalled"), ("timeout", "failed")])
+def test_a_slow_database_excuses_no_silence_for_ever(store: Store, plugin: Path, rule: str, outcome: str) -> None:
+    """Each beat takes 1.1 s, and there is one in each round: nobody can listen for more than a second, always."""
+    over = time.monotonic() + 25
+    with Unwell(store.url, pause=1.1, lease=0.4) as unwell:
+        run(unwell, cells("hangs"), plugin, lambda: time.monotonic() > over, crashes=1, **{rule: 3.0})
+    assert time.monotonic() < over, "only the end of it all ended it"
+    assert outcomes(store) == [outcome]
+
+
+def test_a_worker_for_a_grid_sees_the_cells_that_come_later(store: Store, plugin: Path) -> None:
+    first, second, foreign = cells("none", seeds=3)
+    store.enqueue("other", [foreign])
+    store.enqueue("g", [first])
+    rules, over = Rules(threads=1, include=(str(plugin),), forever=True), time.monotonic() + 60
+
+    def stopping() -> bool:
+        return store.counts("g")["done"] == 2 or time.monotonic() > over
+
+    for event in supervise(store, rules, None, stopping, grid="g"):
+        if event.stage == "done":
+            store.enqueue("g", [first, second])
+    assert store.counts("g")["done"] == 2
+    assert store.counts("other")["pending"] == 1

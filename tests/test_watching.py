@@ -28,3 +28,11 @@ def test_it_shows_running_cells_and_ends_when_all_is_done(tmp_path: Path) -> Non
     assert slept == [2.0]
     assert "1" in out.getvalue()
     assert "g" in out.getvalue()
+
+
+def test_before_the_first_cell_it_waits_for_one() -> None:
+    """Two looks at nothing, then one at a grid that is done."""
+    looks = [{}, {}, {"g": {"cells": 1, "done": 1, "failed": 0, "running": 0, "pending": 0}}]
+    slept: list[float] = []
+    watch(lambda: looks[len(slept)], lambda: None, Console(file=io.StringIO()), slept.append)
+    assert slept == [2.0, 2.0]

@@ -50,6 +50,7 @@ Timeout = Annotated[float | None, typer.Option("--timeout", min=0.0, help="Secon
 StallAfter = Annotated[
     float, typer.Option("--stall-after", min=1.0, help="Seconds of silence after which a cell is tried again.")
 ]
+Grace = Annotated[float, typer.Option("--grace", min=0.0, help="Seconds to save cells in when asked to stop.")]
 Metrics = Annotated[
     str,
     typer.Option(help="What to compute, by metric or measure: diversity@simctg,mauve@mauve-text[featuriser=DIR]."),

@@ -13,6 +13,7 @@ from harness.verbs.arguments import (
     DEFAULT_STORE,
     CheckpointEvery,
     Device,
+    Grace,
     Include,
     Json,
     KeepGoing,
@@ -43,10 +44,11 @@ def worker(
     workers: Workers = 1,
     device: Device = "auto",
     threads: Threads = None,
-    keep_going: KeepGoing = True,
+    keep_going: KeepGoing = None,
     checkpoint_every: CheckpointEvery = 60.0,
     timeout: Timeout = None,
     stall_after: StallAfter = 1800.0,
+    grace: Grace = 20.0,
     include: Include = None,
 ) -> None:
     """Compute the free cells of a store, whoever put them there; more workers may do the same anywhere."""
@@ -70,11 +72,11 @@ def worker(
         checkpoint_every=checkpoint_every,
         timeout=timeout,
         stall_after=stall_after,
+        grace=grace,
     )
     with Store.open(store) as opened, stop_on_signals() as stopping:
         name = None if grid is None else stored_grid_name(grid, opened.grids())
-        cells = None if name is None else [opened.config(run_id) for run_id in opened.runs(name)["run_id"]]
-        tally = follow(supervise(opened, rules, cells, stopping), Console(stderr=True))
+        tally = follow(supervise(opened, rules, None, stopping, grid=name), Console(stderr=True))
         stopped = stopping()
     typer.echo(f"{tally.done} done, {tally.failed} failed")
     raise typer.Exit(RELEASED if stopped else 1 if tally.failed else 0)
