@@ -155,6 +155,9 @@ def test_errors_are_alike_when_they_differ_in_numbers() -> None:
     assert alike("no such file") != alike("no such folder")
 
 
+LONG = 300  # steps of 10 ms, of which two checkpoints take a part even where saving is slow
+
+
 def stopped_halfway(store: Store, grid: list[RunConfig], plugin: Path) -> None:
     """Run until the first cell has two checkpoints, then ask to stop."""
     store.enqueue("g", grid)
@@ -166,7 +169,7 @@ def stopped_halfway(store: Store, grid: list[RunConfig], plugin: Path) -> None:
 def uninterrupted(plugin: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The content of a store in which a slow cell was left alone."""
     with Store(f"sqlite:///{tmp_path_factory.mktemp('alone')}/runs.db") as alone:
-        run(alone, cells("slow", steps=100), plugin)
+        run(alone, cells("slow", steps=LONG), plugin)
         assert outcomes(alone) == ["done"]
         return content(alone)
 
@@ -176,10 +179,10 @@ def test_stopped_and_damaged_it_goes_on_from_what_is_whole(
     store: Store, plugin: Path, uninterrupted: str, damaged: int
 ) -> None:
     """None, the newest, or both of two checkpoints have one bit flipped: it goes on from the newest, the older, 0."""
-    grid = cells("slow", steps=100)
+    grid = cells("slow", steps=LONG)
     stopped_halfway(store, grid, plugin)
     newest, older = store.checkpoints(grid[0].run_id)
-    assert 0 < older.step < newest.step < 100
+    assert 0 < older.step < newest.step < LONG
     assert store.runs()["status"].tolist() == ["pending"]
     assert store.curves(grid[0].run_id)["step"].max() <= newest.step
     for saved in (newest, older)[:damaged]:
@@ -197,7 +200,7 @@ def test_stopped_and_damaged_it_goes_on_from_what_is_whole(
 
 def test_who_was_silent_too_long_drops_the_cell(store: Store, plugin: Path, uninterrupted: str) -> None:
     """Its lease is ended and the cell claimed by somebody else, who gives it back: it is claimed again, and done."""
-    grid = cells("slow", steps=100)
+    grid = cells("slow", steps=LONG)
     store.enqueue("g", grid)
     rules = Rules(threads=1, include=(str(plugin),), checkpoint_every=0.05)
     taken = None
@@ -214,7 +217,7 @@ def test_who_was_silent_too_long_drops_the_cell(store: Store, plugin: Path, unin
 def test_without_room_for_a_checkpoint_the_cell_waits(store: Store, plugin: Path, tmp_path: Path) -> None:
     """The disk fills up after two checkpoints: those stay, and with room again the cell goes on from the newer one."""
     full = tmp_path / "full"
-    grid = cells("slow", steps=100, full=full)
+    grid = cells("slow", steps=LONG, full=full)
     stopped_halfway(store, grid, plugin)
     kept = store.checkpoints(grid[0].run_id)
     full.touch()
