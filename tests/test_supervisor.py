@@ -337,7 +337,7 @@ class Unwell(Store):
 
 def test_what_a_store_refuses_is_written_when_it_is_back(store: Store, plugin: Path, uninterrupted: str) -> None:
     with Unwell(store.url, refusals=2) as unwell:
-        events = run(unwell, cells("slow", steps=100), plugin, checkpoint_every=0.05)
+        events = run(unwell, cells("slow", steps=LONG), plugin, checkpoint_every=0.05)
         assert outcomes(store) == ["done"]
         assert content(store) == uninterrupted
         assert any("for the store: the server is starting up" in event.message for event in events)
