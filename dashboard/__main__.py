@@ -13,11 +13,16 @@ from dashboard.glossary import measures
 NEEDED = ("altair", "harness.report.compare", "harness.report.effects", "harness.report.exports", "harness.samples")
 
 
-def main() -> None:
-    """Serve until Ctrl-C; arguments are those of `streamlit run`."""
+def ready() -> None:
+    """Import what pages need."""
     for name in NEEDED:
         import_module(name)
     measures()
+
+
+def main() -> None:
+    """Serve until Ctrl-C; arguments are those of `streamlit run`."""
+    ready()
     sys.exit(cli.main(["run", str(Path(__file__).parent / "app.py"), *sys.argv[1:]]))
 
 

@@ -68,7 +68,7 @@ def command(*arguments: str) -> Turn:
 
 
 def first_page(setting: Setting) -> tuple[Turn, None]:
-    """Seconds of the first page of a fresh server process over 10,000 runs, drawn outside of a browser."""
+    """Seconds of the first page of a server that has just started over 10,000 runs, drawn outside of a browser."""
     from benchmarks.speed.dashboard import GRIDS, fill
 
     url = f"sqlite:///{setting.folder}/runs.db"
