@@ -25,8 +25,8 @@ BUSY_SECONDS = 30  # how long a writer waits for another's one transaction befor
 PAUSE = 0.05  # seconds; the longest pause between two tries of a writer
 NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs")
 # A client that vanished must not keep its locks, and a server that did must not keep a worker waiting for hours.
-POSTGRES_LINE = {"connect_timeout": 10, "keepalives_idle": 30, "tcp_user_timeout": 60_000}
-POSTGRES_WAITS = "-c idle_in_transaction_session_timeout=60s -c lock_timeout=60s"
+_LINE = {"connect_timeout": 10, "keepalives_idle": 30, "tcp_user_timeout": 60_000}
+_WAITS = "-c idle_in_transaction_session_timeout=60s -c lock_timeout=60s"
 _POSTGRES = ("postgresql", "postgres", "postgresql+psycopg")
 
 
@@ -61,9 +61,11 @@ class Place:
     def engine(self, mode: Mode) -> sa.Engine:
         """Connections to the database; a writing transaction asks for the write lock as it starts."""
         if self.path is None:
-            options = POSTGRES_WAITS + " -c default_transaction_read_only=on" * (mode == "ro")
-            bare = sa.make_url(self.url).set(drivername="postgresql+psycopg").difference_update_query(["files"])
-            return sa.create_engine(bare, connect_args=POSTGRES_LINE | {"options": options}, pool_pre_ping=True)
+            url = sa.make_url(self.url).set(drivername="postgresql+psycopg")
+            own = url.query.get("options", "")  # such as a search_path; what the URL says comes last, and holds
+            options = f"{_WAITS}{' -c default_transaction_read_only=on' * (mode == 'ro')} {own}"
+            bare = url.difference_update_query(["files", "options"])
+            return sa.create_engine(bare, connect_args=_LINE | {"options": options}, pool_pre_ping=True)
         file = sa.URL.create("sqlite", database=self.path.as_uri(), query={"mode": mode, "uri": "true"})
         engine = sa.create_engine(file, module=driver)
         sa.event.listen(engine, "connect", _on_connect)

@@ -139,6 +139,18 @@ def test_a_password_is_printed_nowhere(url: str) -> None:
     assert "secret" not in str(caught.value)
 
 
+def test_waits_end_and_what_the_url_says_of_them_holds(url: str, store: Store) -> None:
+    """Its own options come after ours: lock_timeout is theirs, idle_in_transaction_session_timeout ours."""
+    with Store.open(f"{url}&options=-c%20lock_timeout%3D5s", read_only=True) as other:
+        for name, expected in (
+            ("lock_timeout", "5s"),
+            ("idle_in_transaction_session_timeout", "1min"),
+            ("default_transaction_read_only", "on"),
+        ):
+            with other.database.read() as connection:
+                assert connection.exec_driver_sql(f"SHOW {name}").scalar() == expected
+
+
 def test_nothing_is_stored_before_the_first_run(url: str, store: Store) -> None:
     import psycopg
 
