@@ -34,7 +34,7 @@ from harness.plugins import Trainer, build
 from harness.policies import Origin, find, keep, policy_folder
 from harness.policy import Policy
 from harness.provenance import peak_memory_bytes, provenance
-from harness.records import Judge, Progress, Splits, Stage, Step
+from harness.records import Judge, Progress, Score, Splits, Stage, Step
 from harness.registry import BENCHMARKS, TRAINERS
 from harness.scoring import profiles, score
 from harness.store import Store
@@ -186,10 +186,13 @@ def run(config: RunConfig, device: torch.device, attempt: Attempt) -> Iterator[E
         judge = choose_judge(policy, splits.law, base, config.model)
         evaluation = evaluate(policy, held, prompts, written, features, judge)
     metrics = config.metrics or ()
-    scores = [] if tuned is None else [tuned.as_score(evaluation.texts_hash)]
+    scores: list[Score] = []
+    yield At("score", 0.0)
     for one in score(evaluation, metrics):
-        yield At("score", 0.0)  # a sign of life: a metric may take long
         scores.append(one)
+        yield At("score", 0.0)  # a sign of life: a metric may take long
+    if tuned is not None:
+        scores.append(tuned.as_score(evaluation.texts_hash))
     curves = tuple(profiles(evaluation, metrics))
     last = None if origin is None else origin.last
     tokens = _tokens(last)
