@@ -62,6 +62,7 @@ for verb in (
     workers.reproduce,
     boards.leaderboard,
     boards.compare,
+    boards.overhead,
     boards.validity,
     boards.export,
     dashboard.dashboard,

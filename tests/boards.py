@@ -32,13 +32,13 @@ def add(
     steps: Sequence[Step] = (),
     **more: Any,
 ) -> str:
-    """Store a finished run of grid `g` and return its id; `seeds` and `sampled_actions` may be given beside."""
+    """Store a finished run of grid `g` and return its id; `seeds`, `sampled_actions`, `facts` may be given beside."""
     seeds = {"train": seed, "sample": seed, "metric": seed} | more.get("seeds", {})
     run = RunConfig.model_validate({"benchmark": "text", "trainer": "mle", **config, "seeds": seeds})
     store.enqueue("g", [run])
     assert store.claim(run.run_id, ME)
     store.log(run.run_id, ME, steps)
-    facts = {"data_hash": data_hash, "sampled_actions": more.get("sampled_actions", 0)}
+    facts = {"data_hash": data_hash, "sampled_actions": more.get("sampled_actions", 0)} | more.get("facts", {})
     store.finish(run.run_id, ME, scores=scores, prompts=[], rollouts=[], provenance=facts)
     return run.run_id
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from harness.report.groups import Group, mean
-from harness.report.readings import Nodes, TrialRun
+from harness.report.readings import Nodes, Run, TrialRun
 
 Unit = Literal["step", "token", "second"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
+NONE = Nodes(0, 0, 0)
 TOLERANCE = 0.1
 """Rows whose costs differ by at most this share count as equally costly."""
 
@@ -98,14 +99,19 @@ def told(unit: Unit, rows: Sequence[tuple[str, Cost | None]], reference: str) ->
     return said
 
 
+def tokens(run: Run, nodes: Mapping[str, Nodes]) -> int:
+    """All that a run's training sent through the model, given what its own count misses by run id."""
+    return (run.tokens or 0) + nodes.get(run.run_id, NONE).missing
+
+
 def _cost(group: Group, nodes: Mapping[str, Nodes]) -> Cost | None:
     runs = [run for run in group.runs if run.steps is not None]
     if group.control is not None or not runs:
         return None
-    spent = [nodes.get(run.run_id, Nodes(0, 0, 0)) for run in runs]
+    spent = [nodes.get(run.run_id, NONE) for run in runs]
     return Cost(
         steps=mean([run.steps or 0 for run in runs]),
-        tokens=mean([(run.tokens or 0) + own.missing for run, own in zip(runs, spent, strict=True)]),
+        tokens=mean([tokens(run, nodes) for run in runs]),
         seconds=mean([run.seconds or 0.0 for run in runs]),
         looked=mean([own.without_gradient for own in spent]),
         sampled=mean([own.sampler for own in spent]),

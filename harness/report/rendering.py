@@ -1,4 +1,4 @@
-"""A leaderboard as a person reads it in a terminal or a text file."""
+"""What compares runs, as a person reads it in a terminal or a text file: leaderboard, comparison, costs, validity."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rich.text import Text
 
 from harness.report.board import Cell, Column, Leaderboard, Row, Table
 from harness.report.compare import Comparison
+from harness.report.overhead import MEASURES, Overhead
 from harness.report.ranks import Difference
 from harness.report.readings import ScoreName
 from harness.report.selection import short_keys, written
@@ -202,12 +203,12 @@ def better(score: Column | ScoreName) -> str:
 
 
 def simple(
-    title: str, head: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]
+    title: str, head: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str], names: int = 1
 ) -> list[RenderableType]:
-    """A table of texts, numbers to the right of the first column, with its notes."""
+    """A table of texts, numbers to the right of the first `names` columns, with its notes."""
     drawn = RichTable(title=Text(title) if title else None, title_justify="left", box=_RULED, pad_edge=False)
     for i, name in enumerate(head):
-        drawn.add_column(Text(name), justify="right" if i else "left")
+        drawn.add_column(Text(name), justify="left" if i < names else "right")
     for row in rows:
         drawn.add_row(*map(Text, row))
     return [drawn, *(Text(note) for note in notes), Text()]
@@ -260,6 +261,18 @@ def _range(interval: Interval) -> str:
     if interval.low is None or interval.high is None:
         return f"{interval.mean:.2f}"
     return f"{interval.mean:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+
+
+def overhead(found: Overhead) -> list[RenderableType]:
+    """What `rich` prints of what objectives cost."""
+    head = [*short_keys(found.keys), "n", "ms a step", *(f"× {name}" for name in MEASURES)]
+    rows = [
+        [written(line.group[key]) if key in line.group else "–" for key in found.keys]
+        + [str(line.n), rounded(line.milliseconds)]
+        + [_range(line.ratios[name]) if name in line.ratios else "–" for name in MEASURES]
+        for line in found.lines
+    ]
+    return simple(found.title, head, rows, found.notes, len(found.keys))
 
 
 def validity(found: Validity) -> list[RenderableType]:

@@ -114,6 +114,27 @@ def compare(
         _show([part for one in found for part in comparison(one)])
 
 
+def overhead(
+    grid: SomeGrid = None,
+    filter_: Filters = None,
+    store: StoreUrl = DEFAULT_STORE,
+    include: Include = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a step of each objective takes in time and tokens, as a multiple of MLE's at the same seed."""
+    from harness.report.overhead import overhead as measured
+
+    include_files(include)
+    opened = open_store(store)
+    found = measured(opened, grid=_grid(grid, opened), filters=filter_ or ())
+    if as_json:
+        typer.echo(as_json_text([one.to_dict() for one in found]))
+    else:
+        from harness.report.rendering import overhead as drawn
+
+        _show([part for one in found for part in drawn(one)])
+
+
 def export(
     grid: SomeGrid = None,
     what: Annotated[

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from boards import add_groups
+from boards import add, add_groups, mauve
 from typer.testing import CliRunner
 
 from harness.cli import app
+from harness.records import Step
 from harness.store import Store
 
 UP = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
@@ -82,6 +83,17 @@ def test_compare(shell: Any) -> None:
     assert found["settings"] == {"trainer.name": ["mle", "bc"]}
     assert "A: trainer=mle (6 runs)" in shell("compare", "trainer=mle", "trainer=bc", "--metric", "mauve")
     assert "compare two or more" in shell("compare", "trainer=mle", code=2)
+
+
+def test_overhead(shell: Any, store: Store) -> None:
+    assert "no finished run was trained" in shell("overhead", "g", code=2)
+    add(store, {}, [mauve(0.5)], seed=9, steps=[Step(5, tokens=10, seconds=1.0, loss=1.0, lr=1e-3, terms={})])
+    (found,) = json.loads(shell("overhead", "g", "--json"))
+    assert found["rows"][0]["milliseconds"]["mean"] == 200
+    assert "no finished run was trained among those with trainer=bc" in shell(
+        "overhead", "--filter", "trainer=bc", code=2
+    )
+    assert "× seconds a token" in shell("overhead", "g")
 
 
 def test_export(shell: Any, tmp_path: Path) -> None:
