@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
+from contextlib import suppress
 from functools import cache
+from pathlib import Path
 
 import psutil
 
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+NAMESPACE = Path("/proc/self/ns/pid")
+
 
 def this_owner() -> str:
-    """Who claims: `host:pid:start`, start in seconds after boot (pids come again, and clocks are set back)."""
+    """Who claims: `host/place:pid:start`, start in seconds after boot (pids come again, and clocks are set back)."""
     return _owner(os.getpid())
 
 
 @cache  # read once per process: while the clock is being set, two readings of its start may differ
 def _owner(pid: int) -> str:
-    return f"{platform.node()}:{pid}:{_started(pid):.2f}"
+    return f"{_here()}:{pid}:{_started(pid):.2f}"
+
+
+def _here() -> str:
+    """`host/place`: where a pid means what it means here.
+
+    Containers and machines may share a host's name; the place tells them apart, by boot and by namespace of pids.
+    """
+    boot = namespace = ""
+    with suppress(OSError):  # not Linux, or hidden
+        boot, namespace = BOOT.read_text(), os.readlink(NAMESPACE)
+    return f"{platform.node()}/{hashlib.sha256(f'{boot} {namespace}'.encode()).hexdigest()[:8]}"
 
 
 def is_dead(owner: str) -> bool:
-    """Whether the owner was a process of this host that is gone; False for everybody this host cannot judge.
+    """Whether the owner was a process of this place that is gone; False for everybody who cannot be judged from here.
 
-    What follows `#` tells the claims of one process apart.
+    Who is silent beyond his lease loses his claim anyway.  What follows `#` tells the claims of one process apart.
     """
     host, pid, start = ["", "", *owner.partition("#")[0].rsplit(":", 2)][-3:]
-    if host != platform.node() or not pid.isdigit():
+    if host != _here() or not pid.isdigit():
         return False
     try:
         return abs(_started(int(pid)) - float(start)) > 2  # boot time is known to the second only
@@ -37,7 +54,7 @@ def is_dead(owner: str) -> bool:
 
 def host_of(owner: str) -> str:
     """The host part of an owner's name."""
-    return owner.partition("#")[0].rsplit(":", 2)[0]
+    return owner.partition("#")[0].rsplit(":", 2)[0].partition("/")[0]
 
 
 def _started(pid: int) -> float:

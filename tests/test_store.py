@@ -18,9 +18,9 @@ import pandas as pd
 import pytest
 from stored import ME, RESULTS, config, rollout, running, score, step
 
-from harness import sqlite
+from harness import owners, sqlite
 from harness.errors import StoreError
-from harness.owners import is_dead, this_owner
+from harness.owners import host_of, is_dead, this_owner
 from harness.records import Example, Point, Profile
 from harness.rollout_files import escape, unescape
 from harness.store import LostClaim, Store
@@ -213,15 +213,28 @@ def _start_of(pid: int) -> str:
     return f"{psutil.Process(pid).create_time() - psutil.boot_time():.2f}"
 
 
-def test_only_owners_of_this_host_can_be_dead() -> None:
-    """A pid that came again after a reboot has another start; other hosts and other names are never judged."""
+def test_only_owners_of_this_place_can_be_dead() -> None:
+    """A pid that came again has another start; other hosts, other places and other names are never judged."""
     here, pid, start = ME.rsplit(":", 2)
-    assert here == platform.node()
+    assert here.partition("/")[0] == host_of(ME) == platform.node()
     assert not is_dead(ME)
     assert is_dead(f"{here}:{pid}:{float(start) - 100}")
     assert is_dead(f"{here}:999999999:{start}")
-    for unknown in (f"{here}x:999999999:1", "somebody", "", f"{here}:pid:1", f"{here}:{pid}:soon"):
+    names = (f"{here}x:999999999:1", f"{host_of(ME)}:999999999:1", f"x{here}:999999999:1")
+    for unknown in (*names, "somebody", "", f"{here}:pid:1", f"{here}:{pid}:soon"):
         assert not is_dead(unknown)
+
+
+@pytest.mark.parametrize("what", ["BOOT", "NAMESPACE"])
+def test_a_container_with_our_name_is_not_here(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process 999999999 lives there: another boot, or another namespace of pids, under the same host's name."""
+    other = tmp_path / "other"
+    other.write_text("0f0e") if what == "BOOT" else other.symlink_to("pid:[4]")
+    here = ME.rsplit(":", 2)[0]
+    monkeypatch.setattr(owners, what, other)
+    assert not is_dead(f"{here}:999999999:1")
+    assert is_dead(f"{owners._here()}:999999999:1")
+    assert host_of(f"{owners._here()}:1:1") == platform.node()
 
 
 def test_who_lost_the_claim_changes_nothing(store: Store) -> None:
