@@ -36,6 +36,7 @@ WORKERS := 2
 SHOWN = leaderboard $* --metric $(METRICS)
 table-overhead: WORKERS := 1
 table-overhead: SHOWN = overhead $*
+table-budgets: WORKERS := 1
 table-budgets: METRICS := exact_kl,out_of_support
 table-%: install
 	$(BIN)/harness run $* --workers $(WORKERS) --threads $(WORKERS) --store sqlite:///results/$*/runs.db

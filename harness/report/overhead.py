@@ -1,14 +1,14 @@
 """What an objective costs beside MLE: the time and the tokens of a step of training, as ratios at the same seed.
 
 A run is compared with MLE without `<backspace>` on the same data, with the same model, and as many expert rows in a
-step, so that only the objective, the action space and its mistakes differ.  Budgets need not agree: it is one step that
-is compared.
+step, so that only the objective, the action space and its mistakes differ.  It is one step that is compared, so that
+budgets need not agree; where they do not, and a trainer samples every so many steps only, its share is of its own run.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,35 +18,39 @@ from harness.report.board import plain_interval
 from harness.report.costs import tokens
 from harness.report.groups import Record, canonical, control, mean, rows, tables, titles
 from harness.report.leaderboard import check_grid
-from harness.report.readings import Nodes, Run, read_facts, read_nodes, read_runs, read_timings
+from harness.report.readings import Nodes, Run, Timing, read_facts, read_nodes, read_runs, read_timings
 from harness.report.selection import known_keys, select
+from harness.report.tables import row_labels
 from harness.stats import Interval, t_interval
 from harness.store import Store
 
-SAME = ("model.", "training.rows", "training.accumulation", "training.scope")
-"""Beginnings of the keys that decide how much work a step of MLE is."""
+SAME = ("training.rows", "training.accumulation", "training.scope")
+"""Keys that decide, beside the model, how much work a step of MLE is."""
 FREE = ("sampling.", "evaluation.", "metrics", "group_id")
 """Beginnings of the keys that have no part in training: rows that differ in them alone share one."""
 MEASURES = ("seconds", "tokens", "seconds a token")
-"""What is compared, each of one step."""
+"""What is compared: a step's time, the tokens that it sends through the model, and the one by the other."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One row.
+    """One row.  Means are geometric, and intervals Student's of the mean logarithm over seeds of training.
 
     Attributes:
         group: what tells it from the other rows, key to value.
-        n: its trainings; what is sampled from one, and how, costs nothing here.
-        milliseconds: of one step, over its seeds, what it samples for training included.
-        ratios: by measure, a step's by that of MLE's run of the same seed: the geometric mean, and the Student interval
-            of the mean logarithm; nothing for MLE, and where there is no such run.
+        milliseconds: of one step, what it samples for training included.
+        ratios: by measure, a step's divided by that of MLE's run of the same seed, over the seeds that both have;
+            nothing for MLE itself, and where there is no such run.
     """
 
     group: Record
-    n: int
     milliseconds: Interval
     ratios: Mapping[str, Interval]
+
+    @property
+    def n(self) -> int:
+        """Seeds with a training; what is sampled from one, and how, costs nothing here."""
+        return self.milliseconds.n
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ def overhead(store: Store, *, grid: str | None = None, filters: Sequence[str] = 
     Args:
         store: where the runs are.
         grid: whose runs to look at; None takes all.
-        filters: as for `leaderboard`.
+        filters: as for `leaderboard`, for the rows; the MLE that they are compared with need not pass them.
 
     Raises:
         UnknownName: no such grid.
@@ -82,50 +86,73 @@ def overhead(store: Store, *, grid: str | None = None, filters: Sequence[str] = 
     """
     check_grid(store, grid)
     done = [run for run in read_runs(store, grid) if run.status == "done"]
-    trained = [run for run in select(done, filters, known_keys(done)) if _is_timed(run)]
-    if not trained:
+    trained = [run for run in done if _is_timed(run)]
+    shown = {run.run_id for run in select(done, filters, known_keys(done))}
+    if not any(run.run_id in shown for run in trained):
         chosen = f" among those with {' and '.join(filters)}" if filters else ""
         raise ConfigError(f"no finished run was trained{chosen}, so there is no cost to compare; see `harness ls runs`")
     nodes = read_nodes(store, grid)
+    facts = read_facts(store, grid, ("cpu", "accelerators", "device", "training_threads", "trained_by"))
+    times = read_timings(store, None, ["done", "failed", "running"])
+    found = []
     members = tables(trained)
-    about = _circumstances(store, grid, trained)
-    return [_overhead(title, part, nodes, about) for title, part in zip(titles(members), members, strict=True)]
+    for title, part in zip(titles(members), members, strict=True):
+        mine = [run for run in part if run.run_id in shown]
+        if mine:
+            mle = [run for run in part if _is_mle(run.config)]
+            keys, lines, notes = _compared(mine, mle, nodes)
+            ids = {run.run_id for run in (*mine, *mle)}
+            found.append(Overhead(title, keys, lines, (*notes, *_machines(ids, facts), *_company(ids, times))))
+    return found
 
 
 def _is_timed(run: Run) -> bool:
     return control(run.config) is None and bool(run.steps and run.tokens and run.seconds)
 
 
-def _overhead(title: str, runs: Sequence[Run], nodes: Mapping[str, Nodes], about: Sequence[str]) -> Overhead:
+def _compared(
+    runs: Sequence[Run], mle: Sequence[Run], nodes: Mapping[str, Nodes]
+) -> tuple[tuple[str, ...], tuple[Line, ...], list[str]]:
+    """Keys, rows and notes of one benchmark's runs, given its runs of plain MLE."""
     keys = [key for key in rows(runs, None)[0] if not key.startswith(FREE)] or ["trainer.name"]
-    steps = {run.run_id: float(run.steps or 0) for run in runs}
-    seconds = {run.run_id: (run.seconds or 0.0) / steps[run.run_id] for run in runs}
-    processed = {run.run_id: tokens(run, nodes) / steps[run.run_id] for run in runs}
+    everyone = {run.run_id: run for run in (*runs, *mle)}.values()
+    seconds = {run.run_id: (run.seconds or 0.0) / (run.steps or 1) for run in everyone}
+    processed = {run.run_id: tokens(run, nodes) / (run.steps or 1) for run in everyone}
     each = {run: seconds[run] / processed[run] for run in seconds}
     measures = dict(zip(MEASURES, (seconds, processed, each), strict=True))
-    mle = [run for run in runs if _is_mle(run.config)]
-    lines = []
-    alone = 0
-    for group in rows(runs, keys)[1]:
+    lines, alone, unlike = [], [], []
+    groups = rows(runs, keys)[1]
+    for group, name in zip(groups, row_labels(groups), strict=True):
+        config = group.configs[0]  # in what has a part in training, the others are the same
         ratios = {}
-        if not all(map(_is_mle, group.configs)):
-            work = [_work(config) for config in group.configs]
-            partners = [run for run in mle if _work(run.config) in work]
-            found = {name: _ratio(_at_seeds(group.runs, of), _at_seeds(partners, of)) for name, of in measures.items()}
-            ratios = {name: ratio for name, ratio in found.items() if ratio is not None}
-            alone += not ratios
+        if not _is_mle(config):
+            work = [run for run in mle if _work(run.config) == _work(config)]
+            partners = [run for run in work if _training(run.config) == _training(config)] or work
+            found = {key: _ratio(_at_seeds(group.runs, of), _at_seeds(partners, of)) for key, of in measures.items()}
+            ratios = {key: ratio for key, ratio in found.items() if ratio is not None}
+            if not ratios:
+                alone.append(name)
+            elif partners == work and _training(partners[0].config) != _training(config):
+                unlike.append(name)
         took = [1000 * value for value in _at_seeds(group.runs, seconds).values()]
-        lines.append(Line(group.label, len(took), t_interval(took), ratios))
+        lines.append(Line(group.label, _geometric(took), ratios))
     notes = [
-        "ratios: a step's by that of mle without <backspace> at the same seed, on the same data, with the same model "
-        "and rows; geometric means, 95 % Student t of the logarithms over seeds",
+        "ms a step and, after ×, a step divided by mle's (without <backspace>; same seed, data, model and rows): "
+        "geometric means, 95 % Student t of the logarithms over n seeds",
         "seconds are of training, with what is sampled for it and without scoring; tokens are all that go through the "
         "model",
-        *about,
     ]
+    if unlike:
+        notes.append(
+            f"mle ran with other settings of training only, and is their mean, for: {'; '.join(unlike)}; sampling "
+            "comes every so many steps, so runs of unlike length have unlike shares of it"
+        )
     if alone:
-        notes.append(f"{alone} row(s) have no such run of mle to compare with: add one, trainer=mle backspace=false")
-    return Overhead(title, tuple(keys), tuple(lines), tuple(notes))
+        notes.append(
+            f"no mle at the same seed, model and rows to compare with: {'; '.join(alone)}; run the grid with "
+            "trainer=mle actions.backspace=false and their other settings"
+        )
+    return tuple(keys), tuple(lines), notes
 
 
 def _is_mle(config: Mapping[str, Any]) -> bool:
@@ -133,31 +160,41 @@ def _is_mle(config: Mapping[str, Any]) -> bool:
     return all(config.get(key) == value for key, value in BASELINE.items()) and not config.get("actions.context_noise")
 
 
-def _work(config: Mapping[str, Any]) -> dict[str, str]:
+def _work(config: Mapping[str, Any]) -> Record:
     """What must agree for two runs' steps to be the same work but for the objective."""
-    return {key: repr(value) for key, value in config.items() if key.startswith(SAME)}
+    return {k: v for k, v in config.items() if k in SAME or (k.startswith("model.") and not k.startswith("model.base"))}
 
 
-def _at_seeds(runs: Sequence[Run], values: Mapping[str, float]) -> dict[int, float]:
+def _training(config: Mapping[str, Any]) -> Record:
+    """What should agree as well: budget, learning rate and the like."""
+    return {key: value for key, value in config.items() if key.startswith("training.")}
+
+
+def _at_seeds(runs: Iterable[Run], values: Mapping[str, float]) -> dict[int, float]:
     """The mean value by the seed of training."""
-    seeds = dict.fromkeys(run.seeds.train for run in runs)
-    return {seed: mean([values[run.run_id] for run in runs if run.seeds.train == seed]) for seed in seeds}
+    found: dict[int, list[float]] = {}
+    for run in runs:
+        found.setdefault(run.seeds.train, []).append(values[run.run_id])
+    return {seed: mean(several) for seed, several in found.items()}
 
 
 def _ratio(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Interval | None:
-    """The geometric mean of ours by theirs over the seeds that both have, None where there are none."""
-    logs = [math.log(ours[seed] / theirs[seed]) for seed in ours if seed in theirs]
-    if not logs:
-        return None
-    found = t_interval(logs)
-    low, high = (None if end is None else math.exp(end) for end in (found.low, found.high))
+    """Ours divided by theirs over the seeds that both have, None where there are none."""
+    found = [ours[seed] / theirs[seed] for seed in ours if seed in theirs]
+    return _geometric(found) if found else None
+
+
+def _geometric(values: Sequence[float]) -> Interval:
+    """The geometric mean of positive values, and the Student interval of their mean logarithm."""
+    found = t_interval([math.log(value) for value in values])
+    low, high = (None if end is None else math.exp(min(end, 700.0)) for end in (found.low, found.high))
     return Interval(math.exp(found.mean), low, high, found.n)
 
 
-def _circumstances(store: Store, grid: str | None, runs: Sequence[Run]) -> list[str]:
-    """What makes seconds of these runs incomparable: other machines, other numbers of threads, company."""
-    facts = read_facts(store, grid, ("cpu", "accelerators", "device", "training_threads"))
-    mine = [facts.get(run.run_id, {}) for run in runs]
+def _machines(ids: Iterable[str], facts: Mapping[str, Record]) -> list[str]:
+    """Why seconds of these runs do not compare, by where and how they were trained."""
+    by = {run: facts.get(run, {}) for run in ids}
+    mine = [facts.get(one.get("trained_by") or "", one) for one in by.values()]  # who trained, where another run did
     machines = {canonical([one.get(name) for name in ("cpu", "accelerators", "device")]) for one in mine}
     threads = {canonical(one.get("training_threads")) for one in mine}
     told = []
@@ -166,13 +203,20 @@ def _circumstances(store: Store, grid: str | None, runs: Sequence[Run]) -> list[
     if len(threads) > 1:
         counts = ", ".join(sorted(threads))
         told.append(f"these runs were trained with unlike numbers of threads ({counts}); seconds do not compare")
-    beside, end = 0, ""
-    for one in read_timings(store, grid, ["done"]):  # in order of their start
-        beside += (one.started or "") < end
-        end = max(end, one.finished or "")
-    if beside:
-        told.append(
-            f"{beside} run(s) began before another had ended, and each may have slowed the other: to measure seconds, "
-            "run the grid with one worker and nothing beside it"
-        )
     return told
+
+
+def _company(ids: Iterable[str], times: Sequence[Timing]) -> list[str]:
+    """How many of these runs were under way while another run of the store was, and may have slowed it."""
+    spans = [(one.run_id, one.started, one.finished or "~") for one in times if one.started]  # ~ comes after all times
+    known, beside, latest = set(ids), 0, ""
+    for i, (run, started, finished) in enumerate(spans):  # in order of their start
+        follower = spans[i + 1][1] if i + 1 < len(spans) else "~"
+        beside += run in known and (started < latest or follower < finished)
+        latest = max(latest, finished)
+    if not beside:
+        return []
+    return [
+        f"{beside} of {len(known)} runs had another one of this store beside them, which may have slowed them: to "
+        "measure seconds, run the grid with one worker and nothing beside it"
+    ]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Generic, TypeVar
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -21,6 +23,7 @@ from harness.report.selection import short_keys, written
 from harness.report.validity import Validity
 from harness.stats import Interval
 
+C = TypeVar("C")
 ARROWS = {"higher": "↑", "lower": "↓", "reference": "≈"}
 _RULED = box.Box("    \n    \n ── \n    \n ── \n ── \n    \n    \n")  # SIMPLE_HEAD, with a rule above the control rows
 BETTER = {"higher": "higher is better", "lower": "lower is better", "reference": "compare with the experts' value"}
@@ -30,7 +33,7 @@ def render(board: Leaderboard) -> list[RenderableType]:
     """What `rich` prints: each table with its legend, then the notes."""
     parts: list[RenderableType] = []
     for table in board.tables:
-        parts += [_Banded(table), *(Text(line) for line in table.findings)]
+        parts += [_Banded(partial(_rich, table), table.columns, table.title), *(Text(line) for line in table.findings)]
         parts += [*(Text(line, style="dim") for line in (*legend(table), *table.notes)), Text()]
     return [*parts, *(Text(line) for line in board.notes)]
 
@@ -69,26 +72,27 @@ def rounded(interval: Interval) -> str:
 
 
 @dataclass(frozen=True)
-class _Banded:
-    """A table whose score columns go on below, under the same rows, where the console is too narrow for all."""
+class _Banded(Generic[C]):
+    """A table whose columns go on below, under the same rows, where the console is too narrow for all.
 
-    table: Table
+    `draw` makes the table of some of the columns under a title.
+    """
+
+    draw: Callable[[Sequence[C], str], RichTable]
+    columns: Sequence[C]
+    title: str
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        left = list(self.table.columns)
-        title = self.table.title
+        left, title = list(self.columns), self.title
         while left or title:
             count = len(left)
-            while (
-                count > 1
-                and measure_renderables(
-                    console, options.update(width=10_000), [_rich(self.table, left[:count], title)]
-                ).maximum
-                > options.max_width
-            ):
+            while count > 1 and self._width(left[:count], title, console, options) > options.max_width:
                 count -= 1
-            yield _rich(self.table, left[:count], title)
+            yield self.draw(left[:count], title)
             left, title = left[count:], ""
+
+    def _width(self, columns: Sequence[C], title: str, console: Console, options: ConsoleOptions) -> int:
+        return measure_renderables(console, options.update(width=10_000), [self.draw(columns, title)]).maximum
 
 
 def _rich(table: Table, columns: Sequence[Column], title: str) -> RichTable:
@@ -206,12 +210,17 @@ def simple(
     title: str, head: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str], names: int = 1
 ) -> list[RenderableType]:
     """A table of texts, numbers to the right of the first `names` columns, with its notes."""
-    drawn = RichTable(title=Text(title) if title else None, title_justify="left", box=_RULED, pad_edge=False)
-    for i, name in enumerate(head):
-        drawn.add_column(Text(name), justify="left" if i < names else "right")
-    for row in rows:
-        drawn.add_row(*map(Text, row))
-    return [drawn, *(Text(note) for note in notes), Text()]
+
+    def draw(columns: Sequence[int], title: str) -> RichTable:
+        drawn = RichTable(title=Text(title) if title else None, title_justify="left", box=_RULED, pad_edge=False)
+        shown = [*range(names), *columns]
+        for i in shown:
+            drawn.add_column(Text(head[i]), justify="left" if i < names else "right", overflow="fold")
+        for row in rows:
+            drawn.add_row(*(Text(row[i]) for i in shown))
+        return drawn
+
+    return [_Banded(draw, range(names, len(head)), title), *(Text(note) for note in notes), Text()]
 
 
 def comparison_cells(found: Comparison) -> tuple[list[str], list[list[str]]]:
@@ -266,13 +275,25 @@ def _range(interval: Interval) -> str:
 def overhead(found: Overhead) -> list[RenderableType]:
     """What `rich` prints of what objectives cost."""
     head = [*short_keys(found.keys), "n", "ms a step", *(f"× {name}" for name in MEASURES)]
-    rows = [
-        [written(line.group[key]) if key in line.group else "–" for key in found.keys]
-        + [str(line.n), rounded(line.milliseconds)]
-        + [_range(line.ratios[name]) if name in line.ratios else "–" for name in MEASURES]
-        for line in found.lines
-    ]
+    rows = []
+    for line in found.lines:
+        names = ["–" if line.group.get(key) is None else written(line.group[key]) for key in found.keys]
+        pairs = next((ratio.n for ratio in line.ratios.values()), line.n)
+        n = str(line.n) if pairs == line.n else f"{pairs} of {line.n}"
+        ratios = [_multiple(line.ratios[name]) if name in line.ratios else "–" for name in MEASURES]
+        rows.append([*names, n, _multiple(line.milliseconds), *ratios])
     return simple(found.title, head, rows, found.notes, len(found.keys))
+
+
+def _multiple(interval: Interval) -> str:
+    """A geometric mean with its ends, to three significant digits.
+
+    >>> _multiple(Interval(1.2, 1.148, 1234, 3))
+    '1.20 [1.15, 1.23e+03]'
+    """
+    ends = (interval.mean, interval.low, interval.high)
+    mean, low, high = (f"{end:#.3g}".removesuffix(".") if end is not None else "" for end in ends)
+    return f"{mean} [{low}, {high}]" if low else mean
 
 
 def validity(found: Validity) -> list[RenderableType]:

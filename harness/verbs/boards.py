@@ -117,22 +117,26 @@ def compare(
 def overhead(
     grid: SomeGrid = None,
     filter_: Filters = None,
+    output: Output = None,
     store: StoreUrl = DEFAULT_STORE,
     include: Include = None,
     as_json: Json = False,
 ) -> None:
     """Say what a step of each objective takes in time and tokens, as a multiple of MLE's at the same seed."""
     from harness.report.overhead import overhead as measured
+    from harness.report.rendering import as_plain
+    from harness.report.rendering import overhead as drawn
 
     include_files(include)
     opened = open_store(store)
     found = measured(opened, grid=_grid(grid, opened), filters=filter_ or ())
+    parts = [part for one in found for part in drawn(one)]
     if as_json:
-        typer.echo(as_json_text([one.to_dict() for one in found]))
+        _emit(as_json_text([one.to_dict() for one in found]) + "\n", output)
+    elif output is not None:
+        _emit(as_plain(parts), output)
     else:
-        from harness.report.rendering import overhead as drawn
-
-        _show([part for one in found for part in drawn(one)])
+        _show(parts)
 
 
 def export(

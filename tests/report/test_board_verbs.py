@@ -85,15 +85,17 @@ def test_compare(shell: Any) -> None:
     assert "compare two or more" in shell("compare", "trainer=mle", code=2)
 
 
-def test_overhead(shell: Any, store: Store) -> None:
+def test_overhead(shell: Any, store: Store, tmp_path: Path) -> None:
     assert "no finished run was trained" in shell("overhead", "g", code=2)
     add(store, {}, [mauve(0.5)], seed=9, steps=[Step(5, tokens=10, seconds=1.0, loss=1.0, lr=1e-3, terms={})])
     (found,) = json.loads(shell("overhead", "g", "--json"))
-    assert found["rows"][0]["milliseconds"]["mean"] == 200
-    assert "no finished run was trained among those with trainer=bc" in shell(
+    assert found["rows"][0]["milliseconds"]["mean"] == pytest.approx(200)
+    assert "no finished run was trained among those with trainer=bc, so" in shell(
         "overhead", "--filter", "trainer=bc", code=2
     )
     assert "× seconds a token" in shell("overhead", "g")
+    assert shell("overhead", "--output", str(tmp_path / "o.txt")) == ""
+    assert (tmp_path / "o.txt").read_text().startswith("text\n")
 
 
 def test_export(shell: Any, tmp_path: Path) -> None:

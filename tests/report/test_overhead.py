@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import pytest
@@ -43,7 +44,7 @@ def test_ratios_are_geometric_means_over_seeds(store: Store) -> None:
     found = only(overhead(store, grid="g"))
     lines = by_trainer(found)
     assert lines["mle"].ratios == {}
-    assert lines["mle"].milliseconds.mean == pytest.approx(200)
+    assert lines["mle"].milliseconds.mean == pytest.approx(math.sqrt(100 * 300))
     ratios = lines["bc"].ratios
     assert ratios["seconds"].mean == pytest.approx(4)
     low, high = stats.t.interval(0.95, 1, math.log(4), stats.sem([math.log(2), math.log(8)]))
@@ -52,7 +53,7 @@ def test_ratios_are_geometric_means_over_seeds(store: Store) -> None:
     assert ratios["seconds a token"].mean == pytest.approx(2)
     text = " ".join(as_plain(drawn(found)).split())
     assert "mle false 2 " in text
-    assert "4.00 [0.00, " in text
+    assert "4.00 [0.000599, 2.67e+04]" in text
     assert "2.00 [2.00, 2.00]" in text
     (row,) = (row for row in found.to_dict()["rows"] if row["group"]["trainer.name"] == "bc")
     assert row["ratios"]["tokens"]["n"] == 2
@@ -80,7 +81,8 @@ def test_the_partner_has_the_same_model_and_rows(store: Store) -> None:
         trained(store, {"trainer": "bc", **config}, 5.0)
     found = only(overhead(store))
     assert [bool(line.ratios) for line in found.lines] == [False, False, False]
-    assert any(note.startswith("2 row(s) have no such run of mle to compare with") for note in found.notes)
+    assert "to compare with: bc width=32 rows=32; bc width=64 rows=7; run" in found.notes[2]
+    assert found.notes[2].endswith("run the grid with trainer=mle actions.backspace=false and their other settings")
     trained(store, {"training": {"rows": 7}}, 2.5)
     ratios = [line.ratios["seconds"].mean for line in only(overhead(store)).lines if line.ratios]
     assert ratios == pytest.approx([2])
@@ -94,12 +96,48 @@ def test_mle_that_sees_mistakes_is_no_partner(store: Store) -> None:
     assert line.ratios["seconds"].mean == pytest.approx(4)
 
 
+def test_the_partner_has_the_same_budget_where_there_is_one(store: Store) -> None:
+    """400 steps of MLE took 10 ms each, 800 took 30: a BC of one of these has its own, one of 200 steps their mean."""
+    for steps, seconds in ((400, 4.0), (800, 24.0)):
+        trained(store, {"training": {"steps": steps}}, seconds, number=steps)
+        trained(store, {"trainer": "bc", "training": {"steps": steps}}, 2 * seconds, number=steps)
+    found = only(overhead(store))
+    ratios = [line.ratios["seconds"].mean for line in found.lines if line.ratios]
+    assert (ratios, len(found.notes)) == (pytest.approx([2, 2]), 2)
+    trained(store, {"trainer": "bc", "training": {"steps": 200}}, 4.0, number=200)
+    found = only(overhead(store))
+    assert [line.ratios["seconds"].mean for line in found.lines if line.ratios] == pytest.approx([2, 2, 1])
+    assert found.notes[2].startswith("mle ran with other settings of training only, and is their mean, for: bc step")
+
+
+def test_a_filter_chooses_rows_and_not_their_partner(store: Store) -> None:
+    trained(store, {}, 1.0)
+    trained(store, {"trainer": "bc"}, 2.0)
+    trained(store, {"trainer": SM}, 4.0)
+    (line,) = only(overhead(store, filters=["trainer=bc"])).lines
+    assert line.ratios["seconds"].mean == pytest.approx(2)
+
+
 def test_seeds_that_mle_lacks_are_left_out(store: Store) -> None:
     trained(store, {}, 1.0, seed=0)
     trained(store, {"trainer": "bc"}, 2.0, seed=0)
     trained(store, {"trainer": "bc"}, 50.0, seed=1)
-    line = by_trainer(only(overhead(store)))["bc"]
+    found = only(overhead(store))
+    line = by_trainer(found)["bc"]
     assert (line.n, line.ratios["seconds"].n, line.ratios["seconds"].mean) == (2, 1, pytest.approx(2))
+    assert "bc 1 of 2" in " ".join(as_plain(drawn(found)).split())
+
+
+def test_a_narrow_terminal_loses_no_number(store: Store) -> None:
+    for seed in (0, 1):
+        trained(store, {}, 1.0 + seed, seed=seed)
+        trained(store, {"trainer": {**SM, "divergence": "kl_mixture"}, "actions": BACK}, 2.0, seed=seed)
+    found = only(overhead(store))
+    wide, narrow = as_plain(drawn(found), 200), as_plain(drawn(found), 60)
+    assert "…" not in narrow
+    assert max(map(len, narrow.splitlines())) <= 60
+    for number in re.findall(r"\d+\.\d+", wide.partition("ms a step and")[0]):
+        assert number in narrow
 
 
 def test_decoders_of_one_training_are_one_row(store: Store) -> None:
@@ -124,18 +162,43 @@ def test_controls_and_untrained_runs_cost_nothing(store: Store) -> None:
 
 
 def test_what_spoils_seconds_is_told(store: Store) -> None:
-    """Another machine, another number of threads, and a run that began before the last had ended."""
+    """Another machine, another number of threads, and one that was trained on the first machine by another run."""
     facts = {"cpu": {"model": "a"}, "training_threads": [1]}
-    trained(store, {}, 1.0, facts=facts)
+    first = trained(store, {}, 1.0, facts=facts)
     trained(store, {"trainer": "bc"}, 1.0, facts=facts)
-    quiet = only(overhead(store)).notes
-    assert len(quiet) == 2
-    other = RunConfig.model_validate({"benchmark": "text", "trainer": "mle", "training": {"rows": 7}})
-    store.enqueue("g", [other])
-    assert store.claim(other.run_id, ME)
+    trained(store, {"sampling": {"top_p": 0.9}}, 1.0, facts={"cpu": {"model": "b"}, "trained_by": first})
+    assert len(only(overhead(store)).notes) == 2
     trained(store, {"trainer": SM}, 1.0, facts={"cpu": {"model": "b"}, "training_threads": [2]})
-    store.finish(other.run_id, ME, scores=[], prompts=[], rollouts=[], provenance={"data_hash": "d"} | facts)
-    told = only(overhead(store)).notes[2:]
-    assert told[0] == "these runs are from 2 machines, whose seconds do not compare"
-    assert told[1] == "these runs were trained with unlike numbers of threads ([1], [2]); seconds do not compare"
-    assert told[2].startswith("1 run(s) began before another had ended")
+    assert only(overhead(store)).notes[2:] == (
+        "these runs are from 2 machines, whose seconds do not compare",
+        "these runs were trained with unlike numbers of threads ([1], [2]); seconds do not compare",
+    )
+    assert len(only(overhead(store, filters=["trainer=bc"])).notes) == 2
+    trained(store, {"benchmark": "language"}, 1.0, facts={"cpu": {"model": "c"}}, data_hash="e")
+    assert [note[:27] for note in overhead(store)[0].notes[2:]] == [
+        "these runs are from 2 machi",
+        "these runs were trained wit",
+    ]
+
+
+def test_company_is_told(store: Store) -> None:
+    """A run of any grid that is still going, or has failed, was beside those that were under way meanwhile."""
+    trained(store, {}, 1.0)
+    other = RunConfig.model_validate({"benchmark": "text", "trainer": "mle", "training": {"rows": 7}})
+    store.enqueue("another", [other])
+    assert store.claim(other.run_id, ME)
+    trained(store, {"trainer": "bc"}, 1.0)
+    trained(store, {"trainer": SM}, 1.0)
+    told = "2 of 3 runs had another one of this store beside them, which may have slowed them"
+    assert only(overhead(store, grid="g")).notes[2].startswith(told)
+    store.fail(other.run_id, ME, "no room")
+    assert only(overhead(store, grid="g")).notes[2].startswith(told)
+    trained(store, {"trainer": "td_mle"}, 1.0)
+    assert only(overhead(store, grid="g")).notes[2].startswith("2 of 4 runs")
+    long = RunConfig.model_validate({"benchmark": "text", "trainer": "mle", "training": {"rows": 9}})
+    store.enqueue("g", [long])
+    assert store.claim(long.run_id, ME)
+    store.log(long.run_id, ME, [Step(10, tokens=9, seconds=9.0, loss=1.0, lr=1e-3, terms={})])
+    trained(store, {"trainer": "bc"}, 1.0, seed=1)
+    store.finish(long.run_id, ME, scores=[], prompts=[], rollouts=[], provenance={"data_hash": "d"})
+    assert only(overhead(store, grid="g")).notes[-1].startswith("4 of 6 runs")
