@@ -36,8 +36,14 @@ WORKERS := 2
 SHOWN = leaderboard $* --metric $(METRICS)
 table-overhead: WORKERS := 1
 table-overhead: SHOWN = overhead $*
-table-budgets: WORKERS := 1
-table-budgets: METRICS := exact_kl,out_of_support
 table-%: install
 	$(BIN)/harness run $* --workers $(WORKERS) --threads $(WORKERS) --store sqlite:///results/$*/runs.db
 	COLUMNS=200 $(BIN)/harness $(SHOWN) --store sqlite:///results/$*/runs.db
+
+# Each budget by itself: rows that spent the same in its unit are ranked.
+table-budgets: install
+	$(BIN)/harness run budgets --workers 1 --threads 1 --store sqlite:///results/budgets/runs.db
+	for unit in step=600 token=400000 second=8; do \
+		COLUMNS=200 $(BIN)/harness leaderboard budgets --filter training.$${unit%=*}s=$${unit#*=} --per $${unit%=*} \
+			--metric exact_kl,out_of_support,bad_texts,backspace_rate --store sqlite:///results/budgets/runs.db; \
+	done
