@@ -16,6 +16,7 @@ from rich.text import Text
 
 from harness.report.board import Cell, Column, Leaderboard, Row, Table
 from harness.report.compare import Comparison
+from harness.report.groups import Record
 from harness.report.overhead import MEASURES, Overhead
 from harness.report.ranks import Difference
 from harness.report.readings import ScoreName
@@ -128,8 +129,13 @@ def cost_heads(table: Table) -> tuple[str, ...]:
 
 def keys(row: Row, table: Table) -> list[str]:
     """What stands under the keys: the row's values, or in a control row what kind it is."""
-    told = [written(row.group[key]) if key in row.group else "–" for key in table.keys]
+    told = [_value(row.group, key) for key in table.keys]
     return told if row.control is None else [f"control: {row.control}", *told[1:]]
+
+
+def _value(group: Record, key: str) -> str:
+    """A row's value of a key, a dash where it has none."""
+    return "–" if group.get(key) is None else written(group[key])
 
 
 def costs(row: Row, table: Table) -> list[str]:
@@ -277,7 +283,7 @@ def overhead(found: Overhead) -> list[RenderableType]:
     head = [*short_keys(found.keys), "n", "ms a step", *(f"× {name}" for name in MEASURES)]
     rows = []
     for line in found.lines:
-        names = ["–" if line.group.get(key) is None else written(line.group[key]) for key in found.keys]
+        names = [_value(line.group, key) for key in found.keys]
         pairs = next((ratio.n for ratio in line.ratios.values()), line.n)
         n = str(line.n) if pairs == line.n else f"{pairs} of {line.n}"
         ratios = [_multiple(line.ratios[name]) if name in line.ratios else "–" for name in MEASURES]

@@ -110,6 +110,14 @@ def test_the_partner_has_the_same_budget_where_there_is_one(store: Store) -> Non
     assert found.notes[2].startswith("mle ran with other settings of training only, and is their mean, for: bc step")
 
 
+def test_what_a_row_does_not_have_is_a_dash(store: Store) -> None:
+    trained(store, {"training": {"steps": 10}}, 1.0)
+    trained(store, {"training": {"tokens": 100}}, 1.0)
+    text = " ".join(as_plain(drawn(only(overhead(store)))).split())
+    assert " 10 – 1 100 " in text
+    assert " – 100 1 100 " in text
+
+
 def test_a_filter_chooses_rows_and_not_their_partner(store: Store) -> None:
     trained(store, {}, 1.0)
     trained(store, {"trainer": "bc"}, 2.0)
