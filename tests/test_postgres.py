@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import platform
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,12 +73,11 @@ def test_the_dead_are_buried_without_waiting_for_who_buries_them_too(store: Stor
     import psycopg
 
     first, second = filled(store, 2)
-    for run_id, pid in ((first, 999_999_998), (second, 999_999_999)):
-        assert store.claim(run_id, f"{platform.node()}:{pid}:1.0")
-    assert [row.owner for row in store.runs().itertuples()] == [
-        f"{platform.node()}:999999998:1.0",
-        f"{platform.node()}:999999999:1.0",
-    ]
+    here = ME.rsplit(":", 2)[0]
+    gone = [f"{here}:999999998:1.0", f"{here}:999999999:1.0"]
+    assert store.claim(first, gone[0])
+    assert store.claim(second, gone[1])
+    assert [row.owner for row in store.runs().itertuples()] == gone
     with psycopg.connect(url.partition("?")[0]) as other, Store(f"{url}&options=-clock_timeout%3D2000") as impatient:
         other.execute("UPDATE runs SET lease_until = 0 WHERE run_id = %s", (first,))
         claim = impatient.claim_next(ME)
