@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from harness.engines import Mode, insert, place_of
+from harness.engines import BUSY_SECONDS, Mode, insert, place_of
 from harness.errors import StoreError
 from harness.failpoints import failpoint
 from harness.rollout_files import escape, unescape
@@ -247,7 +247,7 @@ _ADVICE = {
     "malformed": "the file is damaged; move it away and restore a copy, or give another --store",
     "no such table": "its tables are not those of a results store; give another --store, or move the file away",
     "no such column": "its tables are not those of a results store; give another --store, or move the file away",
-    "locked": "another process has been writing for 30 seconds; wait for it, or stop it",
+    "locked": f"another process has been writing for {BUSY_SECONDS} seconds; wait for it, or stop it",
     "is full": _SPACE,
     "no space": _SPACE,
     "disk i/o": "check the disk; SQLite needs a local one",

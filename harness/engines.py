@@ -21,8 +21,8 @@ from harness.sqlite import driver
 from harness.store_url import printable_url
 
 Mode = Literal["rwc", "rw", "ro"]
-BUSY_SECONDS = 30  # how long a writer waits for another's one transaction before it gives up
-PAUSE = 0.05  # seconds; the longest pause between two tries of a writer
+BUSY_SECONDS = 60  # how long a writer waits for another's one transaction; a disk has been seen to take 30 for a flush
+PAUSE = 0.05  # seconds; the longest pause between two tries of a writer while others commit
 NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs")
 # A client that vanished must not keep its locks, and a server that did must not keep a worker waiting for hours.
 _LINE = {"connect_timeout": 10, "keepalives_idle": 30, "tcp_user_timeout": 60_000}
@@ -154,6 +154,7 @@ def _take_write_lock(connection: Any) -> None:
     SQLite's own wait ends after so many seconds, however many others wrote meanwhile, and its pauses grow: among 64
     writers those that came last look every few ms and take the lock from those that wait longest.  With random
     pauses of one length everybody is as likely to be next, and patience begins anew with every commit of another.
+    While nobody commits, the disk is slow, and 63 who ask twenty times a second keep it from getting on: they ask less.
     """
     connection.execute("PRAGMA busy_timeout=0")
     seen, since = None, time.monotonic()
@@ -171,6 +172,7 @@ def _take_write_lock(connection: Any) -> None:
                         seen, since = commits, time.monotonic()
                 if time.monotonic() - since > BUSY_SECONDS:
                     raise
-            time.sleep(random.uniform(0.0, PAUSE))
+            still = time.monotonic() - since  # how long nobody has committed
+            time.sleep(random.uniform(0.0, max(PAUSE, min(still / 2, 1.0))))
     finally:
         connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
