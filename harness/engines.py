@@ -154,7 +154,7 @@ def _take_write_lock(connection: Any) -> None:
     SQLite's own wait ends after so many seconds, however many others wrote meanwhile, and its pauses grow: among 64
     writers those that came last look every few ms and take the lock from those that wait longest.  With random
     pauses of one length everybody is as likely to be next, and patience begins anew with every commit of another.
-    While nobody commits, the disk is slow, and 63 who ask twenty times a second keep it from getting on: they ask less.
+    While nobody commits, all ask less: with 63 who went on asking, flushes were seen to stall until these gave up.
     """
     connection.execute("PRAGMA busy_timeout=0")
     seen, since = None, time.monotonic()
