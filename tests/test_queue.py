@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from stored import ME, RESULTS, config, step
 
 from harness.database import Database
+from harness.engines import PAUSE
 from harness.errors import StoreError
 from harness.events import Saved
 from harness.report.readings import read_runs
@@ -219,6 +220,27 @@ def test_a_writer_waits_as_long_as_others_get_on_and_no_longer(store: Store, mon
         store.beat(run_id, f"{ME}#1")
     enough.set()
     other.join()
+
+
+def test_a_writer_asks_less_often_while_nobody_commits(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patience of 1 s, and the longest pauses drawn: they begin at .05 s, only grow, and end near half a second."""
+    (run_id,) = filled(store)
+    store.claim_next(ME)
+    longest: list[float] = []
+
+    def uniform(low: float, high: float) -> float:
+        longest.append(high)
+        return high
+
+    monkeypatch.setattr("harness.engines.BUSY_SECONDS", 1)
+    monkeypatch.setattr("harness.engines.random.uniform", uniform)
+    with Database(store.url, "rw").write() as other:
+        other.execute(sa.text("UPDATE runs SET step = 1"))
+        with pytest.raises(StoreError, match="database is locked"):
+            store.beat(run_id, f"{ME}#1")
+    assert longest[0] == PAUSE
+    assert longest == sorted(longest)
+    assert 0.2 < longest[-1] <= 0.51
 
 
 def test_a_writer_waits_for_one_that_keeps_readers_out(store: Store) -> None:

@@ -193,8 +193,8 @@ def _geometric(values: Sequence[float]) -> Interval:
 
 def _machines(ids: Iterable[str], facts: Mapping[str, Record]) -> list[str]:
     """Why seconds of these runs do not compare, by where and how they were trained."""
-    by = {run: facts.get(run, {}) for run in ids}
-    mine = [facts.get(one.get("trained_by") or "", one) for one in by.values()]  # who trained, where another run did
+    own = [facts.get(run, {}) for run in ids]
+    mine = [facts.get(one.get("trained_by") or "", one) for one in own]  # who trained, where another run did
     machines = {canonical([one.get(name) for name in ("cpu", "accelerators", "device")]) for one in mine}
     threads = {canonical(one.get("training_threads")) for one in mine}
     told = []
