@@ -10,7 +10,13 @@ from streamlit.web import cli
 
 from dashboard.glossary import measures
 
-NEEDED = ("altair", "harness.report.compare", "harness.report.effects", "harness.report.exports", "harness.samples")
+NEEDED = (
+    "altair",
+    "harness.report.compare",
+    "harness.analysis.effects",
+    "harness.report.exports",
+    "harness.analysis.samples",
+)
 
 
 def ready() -> None:

@@ -9,8 +9,8 @@ import streamlit as st
 from dashboard import look, queries
 from dashboard.glossary import WORDS
 from harness.errors import HarnessError
-from harness.printable import printable
-from harness.store_url import printable_url
+from harness.storage.url import printable_url
+from harness.system.printable import printable
 
 PAGES = Path(__file__).parent / "app_pages"
 SECTIONS = {

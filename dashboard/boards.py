@@ -10,12 +10,12 @@ import streamlit as st
 
 from dashboard import charts, look
 from dashboard.glossary import WORDS, measure
-from harness.printable import printable
+from harness.analysis.filters import short_keys
 from harness.report.board import Cell, Column, Leaderboard, Row, Table
 from harness.report.exports import emphasis
-from harness.report.ranks import SEEDS_NEEDED, Difference
 from harness.report.rendering import better, cost_heads, costs, header, keys, number, rank
-from harness.report.selection import short_keys
+from harness.stats.ranks import SEEDS_NEEDED, Difference
+from harness.system.printable import printable
 
 SHOWN_ROWS = 60  # of a table; a longer one is read by nobody, and its download has them all
 SHOWN_DIFFERENCES = 30  # of a forest

@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboard import queries
 from dashboard.glossary import WORDS
 from dashboard.queries import Group
-from harness.report.readings import Run, ScoreName
+from harness.storage.queries import Run, ScoreName
 
 Place = DeltaGenerator | None
 

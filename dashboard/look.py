@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 import pandas as pd
 import streamlit as st
 
-from harness.printable import printable
+from harness.system.printable import printable
 
 STYLE = (Path(__file__).parent / "style.css").read_text()
 

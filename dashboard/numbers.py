@@ -10,15 +10,19 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.queries import Stamp, finished, open_store, stamp, store_url
-from harness.report import effects as factor_effects
+from harness.analysis import effects as factor_effects
+from harness.analysis.budgets import front, way
+from harness.analysis.filters import known_keys, last_part, written
+from harness.analysis.groups import mean
 from harness.report import validity as agreement
 from harness.report.board import Leaderboard
 from harness.report.compare import Comparison, compare
-from harness.report.compute import front, way
 from harness.report.exports import Format, board_text
-from harness.report.groups import mean
 from harness.report.leaderboard import leaderboard
-from harness.report.readings import (
+from harness.report.tables import PREFERRED
+from harness.report.validity import Validity
+from harness.stats.intervals import t_interval
+from harness.storage.queries import (
     Interims,
     ProfileName,
     Run,
@@ -32,10 +36,6 @@ from harness.report.readings import (
     read_profile_names,
     read_values,
 )
-from harness.report.selection import known_keys, last_part, written
-from harness.report.tables import PREFERRED
-from harness.report.validity import Validity
-from harness.stats import t_interval
 
 POINTS = 150  # of a learning curve; more are averaged in windows
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import streamlit as st
 
 from dashboard import look
-from harness.printable import printable
-from harness.replaying import Frame
+from harness.analysis.replay import Frame
+from harness.system.printable import printable
 
 SECONDS = 0.7  # between two steps
 MARKS = {"backspace": "⌫", "end": "■"}

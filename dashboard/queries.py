@@ -13,13 +13,14 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from harness.printable import printable
-from harness.replaying import Frame, Row, backspace_of, frames
-from harness.report.groups import control, rows, tables, titles
-from harness.report.readings import Run, read_grids, read_runs, read_timings
+from harness.analysis.groups import control, rows, tables, titles
+from harness.analysis.replay import Frame, frames
+from harness.analysis.samples import Sample, side_by_side
 from harness.report.tables import row_labels
-from harness.samples import Sample, side_by_side
-from harness.store import Store
+from harness.storage.queries import Run, read_grids, read_runs, read_timings
+from harness.storage.rollout_files import Row, backspace_of
+from harness.storage.store import Store
+from harness.system.printable import printable
 
 EVERYTHING = "all runs"
 DEFAULT_STORE = "sqlite:///results/runs.db"

@@ -12,14 +12,14 @@ from typing import Any
 DEFAULT_STORE = "sqlite:///results/runs.db"  # where results are when nobody says
 
 _WHERE = {
-    "Grid": "harness.grid",
-    "RunConfig": "harness.config",
-    "Store": "harness.store",
-    "check": "harness.run",
+    "Grid": "harness.grids.grid",
+    "RunConfig": "harness.config.run",
+    "Store": "harness.storage.store",
+    "check": "harness.grids.check",
     "leaderboard": "harness.report.leaderboard",
-    "load_grid": "harness.grid",
-    "load_policy": "harness.exported",
-    "run_grid": "harness.run",
+    "load_grid": "harness.grids.grid",
+    "load_policy": "harness.runs.load",
+    "run_grid": "harness.runner.grid",
 }
 __all__ = sorted(_WHERE)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from harness.config import RunConfig
-from harness.records import Score, Step
-from harness.store import Store
+from harness.config.run import RunConfig
+from harness.records.score import Score
+from harness.records.training import Step
+from harness.storage.store import Store
 
 ME = "elsewhere:1:1"
 MAUVE = "mauve@mauve-text[featuriser=tiny]"

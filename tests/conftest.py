@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.store import Store
+from harness.storage.store import Store
 
 
 @pytest.fixture(autouse=True)

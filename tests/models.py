@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from harness.config import ModelConfig
-from harness.policy import Policy
-from harness.tokenizers import characters
+from harness.config.model import ModelConfig
+from harness.models.policy import Policy
+from harness.models.tokenizers import characters
 
 ALPHABET = "abcdef"
 

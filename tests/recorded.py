@@ -14,15 +14,16 @@ import numpy as np
 import torch
 from models import tiny_policy
 
-from harness.config import RunConfig
-from harness.data import ExpertStream, rows
-from harness.decoders import Contrastive, Decoder, Greedy
-from harness.fit import Training
-from harness.noise import proposals
-from harness.plugins import build, resolve
+from harness.config.run import RunConfig
+from harness.data.noise_sources import proposals
+from harness.data.stream import ExpertStream
+from harness.data.windows import rows
+from harness.generation.decoders import Contrastive, Decoder, Greedy
+from harness.generation.rollouts import Start, sample
+from harness.plugins.options import build, resolve
 from harness.records import Example, Rollout
 from harness.registry import TRAINERS
-from harness.rollouts import Start, sample
+from harness.training.loop import Training
 
 FILE = Path(__file__).parent / "recorded.json"
 STEPS = 24

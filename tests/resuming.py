@@ -11,14 +11,14 @@ import torch
 from models import tiny_policy
 from oracle.third_party import TRAINER_NAMES
 
-from harness.checkpoint import State
-from harness.config import RunConfig
-from harness.data import ExpertStream
-from harness.fit import Training
-from harness.noise import FromPolicy
-from harness.plugins import build, options
+from harness.config.run import RunConfig
+from harness.data.noise_sources import FromPolicy
+from harness.data.stream import ExpertStream
+from harness.plugins.options import build, options
 from harness.records import Trajectory
 from harness.registry import TRAINERS
+from harness.training.checkpoint import State
+from harness.training.loop import Training
 
 STEPS = 30
 SMALL_BUFFER = {"buffer_size": 6, "buffer_fresh": 4, "buffer_every": 4}

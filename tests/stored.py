@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.config import RunConfig
-from harness.owners import this_owner
-from harness.records import Example, Rollout, Score, Step, Trajectory
-from harness.store import Store
+from harness.config.run import RunConfig
+from harness.records.data import Example
+from harness.records.rollout import Rollout, Trajectory
+from harness.records.score import Score
+from harness.records.training import Step
+from harness.storage.store import Store
+from harness.system.processes import this_owner
 
 ME = this_owner()
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from models import fresh_logits, tiny_policy
 
-from harness.actions import ActionSpace, pack, step_weights
-from harness.plugins import Weighting
+from harness.actions.batch import pack
+from harness.actions.space import ActionSpace
+from harness.actions.weights import Weighting, step_weights
 from harness.records import Trajectory
 
 SPACE = ActionSpace(size=12, end_id=10, backspace_id=11, unwritable=frozenset({10, 11}))
@@ -174,7 +175,7 @@ def test_chunks_of_states_change_neither_values_nor_gradients(monkeypatch: pytes
         return flat
 
     whole = gradient()
-    monkeypatch.setattr("harness.head.KEPT", 0)
-    monkeypatch.setattr("harness.head.LEAST", 3)
-    monkeypatch.setattr("harness.head.BLOCK", 1)
+    monkeypatch.setattr("harness.models.output_layer.KEPT", 0)
+    monkeypatch.setattr("harness.models.output_layer.LEAST", 3)
+    monkeypatch.setattr("harness.models.output_layer.BLOCK", 1)
     assert float((gradient() - whole).abs().max()) < 1e-12

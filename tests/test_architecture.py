@@ -20,72 +20,63 @@ MAY_IMPORT = {
     "trainers": (
         "trainers",
         "harness.plugins",
-        "harness.actions",
+        "harness.actions.batch",
+        "harness.config.search_space",
         "harness.registry",
         "harness.errors",
-        "harness.search",
     ),
     "benchmarks": ("benchmarks", "harness.plugins", "harness.records", "harness.registry", "harness.errors"),
     "dashboard": (
         "dashboard",
+        "harness.analysis",
         "harness.errors",
-        "harness.printable",
         "harness.registry",
-        "harness.replaying",
         "harness.report",
-        "harness.samples",
         "harness.stats",
-        "harness.store",
-        "harness.store_url",
+        "harness.storage",
+        "harness.system.printable",
     ),
 }
+# The packages of the core from the ground up; a package imports only from rows above its own.
+LAYERS = (
+    ("errors", "hashing", "records", ""),
+    ("registry", "seeding", "config", "actions", "system"),
+    ("plugins", "storage", "stats"),
+    ("models", "metrics", "analysis"),
+    ("generation", "report"),
+    ("data",),
+    ("training", "grids"),
+    ("evaluation",),
+    ("runner",),
+    ("runs",),
+    ("cli",),
+    ("__main__",),
+)
 # The files that know a library; everybody else asks them.
 ONLY_IN = {
-    "transformers": {"harness/attention.py", "harness/models.py"},
-    "peft": {"harness/lora.py"},
+    "transformers": {"harness/models/attention.py", "harness/models/pretrained.py"},
+    "peft": {"harness/models/lora.py"},
     "datasets": {"benchmarks/hub.py"},
-    "sqlalchemy": {
-        "harness/store.py",
-        "harness/queue.py",
-        "harness/database.py",
-        "harness/ledger.py",
-        "harness/engines.py",
-        "harness/report/readings.py",
-    },
+    "sqlalchemy": {"harness/storage"},
     "mauve": {"harness/metrics/mauve.py"},
-    "ruamel": {"harness/yaml_file.py"},
-    "typer": {"harness/cli.py", "harness/verbs"},
+    "ruamel": {"harness/grids/yaml_file.py"},
+    "typer": {"harness/cli"},
     "streamlit": {"dashboard"},
-    "submitit": {"harness/launch.py"},
+    "submitit": {"harness/runner/launch.py"},
     "psycopg": set(),
 }
 # What listing, planning and reading need: importing it must load no torch.
+FREE = ("analysis", "cli", "config", "metrics", "plugins", "records", "report", "stats", "storage")
 TORCH_FREE = (
+    *(name for name in NAMES if name.startswith((*(f"harness.{one}" for one in FREE), "dashboard"))),
+    *(f"harness.{one}" for one in ("errors", "hashing", "registry", "seeding")),
+    *(f"harness.grids.{one}" for one in ("grid", "plan", "settings", "tuning", "yaml_file", "check", "controls")),
+    *(f"harness.runner.{one}" for one in ("grid", "launch", "messages", "options", "process", "supervisor", "worker")),
+    *(f"harness.runs.{one}" for one in ("fingerprint", "reproduce")),
+    *(f"harness.data.{one}" for one in ("checks", "splits", "text_files")),
     "harness",
-    "harness.cli",
-    "harness.config",
-    "harness.describe",
-    "harness.errors",
-    "harness.grid",
-    "harness.model_config",
-    "harness.plan",
-    "harness.plugins",
-    "harness.progress",
-    "harness.provenance",
-    "harness.records",
-    "harness.registry",
-    "harness.replaying",
-    "harness.samples",
-    "harness.scoring",
-    "harness.search",
-    "harness.settings",
-    "harness.stats",
-    "harness.fingerprint",
-    "harness.store",
-    "harness.supervisor",
-    "harness.text_files",
-    "harness.yaml_file",
-    *(name for name in NAMES if name.startswith(("harness.report", "dashboard"))),
+    "harness.evaluation.scoring",
+    "harness.system.provenance",
     "benchmarks.grids",
     "benchmarks.hub",
     "benchmarks.language",
@@ -127,6 +118,23 @@ def test_imports_go_one_way(name: str) -> None:
     for module, line in imports(parsed(NAMES[name])):
         if module.partition(".")[0] in PACKAGES:
             assert within(module, allowed), f"{NAMES[name]}:{line} imports {module}; allowed: {', '.join(allowed)}"
+
+
+def layer(module: str) -> int:
+    """The row of `LAYERS` in which a module of the core stands."""
+    package = module.removeprefix("harness").removeprefix(".").partition(".")[0]
+    return next(row for row, packages in enumerate(LAYERS) if package in packages)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.partition(".")[0] == "harness"])
+def test_a_package_imports_only_from_below(name: str) -> None:
+    """Under TYPE_CHECKING and inside functions, too: there is no circle, not even a late one."""
+    if name == "harness":
+        return  # the public names, each loaded when it is asked for
+    for module, line in imports(parsed(NAMES[name])):
+        if module.partition(".")[0] == "harness":
+            same = module.split(".")[1:2] == name.split(".")[1:2]
+            assert same or layer(module) < layer(name), f"{NAMES[name]}:{line}: {module} is not below it"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -177,15 +185,16 @@ def test_tests_are_short_files_that_open_with_a_sentence(path: Path) -> None:
 
 def test_the_reader_of_imports_sees_every_form() -> None:
     source = (
-        "import a.b\nfrom typing import TYPE_CHECKING\nfrom harness import grid\nif TYPE_CHECKING:\n    import torch\n"
+        "import a.b\nfrom typing import TYPE_CHECKING\nfrom harness.grids import grid\n"
+        "if TYPE_CHECKING:\n    import torch\n"
         "try:\n    import c\nexcept ImportError:\n    pass\ndef f():\n    from d import e\nclass G:\n    import h\n"
     )
     everything = [module for module, _ in imports(ast.parse(source))]
-    assert everything == ["a.b", "typing", "harness.grid", "torch", "c", "d", "h"]
+    assert everything == ["a.b", "typing", "harness.grids.grid", "torch", "c", "d", "h"]
     assert [module for module, _ in imports(ast.parse(source), lazy=False)] == [
         "a.b",
         "typing",
-        "harness.grid",
+        "harness.grids.grid",
         "c",
         "h",
     ]

@@ -7,8 +7,8 @@ import torch
 import transformers
 from models import tiny_policy
 
-from harness import attention
-from harness.policy import additive
+from harness.models import attention
+from harness.models.attention import additive
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])

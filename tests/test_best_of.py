@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import pytest
 from models import tiny_policy
 
-from harness.best_of import chosen, likeliness
-from harness.config import RunConfig, SamplingConfig
-from harness.evaluate import sample_prompts
+from harness.config.run import RunConfig
+from harness.config.sampling import SamplingConfig
+from harness.generation.best_of import chosen, likeliness
+from harness.generation.generate import sample_prompts
 from harness.records import Example, Rollout, Trajectory
 
 END = 6

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from harness.cli import app
-from harness.store import Store
-from harness.verbs.arguments import checked_cells, the_grid
+from harness.cli.app import app
+from harness.cli.arguments import checked_cells, the_grid
+from harness.storage.store import Store
 
 TINY = """
 question: Does a small grid run?
@@ -87,7 +87,7 @@ def shell(tmp_path: Path) -> Shell:
 def test_help_and_lists_load_nothing_heavy(args: list[str]) -> None:
     """In a fresh process; the same process would notice, because it prints what it loaded."""
     program = (
-        "import sys\nfrom harness.cli import app\n"
+        "import sys\nfrom harness.cli.app import app\n"
         f"try:\n    app({args!r})\nexcept SystemExit as end:\n    assert not end.code\n"
         "loaded = {name.partition('.')[0] for name in sys.modules}\n"
         "print('LOADED', sorted(loaded & {'torch', 'transformers', 'sqlalchemy', 'pandas', 'scipy', 'mauve'}))"
@@ -255,7 +255,7 @@ def test_a_worker_that_is_terminated_gives_its_cell_back_and_exits_with_75(shell
     grid.write_text(TINY.replace("{steps: 2,", "{steps: 900,").replace("seeds: 2", "seeds: 1"))
     with Store(shell.environment["HARNESS_STORE"]) as store:
         store.enqueue("tiny", checked_cells(the_grid(str(grid), ["trainer=mle"])))
-        command = [sys.executable, "-c", "from harness.cli import main; main()", "worker", "--grid", "tiny"]
+        command = [sys.executable, "-c", "from harness.cli.app import main; main()", "worker", "--grid", "tiny"]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         environment = {**os.environ, **shell.environment}
         process = subprocess.Popen(  # type: ignore[call-overload]

@@ -13,22 +13,25 @@ import torch
 from models import tiny_policy
 
 from benchmarks.language import FreshTexts, Language
-from harness.config import RunConfig
-from harness.controls import CONTROLS, Unigram, as_rollout, control_policy, controls, expert, missing_mle
-from harness.data import rows
+from harness.config.run import RunConfig
+from harness.data.windows import rows
 from harness.errors import ConfigError
-from harness.evaluate import choose_prompts, likelihood
-from harness.exported import export
-from harness.features import Features
-from harness.grid import Grid, load_grid
-from harness.policy import Policy
+from harness.evaluation.controls import CONTROLS, Unigram, as_rollout, control_policy, expert
+from harness.evaluation.features import Features
+from harness.evaluation.likelihood import likelihood
+from harness.generation.prompts import choose_prompts
+from harness.generation.rollouts import Start, sample
+from harness.grids.check import check
+from harness.grids.controls import controls, missing_mle
+from harness.grids.grid import Grid, load_grid
+from harness.grids.yaml_file import Document
+from harness.metrics.law import forbidden
+from harness.models.export import export
+from harness.models.policy import Policy
+from harness.models.tokenizers import byte_level_bpe
 from harness.records import Example, Splits
-from harness.rollouts import Start, sample
-from harness.run import check, run_grid
-from harness.store import Store
-from harness.support import forbidden
-from harness.tokenizers import byte_level_bpe
-from harness.yaml_file import Document
+from harness.runner.grid import run_grid
+from harness.storage.store import Store
 
 FEATURES = Features(None, torch.device("cpu"))
 BASE: dict[str, Any] = {"benchmark": "language", "trainer": "mle"}

@@ -7,11 +7,14 @@ from typing import Any, get_args
 import pytest
 from models import tiny_policy
 
-from harness.config import ActionConfig, RunConfig
-from harness.data import ExpertStream, Normalizer, check_whole, rows
+from harness.actions.noise import uniform
+from harness.actions.weights import Normalisation, Weighting
+from harness.config.actions import ActionConfig
+from harness.config.run import RunConfig
+from harness.data.checks import check_whole
+from harness.data.stream import ExpertStream, Normalizer
+from harness.data.windows import rows
 from harness.errors import ConfigError
-from harness.noise import uniform
-from harness.plugins import Normalisation, Weighting
 from harness.records import Example, Splits, Trajectory
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from stored import ME, RESULTS, config, running, step
 
-from harness import sqlite
 from harness.errors import StoreError, UnknownName
-from harness.store import Store
+from harness.storage.store import Store
+from harness.system import sqlite
 
 
 @pytest.fixture

@@ -22,10 +22,10 @@ from transformers import (
     TypicalLogitsWarper,
 )
 
-from harness.config import SamplingConfig
-from harness.decoders import Contrastive, Decoder, Greedy, decoder_of
-from harness.policy import Policy
-from harness.rollouts import Start, sample
+from harness.config.sampling import SamplingConfig
+from harness.generation.decoders import Contrastive, Decoder, Greedy, decoder_of
+from harness.generation.rollouts import Start, sample
+from harness.models.policy import Policy
 
 
 def random_logits(seed: int, rows: int = 8, size: int = 30) -> torch.Tensor:

@@ -10,15 +10,17 @@ import pytest
 import torch
 from models import ALPHABET, tiny_policy
 
-from harness.config import RunConfig, SamplingConfig
-from harness.disturb import corrupted_starts, forced_mistakes
-from harness.evaluate import evaluate, sample_prompts
-from harness.features import Features
-from harness.noise import ground_truth
-from harness.plugins import Unscorable
-from harness.policy import Policy
+from harness.actions.noise import ground_truth
+from harness.config.run import RunConfig
+from harness.config.sampling import SamplingConfig
+from harness.evaluation.evaluate import evaluate
+from harness.evaluation.features import Features
+from harness.evaluation.perturbation import corrupted_starts, forced_mistakes
+from harness.generation.generate import sample_prompts
+from harness.generation.rollouts import Start
+from harness.models.policy import Policy
+from harness.plugins.metric import Unscorable
 from harness.records import Example, Splits
-from harness.rollouts import Start
 
 PROMPTS = (Example("cab", "b"), Example("", "cc"), Example("ffffff", ""))
 
@@ -96,7 +98,7 @@ def test_forced_mistakes_do_not_depend_on_the_batch(monkeypatch: pytest.MonkeyPa
     propose = ground_truth(not_the_next, policy.decode, policy.encode)
     found = []
     for rows in (256, 1):
-        monkeypatch.setattr("harness.evaluate.SAMPLE_ROWS", rows)
+        monkeypatch.setattr("harness.generation.generate.SAMPLE_ROWS", rows)
         force = forced_mistakes(propose, len(PROMPTS), 0)
         found.append(list(sample_prompts(policy, PROMPTS, SamplingConfig(), 0, 0.5, force)))
     assert found[0] == found[1]

@@ -11,11 +11,12 @@ import psutil
 import pytest
 from stored import ME, RESULTS, config, running, step
 
-from harness import engines, sqlite
-from harness.doctor import Finding, examine, machine
+from harness.cli.doctor import Finding, examine, machine
 from harness.errors import StoreError
-from harness.events import Saved
-from harness.store import Store
+from harness.records.events import Saved
+from harness.storage import engines
+from harness.storage.store import Store
+from harness.system import sqlite
 
 
 @pytest.fixture
@@ -150,5 +151,5 @@ def test_a_network_file_system_is_refused(store: Store, monkeypatch: pytest.Monk
 
 def test_a_disk_without_room_is_a_problem(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = psutil.disk_usage(str(store.folder))
-    monkeypatch.setattr("harness.doctor.shutil.disk_usage", lambda _: usage._replace(free=1_000_000))
+    monkeypatch.setattr("harness.cli.doctor.shutil.disk_usage", lambda _: usage._replace(free=1_000_000))
     assert findings(store)["room"].found.startswith("1 MB left")

@@ -9,19 +9,17 @@ import pytest
 import torch
 from models import fresh_logits, tiny_policy
 
-from harness.actions import ActionSpace
-from harness.config import RunConfig, SamplingConfig
+from harness.actions.space import ActionSpace
+from harness.config.run import RunConfig
+from harness.config.sampling import SamplingConfig
 from harness.errors import ConfigError
-from harness.evaluate import (
-    backspace_after,
-    choose_prompts,
-    evaluate,
-    likelihood,
-    sample_prompts,
-    token_nll,
-)
-from harness.features import Features
-from harness.policy import Policy
+from harness.evaluation.evaluate import evaluate
+from harness.evaluation.features import Features
+from harness.evaluation.likelihood import likelihood, token_nll
+from harness.evaluation.perturbation import backspace_after
+from harness.generation.generate import sample_prompts
+from harness.generation.prompts import choose_prompts
+from harness.models.policy import Policy
 from harness.records import Example, Splits
 
 TEXTS = [Example("abcabcdefdef" * 3), Example("a"), Example("fedcba", prompt="ab")]
@@ -66,7 +64,7 @@ def test_the_number_of_scored_tokens_is_the_same_for_every_stride() -> None:
 def test_batches_of_windows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     policy = tiny_policy()
     whole = likelihood(policy, TEXTS)
-    monkeypatch.setattr("harness.evaluate.CHUNK_LOGITS", 1)
+    monkeypatch.setattr("harness.evaluation.likelihood.CHUNK_LOGITS", 1)
     assert likelihood(policy, TEXTS).nll == pytest.approx(whole.nll, abs=1e-10)
 
 
@@ -94,7 +92,7 @@ def test_backspace_after_mistakes_equals_fresh_forward_passes(name: str, monkeyp
     found = backspace_after(policy, examples, next_letter, 2, seed=0)
     assert found == pytest.approx(np.array(expected), abs=1e-9)
     assert backspace_after(policy, examples, next_letter, 1, seed=0) == pytest.approx(found[:, :1], abs=1e-9)
-    monkeypatch.setattr("harness.evaluate.SAMPLE_ROWS", 1)
+    monkeypatch.setattr("harness.generation.generate.SAMPLE_ROWS", 1)
     assert backspace_after(policy, examples, next_letter, 2, seed=0) == pytest.approx(found, abs=1e-9)
 
 
@@ -147,7 +145,7 @@ def test_rollouts_are_the_same_in_any_batch(monkeypatch: pytest.MonkeyPatch) -> 
     policy = tiny_policy(seed=3)
     prompts = [Example("", prompt="abc"[: n % 4]) for n in range(7)]
     whole = list(sample_prompts(policy, prompts, SamplingConfig(), 0))
-    monkeypatch.setattr("harness.evaluate.SAMPLE_ROWS", 2)
+    monkeypatch.setattr("harness.generation.generate.SAMPLE_ROWS", 2)
     assert list(sample_prompts(policy, prompts, SamplingConfig(), 0)) == whole
     assert [len(rollout.trajectory.prompt) for rollout in whole] == [1, 2, 3, 4, 1, 2, 3]
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from models import fresh_logits, tiny_policy
 
-from harness.decoders import Decoder, Greedy
+from harness.data.checks import check_characters
 from harness.errors import ConfigError
-from harness.exact import chances, check_characters, expert_steps, own_steps, writer
+from harness.evaluation.exact import chances, expert_steps, own_steps, writer
+from harness.generation.decoders import Decoder, Greedy
 from harness.records import Example, Rollout, Trajectory
 
 

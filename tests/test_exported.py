@@ -17,19 +17,21 @@ import torch
 from models import tiny_policy
 from typer.testing import CliRunner
 
-from harness import load_policy, models
-from harness.actions import pack
-from harness.cli import app
-from harness.config import ModelConfig
+from harness import load_policy
+from harness.actions.batch import pack
+from harness.actions.weights import Weighting
+from harness.cli.app import app
+from harness.config.model import ModelConfig
 from harness.errors import ConfigError, EnvironmentProblem, StoreError, UnknownName
-from harness.exported import export
-from harness.grid import load_grid
-from harness.plugins import Weighting
-from harness.policy import Policy
+from harness.grids.check import check
+from harness.grids.grid import load_grid
+from harness.models import pretrained as models
+from harness.models.export import export
+from harness.models.policy import Policy
+from harness.models.tokenizers import byte_level_bpe
 from harness.records import Trajectory
-from harness.run import check, run_grid
-from harness.store import Store
-from harness.tokenizers import byte_level_bpe
+from harness.runner.grid import run_grid
+from harness.storage.store import Store
 
 GRID = """
 question: What comes out of a run?

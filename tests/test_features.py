@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from models import tiny_policy
 from texts import Data, stories
 
-from harness.config import ModelConfig
-from harness.features import Features
-from harness.plugins import Unscorable
-from harness.policy import Policy
-from harness.tokenizers import byte_level_bpe
+from harness.config.model import ModelConfig
+from harness.evaluation.features import Features
+from harness.models.policy import Policy
+from harness.models.tokenizers import byte_level_bpe
+from harness.plugins.metric import Unscorable
 
 
 def bpe_policy() -> Policy:

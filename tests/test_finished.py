@@ -14,11 +14,12 @@ import torch
 from models import tiny_policy
 from oracle.world import World, clean_rows, finished_by_solve
 
-from harness.exact import writer
-from harness.finished import Prefix, Tree, Writer, enumerated, sampled
-from harness.plugins import Unscorable
+from harness.evaluation.exact import writer
+from harness.evaluation.marginal import Prefix, Tree, Writer, enumerated, sampled
+from harness.generation.decoders import Decoder
+from harness.generation.rollouts import Start, sample
+from harness.plugins.metric import Unscorable
 from harness.records import Law
-from harness.rollouts import Decoder, Start, sample
 
 LETTERS = "abcde"
 

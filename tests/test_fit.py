@@ -10,15 +10,20 @@ import pytest
 import torch
 from models import tiny_policy
 
-from harness.actions import Batch
-from harness.config import RunConfig, TrainingConfig
-from harness.data import ExpertStream
-from harness.fit import Budget, Diverged, fit
-from harness.noise import FromPolicy, Propose, uniform
-from harness.plugins import Evaluate, Loss, Moment, Needs, Replay, Trainer, Weighting, build
-from harness.policy import Policy
-from harness.records import Step, Trajectory
+from harness.actions.batch import Batch
+from harness.actions.noise import Propose, uniform
+from harness.actions.weights import Weighting
+from harness.config.run import RunConfig
+from harness.config.training import TrainingConfig
+from harness.data.noise_sources import FromPolicy
+from harness.data.stream import ExpertStream
+from harness.models.policy import Policy
+from harness.plugins.options import build
+from harness.plugins.trainer import Evaluate, Loss, Moment, Needs, Replay, Trainer
+from harness.records.rollout import Trajectory
+from harness.records.training import Step
 from harness.registry import TRAINERS
+from harness.training.loop import Budget, Diverged, fit
 
 TRAINER_OPTIONS: list[dict[str, Any]] = [
     {"name": "mle"},

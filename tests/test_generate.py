@@ -9,14 +9,15 @@ import pytest
 from models import tiny_policy
 from typer.testing import CliRunner
 
-from harness.cli import app
+from harness.cli.app import app
+from harness.cli.commands.models import generate
+from harness.config.sampling import SamplingConfig
 from harness.errors import ConfigError
-from harness.evaluate import prompt_tokens, sample_starts
-from harness.exported import export
-from harness.generate import as_row, continuations, sampling_of
-from harness.rollouts import Start
-from harness.sampling import SamplingConfig
-from harness.verbs.models import generate
+from harness.generation.generate import as_row, continuations, sample_starts, sampling_of
+from harness.generation.prompts import prompt_tokens
+from harness.generation.rollouts import Start
+from harness.models.export import export
+from harness.runs.load import LoadedPolicy
 
 
 def test_they_are_what_evaluation_would_write() -> None:
@@ -28,14 +29,14 @@ def test_they_are_what_evaluation_would_write() -> None:
     expected = list(sample_starts(policy, starts, sampling, 3))
     found = list(continuations(policy, prompts, sampling, seed=3, n=2))
     assert found == expected
-    assert policy.sample(prompts, seed=3, n=2, temperature=0.7, length=9) == expected
-    assert policy.sample(prompts, seed=4, n=2, temperature=0.7, length=9) != expected
+    assert LoadedPolicy(policy).sample(prompts, seed=3, n=2, temperature=0.7, length=9) == expected
+    assert LoadedPolicy(policy).sample(prompts, seed=4, n=2, temperature=0.7, length=9) != expected
 
 
 def test_a_row_holds_what_happened() -> None:
     """The kept tokens are the text; the actions are those, the deleted ones and their deletions."""
     policy = tiny_policy(seed=3)
-    found = policy.sample([""] * 40, seed=1)
+    found = LoadedPolicy(policy).sample([""] * 40, seed=1)
     rows = [as_row("", rollout) for rollout in found]
     deleting = [row for row in rows if "<backspace>" in row["actions"]]
     assert deleting
@@ -54,8 +55,10 @@ def test_the_command_line_offers_all_that_sampling_has() -> None:
 
 def test_greedy_and_contrastive_come_by_name() -> None:
     policy = tiny_policy(backspace=False)
-    assert policy.sample(["a"], seed=0, decoder="greedy") == policy.sample(["a"], seed=1, decoder="greedy")
-    assert policy.sample(["a"], decoder="contrastive", top_k=2)
+    assert LoadedPolicy(policy).sample(["a"], seed=0, decoder="greedy") == LoadedPolicy(policy).sample(
+        ["a"], seed=1, decoder="greedy"
+    )
+    assert LoadedPolicy(policy).sample(["a"], decoder="contrastive", top_k=2)
 
 
 @pytest.mark.parametrize(
@@ -92,14 +95,14 @@ def test_the_command_line_moves_backspace_and_refuses_where_there_is_none(tmp_pa
     refused = shell("--no-backspace", "--backspace-bias", "1.5", code=2)
     assert "backspace_bias=1.5: this policy has no <backspace>" in refused
     with pytest.raises(ConfigError, match="this policy has no <backspace>"):
-        tiny_policy(backspace=False).sample(["a"], backspace_bias="masked")
+        LoadedPolicy(tiny_policy(backspace=False)).sample(["a"], backspace_bias="masked")
 
 
 def test_a_prompt_that_fills_the_context_is_named() -> None:
     """24 tokens are held: the start token and 22 letters leave room for one more, 23 do not."""
     policy = tiny_policy()
-    assert len(policy.sample(["a" * 22])) == 1
+    assert len(LoadedPolicy(policy).sample(["a" * 22])) == 1
     with pytest.raises(
         ConfigError, match=r"prompt 2, 'aaaaaaa.* has 24 tokens with the start token, and this policy holds"
     ):
-        policy.sample(["a", "a" * 23])
+        LoadedPolicy(policy).sample(["a", "a" * 23])

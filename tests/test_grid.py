@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.config import RunConfig
+from harness.config.run import RunConfig
 from harness.errors import ConfigError
-from harness.grid import Grid, first, grid_names, load_grid
-from harness.run import check
-from harness.settings import split_list
-from harness.yaml_file import Document, parse_scalar, read_document
+from harness.grids.check import check
+from harness.grids.grid import Grid, first, grid_names, load_grid
+from harness.grids.settings import split_list
+from harness.grids.yaml_file import Document, parse_scalar, read_document
 
 BASE: dict[str, Any] = {"benchmark": "language", "trainer": "mle"}
 
@@ -225,10 +225,10 @@ def test_every_shipped_grid_expands_and_says_what_it_asks() -> None:
 
 def test_the_example_in_the_docstring_works(tmp_path: Path) -> None:
     """3 trainers x 2 spaces - 1 (mle with <backspace>) = 5, x 2 sizes = 10, + 1 included = 11, x 3 seeds = 33."""
-    import harness.grid
+    import harness.grids.grid
 
-    assert harness.grid.__doc__ is not None
-    example = [line for line in harness.grid.__doc__.splitlines() if line.startswith("    ")]
+    assert harness.grids.grid.__doc__ is not None
+    example = [line for line in harness.grids.grid.__doc__.splitlines() if line.startswith("    ")]
     path = tmp_path / "example.yaml"
     path.write_text("\n".join(line[4:] for line in example))
     assert len(load_grid(str(path)).expand()) == 33

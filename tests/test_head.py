@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.head import sums_and_chosen
+from harness.models.output_layer import sums_and_chosen
 
 STATES, WIDTH, SIZE = 13, 5, 11
 BACK = SIZE - 1
@@ -44,10 +44,10 @@ def test_equal_to_whole_logits_in_value_and_gradient(
     dtype: torch.dtype, bound: float, bias: bool, backspace: int | None, kept: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Blocks of four states, so that the last one is short; probabilities kept, or computed again."""
-    monkeypatch.setattr("harness.head.LEAST", 4)
-    monkeypatch.setattr("harness.head.BLOCK", 1)
+    monkeypatch.setattr("harness.models.output_layer.LEAST", 4)
+    monkeypatch.setattr("harness.models.output_layer.BLOCK", 1)
     if not kept:
-        monkeypatch.setattr("harness.head.KEPT", 0)
+        monkeypatch.setattr("harness.models.output_layer.KEPT", 0)
     given = inputs(dtype, bias)
     results = []
     logits = naive(*given, backspace)
@@ -65,10 +65,10 @@ def test_equal_to_whole_logits_in_value_and_gradient(
 
 @pytest.mark.parametrize("kept", [True, False])
 def test_gradients_by_finite_differences(kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.head.LEAST", 4)
-    monkeypatch.setattr("harness.head.BLOCK", 1)
+    monkeypatch.setattr("harness.models.output_layer.LEAST", 4)
+    monkeypatch.setattr("harness.models.output_layer.BLOCK", 1)
     if not kept:
-        monkeypatch.setattr("harness.head.KEPT", 0)
+        monkeypatch.setattr("harness.models.output_layer.KEPT", 0)
     hidden, weight, bias, legal = inputs(torch.float64)
     assert torch.autograd.gradcheck(
         lambda *moved: sums_and_chosen(*moved, legal, BACK, STATE, ACTION), (hidden, weight, bias)
@@ -104,7 +104,7 @@ def test_half_precision_is_as_near_as_half_precision_is() -> None:
 
 def test_memory_holds_one_block_and_not_all_logits(monkeypatch: pytest.MonkeyPatch) -> None:
     """4,000 states over 3,000 actions are 48 MB of logits; no tensor that lives through the forward pass has 1 MB."""
-    monkeypatch.setattr("harness.head.KEPT", 0)
+    monkeypatch.setattr("harness.models.output_layer.KEPT", 0)
     hidden = torch.randn(4_000, 8, requires_grad=True)
     weight = torch.randn(3_000, 8, requires_grad=True)
     saved: list[int] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.held_out import HeldOut
+from harness.data.splits import HeldOut
 from harness.records import Example, Splits
 
 

@@ -9,8 +9,9 @@ import pytest
 from pydantic import ValidationError
 from stored import score
 
-from harness.config import RunConfig
-from harness.interim import Interim, Spent, due
+from harness.config.run import RunConfig
+from harness.records.training import Interim, Spent
+from harness.training.loop import due
 
 
 def config(**evaluation: Any) -> RunConfig:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.intervals import Interval, bootstrap_interval, spearman, t_interval
+from harness.stats.intervals import Interval, bootstrap_interval, spearman, t_interval
 
 
 def test_three_values_by_hand() -> None:

@@ -11,9 +11,9 @@ import pytest
 import torch
 from models import ALPHABET, fresh_logits, tiny_policy
 
-from harness import judges
-from harness.config import ModelConfig
-from harness.judges import LawJudge, ModelJudge, choose_judge
+from harness.config.model import ModelConfig
+from harness.evaluation import token_scorer as judges
+from harness.evaluation.token_scorer import LawJudge, ModelJudge, choose_judge
 
 
 class Pairs:

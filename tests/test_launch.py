@@ -12,11 +12,11 @@ import psutil
 import pytest
 from postgres import server
 
-from harness.config import RunConfig
+from harness.config.run import RunConfig
 from harness.errors import ConfigError, EnvironmentProblem, StoreError
-from harness.launch import Work, launch
-from harness.plugins import resolve
-from harness.store import Store
+from harness.plugins.options import resolve
+from harness.runner.launch import Work, launch
+from harness.storage.store import Store
 
 pytest.importorskip("submitit", reason="submitit is not installed: pip install 'sequencematch-harness[slurm]'")
 DelayedSubmission = pytest.importorskip("submitit.core.utils").DelayedSubmission

@@ -10,19 +10,22 @@ import pytest
 import torch
 from models import tiny_policy
 
-from harness import lora
-from harness.actions import pack
-from harness.checkpoint import State
-from harness.config import ModelConfig, RunConfig
-from harness.data import ExpertStream
+from harness.actions.batch import pack
+from harness.actions.weights import Weighting
+from harness.config.model import ModelConfig
+from harness.config.run import RunConfig
+from harness.data.noise_sources import FromPolicy
+from harness.data.stream import ExpertStream
 from harness.errors import ConfigError, EnvironmentProblem
-from harness.fit import Training
-from harness.noise import FromPolicy
-from harness.plugins import Weighting, build
-from harness.policies import find, keep
-from harness.policy import Policy
-from harness.records import Step, Trajectory
+from harness.models import lora
+from harness.models.policy import Policy
+from harness.plugins.options import build
+from harness.records.rollout import Trajectory
+from harness.records.training import Step
 from harness.registry import TRAINERS
+from harness.training.checkpoint import State
+from harness.training.loop import Training
+from harness.training.trained_policies import find, keep
 
 CPU = torch.device("cpu")
 LORA = {"lora_r": 2, "lora_alpha": 4}

@@ -12,16 +12,16 @@ from transformers import AutoModelForCausalLM, BloomConfig, BloomForCausalLM, Mi
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from harness import load_policy
-from harness import models as transformers_side
-from harness.actions import pack
-from harness.config import ModelConfig
-from harness.decoders import Decoder
+from harness.actions.batch import pack
+from harness.actions.weights import Weighting
+from harness.config.model import ModelConfig
 from harness.errors import ConfigError, EnvironmentProblem
-from harness.plugins import Weighting
-from harness.policy import Policy
+from harness.generation.decoders import Decoder
+from harness.generation.rollouts import Start, sample
+from harness.grids.untrained import as_it_is
+from harness.models import pretrained as transformers_side
+from harness.models.policy import Policy
 from harness.records import Trajectory
-from harness.rollouts import Start, sample
-from harness.unmodified import as_it_is
 
 
 def loss(policy: Policy) -> torch.Tensor:

@@ -9,22 +9,22 @@ import pytest
 import torch
 from models import fresh_logits, tiny_policy
 
-from harness.actions import ActionSpace, pack
-from harness.config import ActionConfig
-from harness.data import ExpertStream
-from harness.errors import ConfigError
-from harness.noise import (
-    FromPolicy,
+from harness.actions.batch import pack
+from harness.actions.noise import (
     Slot,
     from_weights,
     ground_truth,
     inject,
-    proposals,
     replace_context,
     uniform,
     unigram,
 )
-from harness.plugins import Weighting
+from harness.actions.space import ActionSpace
+from harness.actions.weights import Weighting
+from harness.config.actions import ActionConfig
+from harness.data.noise_sources import FromPolicy, proposals
+from harness.data.stream import ExpertStream
+from harness.errors import ConfigError
 from harness.records import Trajectory
 
 SPACE = ActionSpace(size=8, end_id=6, backspace_id=7, unwritable=frozenset({0, 6, 7}))  # 1..5 may be written

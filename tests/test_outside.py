@@ -15,15 +15,17 @@ import torch
 from safetensors.torch import load_file
 
 from harness import load_policy
-from harness.evaluate import likelihood, token_nll
-from harness.features import Features
-from harness.grid import load_grid
+from harness.data.splits import load_splits
+from harness.evaluation.features import Features
+from harness.evaluation.likelihood import likelihood, token_nll
+from harness.grids.check import check
+from harness.grids.grid import load_grid
 from harness.metrics.mauve import Mauve
-from harness.policy import Policy
+from harness.models.policy import Policy
 from harness.records import Evaluation, Example, Rollout, Trajectory
 from harness.registry import TRAINERS
-from harness.run import check, load_splits, run_grid
-from harness.store import Store
+from harness.runner.grid import run_grid
+from harness.storage.store import Store
 
 Data = Callable[[str], Path]
 

@@ -11,9 +11,10 @@ from llamas import tiny_llama
 
 from benchmarks.arithmetic import Arithmetic
 from benchmarks.corpora import python_docs
-from harness.grid import load_grid
-from harness.run import check, run_grid
-from harness.store import Store
+from harness.grids.check import check
+from harness.grids.grid import load_grid
+from harness.runner.grid import run_grid
+from harness.storage.store import Store
 
 WRITTEN = ["model.quantised=null", "lora_r=4", "rows=4", "accumulation=2", "steps=3", "seeds=1"]
 BUFFER = ["trainer.buffer_size=8", "trainer.buffer_fresh=4"]

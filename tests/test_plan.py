@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from harness.config import RunConfig
-from harness.grid import Grid
-from harness.plan import Plan, plan
-from harness.yaml_file import Document
+from harness.config.run import RunConfig
+from harness.grids.grid import Grid
+from harness.grids.plan import Plan, plan
+from harness.grids.yaml_file import Document
 
 
 def cells(seeds: int, trainer: dict[str, Any]) -> list[RunConfig]:

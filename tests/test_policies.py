@@ -14,12 +14,12 @@ import pytest
 import torch
 from models import tiny_policy
 
-from harness.config import RunConfig
-from harness.policies import FACTS, VALUE_HEAD, find, keep, policy_folder
-from harness.policy import Policy
-from harness.records import Step
-from harness.rollouts import Start, sample
-from harness.room import OutOfSpace, is_full, written_aside
+from harness.config.run import RunConfig
+from harness.generation.rollouts import Start, sample
+from harness.models.policy import Policy
+from harness.records.training import Step
+from harness.system.files import OutOfSpace, is_full, written_aside
+from harness.training.trained_policies import FACTS, VALUE_HEAD, find, keep, policy_folder
 
 CPU = torch.device("cpu")
 CONFIG = RunConfig.model_validate(

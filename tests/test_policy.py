@@ -9,14 +9,14 @@ import pytest
 import torch
 from models import tiny_policy
 
-from harness.actions import pack
-from harness.config import ModelConfig
+from harness.actions.batch import pack
+from harness.actions.weights import Weighting
+from harness.config.model import ModelConfig
 from harness.errors import EnvironmentProblem
-from harness.plugins import Weighting
-from harness.policy import Policy
+from harness.generation.rollouts import Start, sample
+from harness.models.policy import Policy
+from harness.models.tokenizers import byte_level_bpe, characters
 from harness.records import Trajectory
-from harness.rollouts import Start, sample
-from harness.tokenizers import byte_level_bpe, characters
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])

@@ -12,9 +12,10 @@ from postgres import server
 from stored import ME, RESULTS, config, running, score, step
 from test_queue import filled, many_writers
 
-from harness.doctor import examine
+from harness.cli.doctor import examine
 from harness.errors import StoreError
-from harness.store import LostClaim, Store
+from harness.storage.queue import LostClaim
+from harness.storage.store import Store
 
 
 @pytest.fixture(scope="module")

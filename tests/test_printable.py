@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.printable import printable
+from harness.system.printable import printable
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from rich.console import Console
 
-from harness.progress import Tally, follow
-from harness.records import Progress
+from harness.cli.progress import Tally, follow
+from harness.records.progress import Progress
 
 
 def events() -> Iterator[Progress]:

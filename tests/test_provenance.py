@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.provenance import peak_memory_bytes, provenance
+from harness.system.provenance import peak_memory_bytes, provenance
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -62,7 +62,7 @@ def test_machine_and_packages() -> None:
 
 
 def test_torch_is_looked_at_and_never_loaded() -> None:
-    script = "import sys; from harness.provenance import provenance as p; assert p()['accelerators'] is None; "
+    script = "import sys; from harness.system.provenance import provenance as p; assert p()['accelerators'] is None; "
     script += "assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).resolve().parent.parent)
 

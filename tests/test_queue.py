@@ -13,13 +13,14 @@ import pytest
 import sqlalchemy as sa
 from stored import ME, RESULTS, config, step
 
-from harness.database import Database
-from harness.engines import PAUSE
 from harness.errors import StoreError
-from harness.events import Saved
-from harness.report.readings import read_runs
-from harness.sqlite import driver
-from harness.store import LostClaim, Store
+from harness.records.events import Saved
+from harness.storage.database import Database
+from harness.storage.engines import PAUSE
+from harness.storage.queries import read_runs
+from harness.storage.queue import LostClaim
+from harness.storage.store import Store
+from harness.system.sqlite import driver
 
 ROOT = Path(__file__).resolve().parent
 
@@ -158,8 +159,8 @@ WORKER = """
 import sys
 import threading
 import time
-from harness.store import Store
-from harness.owners import this_owner
+from harness.storage.store import Store
+from harness.system.processes import this_owner
 from stored import step
 count = 0
 with Store(sys.argv[1]) as store:
@@ -194,7 +195,7 @@ def test_eight_writers_never_hear_that_the_store_is_locked(store: Store) -> None
 
 def test_a_writer_waits_as_long_as_others_get_on_and_no_longer(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Patience of 1 s: sixteen transactions of .1 s, one right after the other, are waited for; one endless is not."""
-    monkeypatch.setattr("harness.engines.BUSY_SECONDS", 1)
+    monkeypatch.setattr("harness.storage.engines.BUSY_SECONDS", 1)
     (run_id,) = filled(store)
     store.claim_next(ME)
     database = Database(store.url, "rw")
@@ -232,8 +233,8 @@ def test_a_writer_asks_less_often_while_nobody_commits(store: Store, monkeypatch
         longest.append(high)
         return high
 
-    monkeypatch.setattr("harness.engines.BUSY_SECONDS", 1)
-    monkeypatch.setattr("harness.engines.random.uniform", uniform)
+    monkeypatch.setattr("harness.storage.engines.BUSY_SECONDS", 1)
+    monkeypatch.setattr("harness.storage.engines.random.uniform", uniform)
     with Database(store.url, "rw").write() as other:
         other.execute(sa.text("UPDATE runs SET step = 1"))
         with pytest.raises(StoreError, match="database is locked"):

@@ -12,12 +12,14 @@ import torch
 import typer.main
 from models import tiny_policy
 
-from harness.actions import ActionValues, Batch, pack
-from harness.cli import app, spelled
-from harness.config import Plugin
-from harness.describe import describe
-from harness.grid import grid_names, load_grid
-from harness.plugins import Moment, Weighting, build
+from harness.actions.batch import ActionValues, Batch, pack
+from harness.actions.weights import Weighting
+from harness.cli.app import app, spelled
+from harness.cli.describe import describe
+from harness.config.section import Plugin
+from harness.grids.grid import grid_names, load_grid
+from harness.plugins.options import build
+from harness.plugins.trainer import Moment
 from harness.records import Trajectory
 from harness.registry import TRAINERS, include
 

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from models import tiny_policy
 
-from harness.noise import from_weights
-from harness.plugins import Replay, Weighting
-from harness.policy import Policy
+from harness.actions.noise import from_weights
+from harness.actions.weights import Weighting
+from harness.generation.rollouts import Start, sample
+from harness.models.policy import Policy
+from harness.plugins.trainer import Replay
 from harness.records import Rollout, Trajectory
-from harness.replay import ReplayBuffer, StartMeasure, nodes
-from harness.rollouts import Start, sample
+from harness.training.replay_buffer import ReplayBuffer, StartMeasure, nodes
 
 
 def expert(policy: Policy) -> list[Trajectory]:

@@ -7,7 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.replaying import backspace_of, frames
+from harness.analysis.replay import frames
+from harness.storage.rollout_files import backspace_of
 
 END, BACK = 0, 9
 

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness import sqlite
 from harness.errors import HarnessError
-from harness.grid import load_grid
-from harness.reproduce import Compared, Verdict, reproduce
-from harness.rules import DEFAULT
-from harness.run import check, run_grid
-from harness.store import Store
+from harness.grids.check import check
+from harness.grids.grid import load_grid
+from harness.runner.grid import run_grid
+from harness.runner.options import DEFAULT
+from harness.runs.reproduce import Compared, Verdict, reproduce
+from harness.storage.store import Store
+from harness.system import sqlite
 
 GRID = """
 base:

@@ -12,14 +12,15 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from harness.cli import app
+from harness.cli.app import app
 from harness.errors import StoreError
-from harness.grid import load_grid
+from harness.evaluation.scoring import asked
+from harness.grids.check import check
+from harness.grids.grid import load_grid
 from harness.records import Evaluation
-from harness.rescoring import FROM_POLICY, NeedsPolicy, StoredEvaluation, as_rollout, rescore
-from harness.run import check, run_grid
-from harness.scoring import asked
-from harness.store import Store
+from harness.runner.grid import run_grid
+from harness.runs.rescore import FROM_POLICY, NeedsPolicy, StoredEvaluation, as_rollout, rescore
+from harness.storage.store import Store
 
 GRID = """
 question: Are the rollouts enough?
@@ -107,10 +108,10 @@ def test_other_texts_or_other_data_are_refused(store: Store, monkeypatch: pytest
         store.rescore({run_id: ([dataclasses.replace(score(), texts_hash="f" * 16)], [])})
     store.rescore({run_id: ([dataclasses.replace(score(), texts_hash=stored["texts_hash"])], [])})
 
-    from harness.run import load_splits
+    from harness.data.splits import load_splits
 
     splits = dataclasses.replace(load_splits(store.config(run_id).benchmark), test=())
-    monkeypatch.setattr("harness.rescoring.load_splits", lambda benchmark: splits)
+    monkeypatch.setattr("harness.runs.rescore.load_splits", lambda benchmark: splits)
     left = rescore(store, "g", asked(["distinct"]), CPU)
     assert left.runs == 0
     assert set(left.skipped) == set(store.runs("g")["run_id"])

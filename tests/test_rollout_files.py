@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.records import Example, Rollout, Trajectory
-from harness.rescoring import as_rollout
-from harness.rollout_files import from_parquet, to_parquet
+from harness.runs.rescore import as_rollout
+from harness.storage.rollout_files import from_parquet, to_parquet
 
 TOPS = (((7, "a\x00", 0.75), (9, "\ud800", 0.25)), (), ((8, " <end>", 1.0),))
 

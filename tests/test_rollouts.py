@@ -9,12 +9,13 @@ import pytest
 import torch
 from models import fresh_logits, tiny_policy
 
-from harness.actions import pack
+from harness.actions.batch import pack
+from harness.actions.weights import Weighting
 from harness.errors import ConfigError
-from harness.plugins import Weighting
-from harness.policy import Policy
+from harness.generation.decoders import Decoder
+from harness.generation.rollouts import Start, sample, uniforms
+from harness.models.policy import Policy
 from harness.records import Rollout
-from harness.rollouts import Decoder, Start, sample, uniforms
 
 
 def starts(policy: Policy, count: int) -> list[Start]:

@@ -11,20 +11,24 @@ import pandas as pd
 import pytest
 import torch
 
-from harness.attempt import Attempt, StopRequested
-from harness.bases import base_id, prepare_base, prepared, start_policy
-from harness.config import RunConfig
+from harness.config.run import RunConfig
+from harness.data.splits import _splits, load_splits
 from harness.errors import ConfigError
-from harness.events import At, Event, Results, Saved
-from harness.features import Features
-from harness.grid import Grid, load_grid
-from harness.records import Progress
-from harness.room import OutOfSpace
-from harness.rules import Rules
-from harness.run import _splits, check, choose_device, load_splits, run_grid
-from harness.run import run as compute
-from harness.store import Store
-from harness.supervisor import FailedAlike
+from harness.evaluation.features import Features
+from harness.grids.check import check
+from harness.grids.grid import Grid, load_grid
+from harness.models.initial import start_policy
+from harness.records.events import At, Event, Results, Saved
+from harness.records.progress import Progress
+from harness.runner.grid import run_grid
+from harness.runner.options import Rules
+from harness.runner.run import run as compute
+from harness.runner.supervisor import FailedAlike
+from harness.storage.store import Store
+from harness.system.device import choose_device
+from harness.system.files import OutOfSpace
+from harness.training.base_model import base_id, prepare_base, prepared
+from harness.training.resume import Attempt, StopRequested
 
 GRID = """
 question: Does everything run from end to end?
@@ -239,7 +243,7 @@ def test_features_are_pooled_over_the_texts_own_tokens(
         own = hidden[1:] if text else hidden
         assert torch.allclose(torch.from_numpy(mean[i]), own.mean(0), atol=1e-5)
         assert torch.allclose(torch.from_numpy(last[i]), own[-1], atol=1e-5)
-    monkeypatch.setattr("harness.features.pooled", lambda *_: pytest.fail("features are computed once"))
+    monkeypatch.setattr("harness.evaluation.features.pooled", lambda *_: pytest.fail("features are computed once"))
     assert np.array_equal(features("reference-lm", "mean", texts[::-1]), mean[::-1])
     assert features.identify("reference-lm") == f"reference-lm:{directory.name}"
 

@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 from test_cli import Shell
 
-from harness.config import RunConfig
+from harness.config.run import RunConfig
 from harness.errors import ConfigError
-from harness.grid import load_grid
-from harness.run import check, run_grid
-from harness.store import Store
+from harness.grids.check import check
+from harness.grids.grid import load_grid
+from harness.runner.grid import run_grid
+from harness.storage.store import Store
 
 TIMES = ["seconds", "seconds_before"]
 GRID = """

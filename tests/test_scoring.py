@@ -10,14 +10,15 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from harness.config import Plugin
-from harness.describe import describe
+from harness.cli.describe import describe
+from harness.config.section import Plugin
 from harness.errors import ConfigError, UnknownName
-from harness.grid import load_grid
-from harness.plugins import Measure, Unscorable, as_measures, parse_metric
+from harness.evaluation.scoring import Asked, asked, score, score_asked, subset, text_intervals
+from harness.grids.grid import load_grid
+from harness.plugins.metric import Measure, Unscorable
+from harness.plugins.metric_names import as_measures, parse_metric
 from harness.records import Evaluation, Example
 from harness.registry import METRICS
-from harness.scoring import Asked, asked, score, score_asked, subset, text_intervals
 
 
 def outside(texts: Sequence[str], references: Sequence[str] = (), paired: bool = True) -> Evaluation:

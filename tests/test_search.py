@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from pydantic import Field
 
-from harness.config import ActionConfig, TrainingConfig
-from harness.search import Search, searches
+from harness.config.actions import ActionConfig
+from harness.config.search_space import Search, searches
+from harness.config.training import TrainingConfig
 
 
 class Fixed:

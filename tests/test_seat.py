@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from harness.errors import EnvironmentProblem
-from harness.rules import Rules
-from harness.seat import Seat
-from harness.store import Store
-from harness.worker import server
+from harness.runner.options import Rules
+from harness.runner.process import Seat
+from harness.runner.worker import server
+from harness.storage.store import Store
 
 
 def test_without_a_process_three_times_in_a_row_it_gives_up_with_advice(
@@ -43,7 +43,7 @@ def test_the_server_bears_a_broken_plug_in_and_sigterm(tmp_path: Path) -> None:
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
     (package / "entry_points.txt").write_text("[sequencematch_harness.trainers]\nbroken = no_such_module:Broken\n")
     program = (
-        "import os, signal, harness.preload\n"
+        "import os, signal, harness.runner.preload\n"
         "from harness.registry import TRAINERS\n"
         "os.kill(os.getpid(), signal.SIGTERM)\n"
         "print('broken' in TRAINERS)"

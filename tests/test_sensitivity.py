@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from harness.cli import app
-from harness.config import ModelConfig
-from harness.sensitivity import DAMAGES, copied
+from harness.cli.app import app
+from harness.config.model import ModelConfig
+from harness.evaluation.sensitivity import DAMAGES, copied
 
 TEXT = " one two\n three four five"
 
@@ -50,7 +50,7 @@ def test_a_copy_is_a_passage_of_a_training_text() -> None:
 def test_a_table_from_a_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Repeating raises rep_4, copying copies all of it, shuffling leaves the entropy of single words alone."""
     tiny = ModelConfig(name="gpt2", layers=1, width=16, heads=2, vocab_size=300, base_steps=2, base_rows=2, context=96)
-    monkeypatch.setattr("harness.bases.REFERENCE_MODEL", tiny)
+    monkeypatch.setattr("harness.training.base_model.REFERENCE_MODEL", tiny)
     rng = np.random.default_rng(0)
     words = [f"{a}{b}" for a in "bdfg" for b in "aeiou"]
     lines = [" ".join(rng.choice(words, 30)) for _ in range(60)]

@@ -10,15 +10,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.stats import (
-    Interval,
-    detectable_effect,
-    rank_intervals,
-    seeds_needed,
-    separations,
-    smallest_p,
-    t_interval,
-)
+from harness.stats.intervals import Interval, t_interval
+from harness.stats.permutation import rank_intervals, separations, smallest_p
+from harness.stats.power import detectable_effect, seeds_needed
 
 NAN, INF = math.nan, math.inf
 

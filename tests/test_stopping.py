@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from harness.verbs import stopping
-from harness.verbs.stopping import stop_on_signals
+from harness.cli import signals as stopping
+from harness.cli.signals import stop_on_signals
 
 
 def test_one_request_may_come_twice_and_a_second_request_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,12 +18,15 @@ import pandas as pd
 import pytest
 from stored import ME, RESULTS, config, rollout, running, score, step
 
-from harness import owners, sqlite
 from harness.errors import StoreError
-from harness.owners import host_of, is_dead, this_owner
-from harness.records import Example, Point, Profile
-from harness.rollout_files import escape, unescape
-from harness.store import LostClaim, Store
+from harness.records.data import Example
+from harness.records.score import Point, Profile
+from harness.storage.queue import LostClaim
+from harness.storage.schema import escape, unescape
+from harness.storage.store import Store
+from harness.system import processes as owners
+from harness.system import sqlite
+from harness.system.processes import host_of, is_dead, this_owner
 
 
 @pytest.fixture
@@ -33,7 +36,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def test_it_needs_no_signal_that_windows_lacks() -> None:
-    program = "import psutil, signal; del signal.SIGKILL, signal.SIGSTOP; import harness.store"
+    program = "import psutil, signal; del signal.SIGKILL, signal.SIGSTOP; import harness.storage.store"
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
@@ -320,8 +323,8 @@ def test_finish_is_all_or_nothing(store: Store) -> None:
 
 PROCESS = """
 import sys
-from harness.owners import this_owner
-from harness.store import Store
+from harness.system.processes import this_owner
+from harness.storage.store import Store
 from stored import config, RESULTS, step
 store, owner = Store(sys.argv[1]), this_owner()
 runs = [config(seed) for seed in range(12)]

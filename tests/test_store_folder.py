@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 from stored import ME, config
 
-from harness import sqlite, store_folder
 from harness.errors import StoreError
-from harness.events import Saved
-from harness.store import Store
-from harness.store_folder import FILE, Mark, read, settle
-from harness.store_url import printable_url
+from harness.records.events import Saved
+from harness.storage import folder as store_folder
+from harness.storage.folder import FILE, Mark, read, settle
+from harness.storage.store import Store
+from harness.storage.url import printable_url
+from harness.system import sqlite
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def test_a_new_store_of_the_same_name_does_not_inherit_the_files(store: Store) -
 
 def test_of_many_stores_at_once_one_has_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sixteen stores want it at the same moment, with hard links and without: one gets it, and keeps it."""
-    from harness.engines import place_of
+    from harness.storage.engines import place_of
 
     def wants(folder: Path, number: int) -> str | None:
         try:
@@ -133,7 +134,7 @@ def test_of_many_stores_at_once_one_has_the_folder(tmp_path: Path, monkeypatch: 
         assert [file.name for file in folder.iterdir()] == [FILE]
 
 
-OPEN = "import sys; from harness.store import Store; Store(sys.argv[1]).close()"
+OPEN = "import sys; from harness.storage.store import Store; Store(sys.argv[1]).close()"
 
 
 def test_processes_that_start_one_store_at_once_agree(tmp_path: Path) -> None:

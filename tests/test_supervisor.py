@@ -14,16 +14,16 @@ from typing import Any
 import psutil
 import pytest
 
-from harness import sqlite
-from harness.config import RunConfig
+from harness.config.run import RunConfig
 from harness.errors import EnvironmentProblem, StoreError
-from harness.fingerprint import content
-from harness.plugins import resolve
-from harness.records import Progress
+from harness.plugins.options import resolve
+from harness.records.progress import Progress
 from harness.registry import include
-from harness.rules import Rules, alike
-from harness.store import Store
-from harness.supervisor import FailedAlike, deaths, supervise
+from harness.runner.options import Rules, alike
+from harness.runner.supervisor import FailedAlike, deaths, supervise
+from harness.runs.fingerprint import content
+from harness.storage.store import Store
+from harness.system import sqlite
 
 PLUGIN = """
 import os, resource, signal, time

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.data.text_files import as_evaluation, read_prompts, read_texts
 from harness.errors import ConfigError, EnvironmentProblem
-from harness.text_files import as_evaluation, read_prompts, read_texts
 
 
 def written(folder: Path, content: str | bytes, name: str = "texts.jsonl") -> Path:

@@ -12,12 +12,13 @@ import pytest
 from stored import ME, RESULTS, config
 from typer.testing import CliRunner
 
-from harness.cli import app
+from harness.analysis.samples import ORDERS, side_by_side
+from harness.cli.app import app
+from harness.cli.commands.stored import Sort
 from harness.errors import StoreError, UnknownName
 from harness.records import Example, Rollout, Trajectory
-from harness.samples import ORDERS, find_run, side_by_side
-from harness.store import Store
-from harness.verbs.stored import Sort
+from harness.storage.queries import find_run
+from harness.storage.store import Store
 
 END, BACK = 0, 9
 HOSTILE = "\x1b[2J\x9b31m\u202egnp.exe\x00\ud800 [red]\r\n"
@@ -186,8 +187,8 @@ def test_a_replay_strikes_out_what_was_deleted(shell: Callable[..., Any], store:
 def test_deleted_tokens_are_struck_through_where_there_are_colours() -> None:
     from rich.console import Console
 
-    from harness.replaying import frames
-    from harness.verbs.stored import _print_replay
+    from harness.analysis.replay import frames
+    from harness.cli.commands.stored import _print_replay
 
     row = {"actions": [1, BACK, END], "stop": "ended", "pieces": ["\x1bcat", "b", "e"], "injected": [False] * 3}
     console = Console(color_system="truecolor", force_terminal=True, width=80)

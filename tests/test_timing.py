@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 from typer.testing import CliRunner
 
-from harness.cli import app
+from harness.cli.app import app
 from harness.errors import UnknownName
+from harness.plugins.speed import Comparison, NotHere, Setting, Turn, compared, rows
 from harness.registry import SPEED
-from harness.timing import Comparison, NotHere, Setting, Turn, compared, rows
 
 
 def scripted(order: list[str], name: str, numbers: list[float]) -> Turn:

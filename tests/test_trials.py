@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from boards import ME, score
 
-from harness.config import RunConfig
+from harness.analysis import costs
+from harness.analysis.groups import Group
+from harness.config.run import RunConfig
 from harness.errors import ConfigError, HarnessError
-from harness.grid import load_grid
-from harness.ledger import Ledger
-from harness.report import costs
-from harness.report.groups import Group
-from harness.report.readings import Run, Seeds, TrialRun
-from harness.store import Store
-from harness.trials import TRIAL_SEED, Tried, as_trials, choose, final_cells, space, trials
+from harness.grids.grid import load_grid
+from harness.grids.tuning import TRIAL_SEED, Tried, as_trials, choose, final_cells, space, trials
+from harness.storage.queries import Run, Seeds, TrialRun
+from harness.storage.reader import Ledger
+from harness.storage.store import Store
 
 GRID = """
 base:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 from test_cli import TINY, Shell
 
-from harness.store import Store
-from harness.trials import TRIAL_SEED
+from harness.grids.tuning import TRIAL_SEED
+from harness.storage.store import Store
 
 
 @pytest.fixture(scope="module")

@@ -11,16 +11,16 @@ import torch
 from models import ALPHABET, tiny_policy
 
 from benchmarks.language import Language
-from harness.choosing import selection
-from harness.config import RunConfig
+from harness.config.run import RunConfig
 from harness.errors import ConfigError
-from harness.evaluate import sample_prompts
-from harness.features import Features
-from harness.plugins import Measure, Unscorable
-from harness.policy import Policy
+from harness.evaluation.features import Features
+from harness.evaluation.temperature import TEMPERATURES, Tuned, best_temperature, needs_reference
+from harness.generation.generate import sample_prompts
+from harness.models.policy import Policy
+from harness.plugins.benchmark import selection
+from harness.plugins.metric import Measure, Unscorable
 from harness.records import Evaluation, Example, Splits
 from harness.registry import BENCHMARKS, METRICS
-from harness.tuning import TEMPERATURES, Tuned, best_temperature, needs_reference
 
 FEATURES = Features(None, torch.device("cpu"))
 EMPTY = tuple(Example("") for _ in range(600))

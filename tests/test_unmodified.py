@@ -12,15 +12,15 @@ from models import tiny_policy
 from typer.testing import CliRunner
 
 from harness import load_policy
-from harness.cli import app
+from harness.cli.app import app
+from harness.data.splits import load_splits
 from harness.errors import ConfigError, EnvironmentProblem
-from harness.evaluate import likelihood
-from harness.exported import export
-from harness.policy import Policy
+from harness.evaluation.likelihood import likelihood
+from harness.grids.untrained import as_it_is
+from harness.models.export import export
+from harness.models.policy import Policy
 from harness.report.leaderboard import leaderboard
-from harness.run import load_splits
-from harness.store import Store
-from harness.unmodified import as_it_is
+from harness.storage.store import Store
 
 SMALL = ["train=40", "validation=8", "test=8", "benchmark.length=6", "rollouts=8", "context=24"]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from stored import ME, RESULTS, running, step
 
-from harness.store import Store
-from harness.watching import watch
+from harness.cli.watch import watch
+from harness.storage.store import Store
 
 
 def test_it_shows_running_cells_and_ends_when_all_is_done(tmp_path: Path) -> None:

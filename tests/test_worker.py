@@ -7,8 +7,8 @@ import errno
 import pytest
 
 from harness.errors import ConfigError, EnvironmentProblem
-from harness.room import OutOfSpace
-from harness.worker import _failed
+from harness.runner.worker import _failed
+from harness.system.files import OutOfSpace
 
 
 class FromRust(Exception):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from harness.actions import Batch
+from harness.actions.batch import Batch
 from harness.plugins import Evaluate, Loss, Moment, Needs, NormalisationOption, Weighting
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.actions import Batch
+from harness.actions.batch import Batch
 from harness.plugins import Evaluate, Loss, Moment, Needs, NormalisationOption, Weighting
 
 

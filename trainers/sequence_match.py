@@ -9,10 +9,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.actions import ActionValues, Batch
+from harness.actions.batch import ActionValues, Batch
+from harness.config.search_space import Search
 from harness.errors import ConfigError, did_you_mean
 from harness.plugins import Evaluate, Loss, Moment, Needs, NormalisationOption, Replay, Weighting
-from harness.search import Search
 from trainers.divergences import DIVERGENCES, Divergence
 
 

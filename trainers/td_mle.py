@@ -7,9 +7,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from harness.actions import Batch
+from harness.actions.batch import Batch
+from harness.config.search_space import Search
 from harness.plugins import Evaluate, Loss, Moment, Needs, NormalisationOption, Value, Weighting
-from harness.search import Search
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from benchmarks.speed.loss import Given, Way, naive, once, ours
 from benchmarks.speed.models import CONTEXT, config, seconds, trained, untrained, windows
 from benchmarks.speed.sampling import actions_per_second
 from benchmarks.speed.training import deleting, step
-from harness.store import Store
+from harness.storage.store import Store
 
 FOLDER = Path(__file__).parents[2] / "results" / "curves"
 REPEATS = 5

@@ -21,9 +21,9 @@ from rich.table import Table
 from streamlit.testing.v1 import AppTest
 
 from dashboard.__main__ import ready
-from harness.config import RunConfig
-from harness.database import CELLS, RUNS, SCORES
-from harness.store import Store
+from harness.config.run import RunConfig
+from harness.storage.schema import CELLS, RUNS, SCORES
+from harness.storage.store import Store
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 PAGES = tuple(page.stem for page in sorted(APP.parent.joinpath("app_pages").glob("*.py")))

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.speed.models import seconds
-from harness.head import sums_and_chosen
-from harness.timing import Comparison, Setting, Turn
+from harness.models.output_layer import sums_and_chosen
+from harness.plugins.speed import Comparison, Setting, Turn
 
 VOCABULARY, ROWS, LENGTH, WIDTH = 50_257, 8, 512, 128
 DEVICES = ("cpu", "cuda")

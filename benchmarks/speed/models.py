@@ -11,16 +11,18 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 
-from harness.config import Plugin, RunConfig
-from harness.data import ExpertStream
-from harness.fit import Training
-from harness.noise import proposals
-from harness.plugins import build, resolve
-from harness.policy import Policy
-from harness.records import Splits, Trajectory
+from harness.config.run import RunConfig
+from harness.config.section import Plugin
+from harness.data.noise_sources import proposals
+from harness.data.splits import load_splits
+from harness.data.stream import ExpertStream
+from harness.models.policy import Policy
+from harness.models.tokenizers import byte_level_bpe
+from harness.plugins.options import build, resolve
+from harness.records.data import Splits
+from harness.records.rollout import Trajectory
 from harness.registry import TRAINERS
-from harness.run import load_splits
-from harness.tokenizers import byte_level_bpe
+from harness.training.loop import Training
 
 CONTEXT, ROWS, VOCABULARY = 128, 32, 2048
 STEPS = 10**6  # a budget that no timing spends

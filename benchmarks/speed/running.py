@@ -9,12 +9,12 @@ from itertools import count
 from pathlib import Path
 
 from benchmarks.speed.models import seconds
-from harness.config import RunConfig
-from harness.plugins import resolve
-from harness.rules import Rules
-from harness.run import run_grid
-from harness.store import Store
-from harness.timing import Comparison, NotHere, Setting, Turn
+from harness.config.run import RunConfig
+from harness.plugins.options import resolve
+from harness.plugins.speed import Comparison, NotHere, Setting, Turn
+from harness.runner.grid import run_grid
+from harness.runner.options import Rules
+from harness.storage.store import Store
 
 CELLS = 4
 GROUPS = 1_250  # of eight seeds: 10,000 runs

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from benchmarks.speed.models import CONTEXT, as_it_comes, seconds, trained
-from harness.policy import Policy
-from harness.rollouts import Start, sample
-from harness.timing import Comparison, Setting, Turn
+from harness.generation.rollouts import Start, sample
+from harness.models.policy import Policy
+from harness.plugins.speed import Comparison, Setting, Turn
 
 DEVICES = ("cpu", "cuda")
 

@@ -8,12 +8,14 @@ import numpy as np
 import torch
 
 from benchmarks.speed.models import config, seconds, splits, training, untrained
-from harness.bases import reference_config
-from harness.features import Features
+from harness.evaluation.features import Features
 from harness.metrics.bleu import self_bleu
 from harness.metrics.mauve import Mauve, quiet_stderr
-from harness.records import Evaluation, Example, Rollout, Trajectory
-from harness.timing import Comparison, Setting, Turn
+from harness.plugins.speed import Comparison, Setting, Turn
+from harness.records.data import Example
+from harness.records.evaluation import Evaluation
+from harness.records.rollout import Rollout, Trajectory
+from harness.training.base_model import reference_config
 
 TEXTS, WORDS = 256, 48
 BLEU_TEXTS, NLTK_TEXTS = 1_000, 2  # NLTK's time for each of 1,000 texts, from two of them

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 
 from benchmarks.speed.models import as_it_comes, config, seconds, training, untrained, windows
-from harness.actions import pack
-from harness.fit import Training
-from harness.noise import inject, uniform
-from harness.plugins import Weighting
-from harness.policy import Policy
-from harness.records import Trajectory
-from harness.timing import Comparison, NotHere, Setting, Turn
+from harness.actions.batch import pack
+from harness.actions.noise import inject, uniform
+from harness.actions.weights import Weighting
+from harness.models.policy import Policy
+from harness.plugins.speed import Comparison, NotHere, Setting, Turn
+from harness.records.rollout import Trajectory
+from harness.training.loop import Training
 
 DEVICES = ("cpu", "cuda")
 STEPS = 5  # optimiser steps in a turn

@@ -10,11 +10,11 @@ import streamlit as st
 
 from dashboard import charts, choices, look, numbers, queries
 from dashboard.glossary import WORDS, measure
-from harness.printable import printable
-from harness.report.effects import Effect, factors
-from harness.report.readings import Run, ScoreName
+from harness.analysis.effects import Effect, factors
+from harness.analysis.filters import short_keys, written
 from harness.report.rendering import BETTER
-from harness.report.selection import short_keys, written
+from harness.storage.queries import Run, ScoreName
+from harness.system.printable import printable
 
 GRID = queries.chosen_grid()
 SHOWN = 40  # levels of all factors together

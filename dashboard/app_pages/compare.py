@@ -11,13 +11,13 @@ import streamlit as st
 from dashboard import charts, choices, look, numbers, queries
 from dashboard.glossary import WORDS, measure
 from dashboard.queries import Group
-from harness.printable import printable
 from harness.report.compare import Comparison, Line
 from harness.report.exports import csv_table
-from harness.report.ranks import Difference
-from harness.report.readings import ScoreName
 from harness.report.rendering import ARROWS, BETTER, comparison_cells, rounded
 from harness.report.tables import PREFERRED
+from harness.stats.ranks import Difference
+from harness.storage.queries import ScoreName
+from harness.system.printable import printable
 
 GRID = queries.chosen_grid()
 LEAST, MOST = 2, 6

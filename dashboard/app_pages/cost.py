@@ -12,8 +12,8 @@ from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import charts, choices, look, numbers, queries
 from dashboard.numbers import Unit
-from harness.report.readings import ScoreName
 from harness.report.rendering import BETTER
+from harness.storage.queries import ScoreName
 
 GRID = queries.chosen_grid()
 SHOWN = 60  # rows of the table; the download has all

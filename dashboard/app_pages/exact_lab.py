@@ -11,9 +11,9 @@ from dashboard import boards, charts, choices, look, numbers, queries
 from dashboard.glossary import WORDS, exact, measure
 from dashboard.queries import Group
 from harness.report.exports import csv_table, markdown_table
-from harness.report.readings import ProfileName, ScoreName
 from harness.report.rendering import BETTER, validity_cells
 from harness.report.validity import Validity
+from harness.storage.queries import ProfileName, ScoreName
 
 GRID = queries.chosen_grid()
 MOST = 6  # curves in a chart

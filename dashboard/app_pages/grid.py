@@ -5,7 +5,7 @@ from __future__ import annotations
 from dashboard import look, queries
 from dashboard.live import while_running
 from dashboard.queries import Group
-from harness.report.readings import Run
+from harness.storage.queries import Run
 
 GRID = queries.chosen_grid()
 MOST = 200  # rows of the matrix; a page with more is read by nobody

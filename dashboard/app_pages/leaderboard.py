@@ -7,7 +7,7 @@ import shlex
 import streamlit as st
 
 from dashboard import boards, look, numbers, queries
-from harness.store_url import printable_url
+from harness.storage.url import printable_url
 
 GRID = queries.chosen_grid()
 UNITS = {"anything": None, "step": "step", "token": "token", "second": "second"}

@@ -8,10 +8,10 @@ import streamlit as st
 
 from dashboard import charts, choices, look, queries
 from dashboard.glossary import measure
-from harness.printable import printable
-from harness.report.readings import Run
+from harness.analysis.filters import written
 from harness.report.rendering import ARROWS, BETTER
-from harness.report.selection import written
+from harness.storage.queries import Run
+from harness.system.printable import printable
 
 GRID = queries.chosen_grid()
 

@@ -9,7 +9,7 @@ import streamlit as st
 
 from dashboard import choices, look, queries
 from dashboard.queries import Group
-from harness.samples import ORDERS, Sample, Written
+from harness.analysis.samples import ORDERS, Sample, Written
 
 GRID = queries.chosen_grid()
 MOST = 4  # groups side by side

@@ -11,8 +11,9 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from pydantic import Field
 
-from harness.plugins import Measure, Unscorable
-from harness.records import Evaluation, Rollout
+from harness.plugins.metric import Measure, Unscorable
+from harness.records.evaluation import Evaluation
+from harness.records.rollout import Rollout
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from harness.plugins import Measure, ProfileMeasure, Unscorable
-from harness.records import Evaluation, Example, Force, Point, Rollout
+from harness.plugins.metric import Measure, ProfileMeasure, Unscorable
+from harness.records.data import Example
+from harness.records.evaluation import Evaluation, Force
+from harness.records.rollout import Rollout
+from harness.records.score import Point
 
 PERCENT = (0, 1, 5, 10, 20)
 WRONG = (0, 1, 2, 3)

@@ -12,9 +12,9 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
-from harness.plugins import Measure, Unscorable, against, measured
-from harness.records import Evaluation
-from harness.units import SPLIT, Ngram, ngrams
+from harness.metrics.units import SPLIT, Ngram, ngrams
+from harness.plugins.metric import Measure, Unscorable, against, measured
+from harness.records.evaluation import Evaluation
 
 Tokenizer: TypeAlias = Literal["nltk", "whitespace", "characters"]
 Tokens: TypeAlias = Sequence[str]

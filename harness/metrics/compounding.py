@@ -11,9 +11,10 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from harness.plugins import Measure, ProfileMeasure, Unscorable
-from harness.records import Evaluation, ExactStep, Point
-from harness.support import known_law, regrets
+from harness.metrics.law import known_law, regrets
+from harness.plugins.metric import Measure, ProfileMeasure, Unscorable
+from harness.records.evaluation import Evaluation, ExactStep
+from harness.records.score import Point
 
 AXIS = "position (characters before the state)"
 

@@ -10,9 +10,9 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from harness.plugins import Measure, Unscorable
-from harness.records import Evaluation, FinishedLaw
-from harness.support import known_law
+from harness.metrics.law import known_law
+from harness.plugins.metric import Measure, Unscorable
+from harness.records.evaluation import Evaluation, FinishedLaw
 
 LOOSE = 0.02  # nats: a half-width beyond which the bounds of a log-probability say too little
 

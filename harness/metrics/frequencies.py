@@ -12,9 +12,9 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from harness.plugins import Measure, Unscorable, against, measured
-from harness.records import Evaluation
-from harness.units import SPLIT, Ngram, Units, UnitsOption, named, ngrams
+from harness.metrics.units import SPLIT, Ngram, Units, UnitsOption, named, ngrams
+from harness.plugins.metric import Measure, Unscorable, against, measured
+from harness.records.evaluation import Evaluation
 
 ORDERS = (1, 2, 3, 4)
 

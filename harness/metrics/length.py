@@ -9,8 +9,9 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from harness.plugins import Measure, ProfileMeasure, Unscorable, against
-from harness.records import Evaluation, Point
+from harness.plugins.metric import Measure, ProfileMeasure, Unscorable, against
+from harness.records.evaluation import Evaluation
+from harness.records.score import Point
 
 QUANTILES = tuple(step / 10 for step in range(11))
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from harness.plugins import Measure, Unscorable
-from harness.records import Evaluation, Likelihood
+from harness.plugins.metric import Measure, Unscorable
+from harness.records.evaluation import Evaluation, Likelihood
 
 _MASKED = "without the <backspace> mass"
 _RAW = "<backspace> mass counted as lost"

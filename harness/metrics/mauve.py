@@ -17,8 +17,8 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from harness.plugins import Measure, Unscorable, against
-from harness.records import Evaluation
+from harness.plugins.metric import Measure, Unscorable, against
+from harness.records.evaluation import Evaluation
 
 
 def first_words(text: str, n: int) -> str:

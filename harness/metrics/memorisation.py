@@ -11,9 +11,9 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from harness.plugins import Measure, Unscorable, against, measured
-from harness.records import Evaluation
-from harness.units import SPLIT, Units, UnitsOption, named
+from harness.metrics.units import SPLIT, Units, UnitsOption, named
+from harness.plugins.metric import Measure, Unscorable, against, measured
+from harness.records.evaluation import Evaluation
 
 ORDERS = (8, 16)
 ABSENT = -1  # a unit or an n-gram that stands in no training text, and what is beyond the end

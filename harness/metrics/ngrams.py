@@ -11,9 +11,9 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
-from harness.plugins import Measure, Unscorable, against, measured
-from harness.records import Evaluation
-from harness.units import SPLIT, Ngram, Units, UnitsOption, named, ngrams
+from harness.metrics.units import SPLIT, Ngram, Units, UnitsOption, named, ngrams
+from harness.plugins.metric import Measure, Unscorable, against, measured
+from harness.records.evaluation import Evaluation
 
 Counting: TypeAlias = Literal["exact", "simctg"]
 REPEATED = (2, 3, 4)  # the orders that rep-n is reported for and that diversity multiplies

@@ -9,9 +9,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from harness.plugins import Measure, ProfileMeasure, Unscorable
-from harness.records import Evaluation, Point
-from harness.support import all_forbidden, forbidden_shares, known_law
+from harness.metrics.law import all_forbidden, forbidden_shares, known_law
+from harness.plugins.metric import Measure, ProfileMeasure, Unscorable
+from harness.records.evaluation import Evaluation
+from harness.records.score import Point
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from harness.plugins import Measure, Unscorable, against, measured
-from harness.records import Evaluation
-from harness.units import SPLIT, Units, UnitsOption, named, ngrams
+from harness.metrics.units import SPLIT, Units, UnitsOption, named, ngrams
+from harness.plugins.metric import Measure, Unscorable, against, measured
+from harness.records.evaluation import Evaluation
 
 ORDERS = (2, 3, 4)
 

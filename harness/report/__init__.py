@@ -1,1 +1,1 @@
-"""What runs have scored, compared: leaderboards, differences, ranks, exports.  Reads the store, loads no torch."""
+"""What runs have scored, compared: leaderboards, differences, exports.  Loads no torch."""

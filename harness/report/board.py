@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.report.costs import Cost, Tuning, Unit
-from harness.report.groups import Record
-from harness.report.ranks import Difference, Ranking
-from harness.stats import Interval
+from harness.analysis.costs import Cost, Tuning, Unit
+from harness.analysis.groups import Record
+from harness.stats.intervals import Interval
+from harness.stats.ranks import Difference, Ranking
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,17 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.config import place
+from harness.analysis.filters import known_keys, select, written
+from harness.analysis.groups import Group, Record, benchmark, control, settings, source, tables, titles
+from harness.config.run import place
 from harness.errors import ConfigError, UnknownName, did_you_mean
 from harness.report.board import plain_difference, plain_interval
-from harness.report.groups import Group, Record, benchmark, control, settings, source, tables, titles
 from harness.report.leaderboard import check_grid, check_metrics
-from harness.report.ranks import SEEDS_NEEDED, Difference, differences
-from harness.report.readings import Run, ScoreName, read_names, read_runs, read_values
-from harness.report.selection import known_keys, select, written
 from harness.report.tables import matches
-from harness.stats import Interval, t_interval
-from harness.store import Store
+from harness.stats.intervals import Interval, t_interval
+from harness.stats.ranks import SEEDS_NEEDED, Difference, differences
+from harness.storage.queries import Run, ScoreName, read_names, read_runs, read_values
+from harness.storage.store import Store
 
 NAMES = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 

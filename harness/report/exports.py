@@ -12,10 +12,10 @@ from typing import Any, Literal, TypeAlias
 
 import pandas as pd
 
+from harness.analysis.filters import short_keys
 from harness.report.board import Cell, Column, Leaderboard, Row, Table, plain
 from harness.report.rendering import cost_heads, costs, header, keys, legend, number, rank
-from harness.report.selection import short_keys
-from harness.store import Store
+from harness.storage.store import Store
 
 Format = Literal["csv", "json", "md", "latex"]
 What = Literal["scores", "runs", "curves", "profiles", "interims"]

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from harness.analysis.budgets import Budget, values_at
+from harness.analysis.costs import Unit
+from harness.analysis.filters import full_key, known_keys, parse_filter, select
+from harness.analysis.groups import Record, tables, titles
 from harness.errors import ConfigError, UnknownName, did_you_mean
 from harness.report import sentences
 from harness.report.board import Cell, Column, Leaderboard, Row, Table
-from harness.report.compute import Budget, values_at
-from harness.report.costs import Unit
-from harness.report.groups import Record, tables, titles
-from harness.report.readings import (
+from harness.report.tables import PREFERRED, Question, matches, table
+from harness.storage.queries import (
     Run,
     ScoreName,
     Values,
@@ -26,9 +28,7 @@ from harness.report.readings import (
     read_trials,
     read_values,
 )
-from harness.report.selection import full_key, known_keys, parse_filter, select
-from harness.report.tables import PREFERRED, Question, matches, table
-from harness.store import Store
+from harness.storage.store import Store
 
 __all__ = ["Cell", "Column", "Leaderboard", "Record", "Row", "Table", "check_grid", "check_metrics", "leaderboard"]
 

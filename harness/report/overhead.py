@@ -12,17 +12,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.config import BASELINE
+from harness.analysis.costs import tokens
+from harness.analysis.filters import known_keys, select
+from harness.analysis.groups import Record, canonical, control, mean, rows, tables, titles
+from harness.config.run import BASELINE
 from harness.errors import ConfigError
 from harness.report.board import plain_interval
-from harness.report.costs import tokens
-from harness.report.groups import Record, canonical, control, mean, rows, tables, titles
 from harness.report.leaderboard import check_grid
-from harness.report.readings import Nodes, Run, Timing, read_facts, read_nodes, read_runs, read_timings
-from harness.report.selection import known_keys, select
 from harness.report.tables import row_labels
-from harness.stats import Interval, t_interval
-from harness.store import Store
+from harness.stats.intervals import Interval, t_interval
+from harness.storage.queries import Nodes, Run, Timing, read_facts, read_nodes, read_runs, read_timings
+from harness.storage.store import Store
 
 SAME = ("training.rows", "training.accumulation", "training.scope")
 """Keys that decide, beside the model, how much work a step of MLE is."""

@@ -14,15 +14,15 @@ from rich.measure import measure_renderables
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from harness.analysis.filters import short_keys, written
+from harness.analysis.groups import Record
 from harness.report.board import Cell, Column, Leaderboard, Row, Table
 from harness.report.compare import Comparison
-from harness.report.groups import Record
 from harness.report.overhead import MEASURES, Overhead
-from harness.report.ranks import Difference
-from harness.report.readings import ScoreName
-from harness.report.selection import short_keys, written
 from harness.report.validity import Validity
-from harness.stats import Interval
+from harness.stats.intervals import Interval
+from harness.stats.ranks import Difference
+from harness.storage.queries import ScoreName
 
 C = TypeVar("C")
 ARROWS = {"higher": "↑", "lower": "↓", "reference": "≈"}

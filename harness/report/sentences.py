@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from harness.analysis.groups import grouped
 from harness.report.board import Compared
-from harness.report.groups import grouped
-from harness.report.ranks import LARGE_FAMILY, SEEDS_NEEDED, Ranking
-from harness.report.readings import Run, Seeds
-from harness.stats import detectable_effect
+from harness.stats.power import detectable_effect
+from harness.stats.ranks import LARGE_FAMILY, SEEDS_NEEDED, Ranking
+from harness.storage.queries import Run, Seeds
 
 ENOUGH = 8
 """Seeds of a table that is meant to convince."""

@@ -8,16 +8,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from harness.config import BASELINE
+from harness.analysis import costs
+from harness.analysis.costs import Cost, Unit
+from harness.analysis.filters import Filter, short_keys, written
+from harness.analysis.groups import Group, benchmark, biased, default_baseline, mean, rows
+from harness.config.run import BASELINE
 from harness.errors import ConfigError
-from harness.report import costs, sentences
+from harness.report import sentences
 from harness.report.board import Cell, Column, Compared, Row, Table
-from harness.report.costs import Cost, Unit
-from harness.report.groups import Group, benchmark, biased, default_baseline, mean, rows
-from harness.report.ranks import RANKED_ROWS, differences, rank
-from harness.report.readings import Nodes, Run, ScoreName, TrialRun, Values
-from harness.report.selection import Filter, short_keys, written
-from harness.stats import Interval, t_intervals
+from harness.stats.intervals import Interval, t_intervals
+from harness.stats.ranks import RANKED_ROWS, differences, rank
+from harness.storage.queries import Nodes, Run, ScoreName, TrialRun, Values
 
 # shown when no metric is asked for, where they are stored
 PREFERRED = (

@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.analysis.filters import known_keys, select
+from harness.analysis.groups import Record, control, grouped, mean, tables, titles
 from harness.errors import ConfigError
 from harness.report.board import plain_interval
-from harness.report.groups import Record, control, grouped, mean, tables, titles
 from harness.report.leaderboard import check_grid, check_metrics
-from harness.report.readings import Run, ScoreName, read_names, read_runs, read_values
-from harness.report.selection import known_keys, select
 from harness.report.tables import matches
-from harness.stats import Interval, spearman
-from harness.store import Store
+from harness.stats.intervals import Interval, spearman
+from harness.storage.queries import Run, ScoreName, read_names, read_runs, read_values
+from harness.storage.store import Store
 
 SIGN = {"higher": 1, "lower": -1}
 PERFECT = 5

@@ -15,17 +15,19 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from benchmarks.arithmetic import BASES, DIGITS, ENTROPY, QUESTION, Arithmetic, ask, read_pairs, solve, wrong_digit
-from harness.config import ModelConfig, Plugin
-from harness.data import rows
+from harness.actions.noise import ground_truth, inject
+from harness.config.model import ModelConfig
+from harness.config.section import Plugin
+from harness.data.windows import rows
 from harness.errors import ConfigError
-from harness.grid import load_grid
-from harness.noise import ground_truth, inject
-from harness.plugins import build
-from harness.policy import Policy
+from harness.grids.check import check
+from harness.grids.grid import load_grid
+from harness.models.policy import Policy
+from harness.models.tokenizers import characters
+from harness.plugins.options import build
 from harness.registry import BENCHMARKS
-from harness.run import check, run_grid
-from harness.store import Store
-from harness.tokenizers import characters
+from harness.runner.grid import run_grid
+from harness.storage.store import Store
 
 Data = Callable[[str], Path]
 REGIMES = tuple(ENTROPY)

@@ -6,9 +6,9 @@ import pytest
 
 from benchmarks.language import Language
 from benchmarks.laws import state_after
-from harness.config import Plugin
+from harness.config.section import Plugin
 from harness.errors import ConfigError
-from harness.plugins import build
+from harness.plugins.options import build
 from harness.registry import BENCHMARKS
 
 

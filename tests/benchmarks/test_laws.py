@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from benchmarks.laws import NOUNS, VERBS, Brackets, Sentences, SparseMarkov, WrongSymbol, draw, state_after
 from harness.errors import ConfigError
 from harness.records import Law
-from harness.support import log_probability
+from harness.records.law import log_probability
 
 MARKOV = SparseMarkov(seed=3, symbols=4, successors=2, length=5)
 BRACKETS = Brackets(seed=3, kinds=2, depth=2, length=8)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.text import Text, by_share, passages
-from harness.config import Plugin
+from harness.config.section import Plugin
 from harness.errors import ConfigError
-from harness.plugins import build
+from harness.plugins.options import build
 from harness.records import Splits
 from harness.registry import BENCHMARKS
 

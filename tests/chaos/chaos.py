@@ -27,13 +27,13 @@ from typing import Any
 
 import psutil
 
-from harness.config import RunConfig
-from harness.failpoints import NAMES
-from harness.fingerprint import content
-from harness.rules import Rules
-from harness.store import Store
-from harness.supervisor import supervise
-from harness.worker import server
+from harness.config.run import RunConfig
+from harness.runner.options import Rules
+from harness.runner.supervisor import supervise
+from harness.runner.worker import server
+from harness.runs.fingerprint import content
+from harness.storage.store import Store
+from harness.system.failpoints import NAMES
 
 STEPS, WORKERS = 120, 4
 LEASE, FROZEN, SILENT = 2.0, 3.0, 6.0  # seconds: a lease, a freeze, and the silence after which a worker is ended
@@ -42,7 +42,7 @@ RULES = Rules(threads=1, checkpoint_every=0.1, stall_after=SILENT, crashes=10**6
 
 def cells(count: int) -> list[RunConfig]:
     """Tiny trainings of 120 steps from one base; every sixth has a replay buffer."""
-    from harness.plugins import resolve
+    from harness.plugins.options import resolve
 
     mixture = {"name": "sequence_match", "buffer_fresh": 4, "buffer_size": 8, "buffer_every": 40}
     found = [

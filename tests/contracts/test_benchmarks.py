@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.config import Plugin
-from harness.plugins import build, options, parse_metric
+from harness.config.section import Plugin
+from harness.plugins.metric_names import parse_metric
+from harness.plugins.options import build, options
 from harness.records import Splits
 from harness.registry import BENCHMARKS, METRICS
 

@@ -11,9 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.config import Plugin, content_hash
-from harness.plugins import Metric, Unscorable, build, options
-from harness.records import Evaluation, ExactStep, Example, FinishedLaw, Likelihood, Rollout, Trajectory
+from harness.config.section import Plugin
+from harness.hashing import content_hash
+from harness.plugins.metric import Metric, Unscorable
+from harness.plugins.options import build, options
+from harness.records.data import Example
+from harness.records.evaluation import Evaluation, ExactStep, FinishedLaw, Likelihood
+from harness.records.rollout import Rollout, Trajectory
 from harness.registry import METRICS
 
 END, SPACE, A, B, BACKSPACE = 0, 1, 2, 3, 4

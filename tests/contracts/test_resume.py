@@ -13,7 +13,7 @@ import pytest
 import torch
 from resuming import STEPS, resumed, training, variants
 
-from harness.checkpoint import State
+from harness.training.checkpoint import State
 
 TESTS = Path(__file__).resolve().parent.parent
 

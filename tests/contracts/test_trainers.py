@@ -11,13 +11,16 @@ import torch
 from oracle.third_party import DIVERGENCE_NAMES, TRAINER_NAMES
 from torch import Tensor
 
-from harness.actions import ActionSpace, ActionValues, Batch, pack
-from harness.config import Plugin, RunConfig
-from harness.plugins import Loss, Moment, Trainer, build, options
+from harness.actions.batch import ActionValues, Batch, pack
+from harness.actions.space import ActionSpace
+from harness.config.run import RunConfig
+from harness.config.search_space import searches
+from harness.config.section import Plugin
+from harness.grids.tuning import SHARED, tuned
+from harness.plugins.options import build, options
+from harness.plugins.trainer import Loss, Moment, Trainer
 from harness.records import Trajectory
 from harness.registry import TRAINERS
-from harness.search import searches
-from harness.trials import SHARED, tuned
 
 TOKENS, END, BACK, START = 4, 4, 5, 6
 SPACE = ActionSpace(7, END, BACK, frozenset({END, BACK, START}))

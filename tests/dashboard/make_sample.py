@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from harness.sqlite import driver
+from harness.system.sqlite import driver
 
 ROLLOUTS = 20  # the first ones of each run are kept; its scores stay those of all
 STEPS = 3  # one logged step of so many is kept, and the last one

@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from harness.config import RunConfig
-from harness.interim import Interim, Spent
-from harness.owners import this_owner
-from harness.records import Example, Point, Profile, Rollout, Score, Step, Trajectory
-from harness.store import Store
+from harness.config.run import RunConfig
+from harness.records.data import Example
+from harness.records.rollout import Rollout, Trajectory
+from harness.records.score import Point, Profile, Score
+from harness.records.training import Interim, Spent, Step
+from harness.storage.store import Store
+from harness.system.processes import this_owner
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
 PAGES = ("overview", "leaderboard", "compare", "ablations", "samples", "replay", "exact_lab", "cost", "run", "grid")

@@ -27,7 +27,7 @@ from stores import (
     words,
 )
 
-from harness.store import Store
+from harness.storage.store import Store
 
 __all__ = ["shown"]
 

@@ -10,9 +10,9 @@ import pytest
 from stores import PAGES, Reader, config, finish, hostile, htmls, new, rollout, score, shown, turn_to, words
 
 from dashboard.look import escaped, file_name, link
-from harness.printable import printable
 from harness.records import Example
-from harness.store import Store
+from harness.storage.store import Store
+from harness.system.printable import printable
 
 __all__ = ["shown"]
 

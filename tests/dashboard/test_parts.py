@@ -10,11 +10,11 @@ import pytest
 from stores import Reader, config, finish, new, rollout, score, scored_on_the_way, two_groups
 
 from dashboard import boards, charts, glossary, look, numbers, player, queries
+from harness.analysis.replay import frames
 from harness.records import Example
-from harness.replaying import frames
 from harness.report.board import Table
 from harness.report.leaderboard import leaderboard
-from harness.store import Store
+from harness.storage.store import Store
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from stores import APP, PAGES, shown, turn_to, words
 
-from harness.replaying import backspace_of
 from harness.report.leaderboard import leaderboard
-from harness.sqlite import driver
-from harness.store import Store
+from harness.storage.rollout_files import backspace_of
+from harness.storage.store import Store
+from harness.system.sqlite import driver
 
 __all__ = ["shown"]
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from harness.cli import app
-from harness.verbs import dashboard
+from harness.cli.app import app
+from harness.cli.commands import dashboard
 
 
 def free_port() -> int:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.metrics.actions import Actions, Revert, UsefulRevert, reverts
-from harness.plugins import Unscorable
+from harness.plugins.metric import Unscorable
 from harness.records import Evaluation, Example, Rollout, Trajectory
 
 IDS = {"$": 0, "a": 1, "b": 2, "<": 9}  # end, two tokens, <backspace>; a capital (or >) stands for an injected one

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import pytest
 
 from harness.metrics.answers import CorruptedMatch, ExactMatch, ForcedMatch, begun_rightly
-from harness.plugins import Profiled, Unscorable
+from harness.plugins.metric import Profiled, Unscorable
 from harness.records import Evaluation, Example, Rollout, Trajectory
 
 PROMPTS = (Example("12", "5 + 7?"), Example("-3", "1 - 4?"), Example("100", "99 + 1?"), Example("7", "7 + 0?"))

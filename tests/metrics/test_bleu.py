@@ -15,7 +15,7 @@ from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
 from texts import Data, evaluation, reviews, stories, webtext
 
 from harness.metrics.bleu import ORDERS, TOKENIZE, Bleu, SelfBleu, bleu, self_bleu
-from harness.plugins import Unscorable
+from harness.plugins.metric import Unscorable
 
 SMOOTH = SmoothingFunction(epsilon=0.1).method1
 # few words, so that texts share n-grams; empty texts, texts of one word and equal texts come up often

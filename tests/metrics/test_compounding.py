@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from harness.metrics.compounding import ExcessError
-from harness.plugins import Unscorable
-from harness.records import Evaluation, ExactStep
+from harness.plugins.metric import Unscorable
+from harness.records.evaluation import Evaluation, ExactStep
 
 
 class Letters:

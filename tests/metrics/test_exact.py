@@ -12,9 +12,12 @@ import pytest
 from scipy.special import log_softmax, rel_entr
 
 from harness.metrics.exact import ExactKL, OutOfSupport
-from harness.plugins import Unscorable
-from harness.records import Evaluation, ExactStep, Example, Law, Rollout, Trajectory
-from harness.support import forbidden
+from harness.metrics.law import forbidden
+from harness.plugins.metric import Unscorable
+from harness.records.data import Example
+from harness.records.evaluation import Evaluation, ExactStep
+from harness.records.law import Law
+from harness.records.rollout import Rollout, Trajectory
 
 
 class Pairs:

@@ -13,8 +13,9 @@ from scipy.spatial.distance import jensenshannon
 from scipy.special import rel_entr
 
 from harness.metrics.finished import Finished
-from harness.plugins import Unscorable
-from harness.records import Evaluation, FinishedLaw, Law
+from harness.plugins.metric import Unscorable
+from harness.records.evaluation import Evaluation, FinishedLaw
+from harness.records.law import Law
 
 
 class Four:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from texts import Data, evaluation, reviews, stories
 
 from harness.metrics.frequencies import NgramDivergence, Zipf, ngram_js, zipf_exponent
-from harness.plugins import Unscorable
+from harness.plugins.metric import Unscorable
 
 corpora = st.lists(st.text("abc", min_size=4, max_size=12).map(" ".join), min_size=1, max_size=5)
 

@@ -10,7 +10,7 @@ import scipy.stats
 from texts import Data, evaluation, webtext
 
 from harness.metrics.length import QUANTILES, Length
-from harness.plugins import Unscorable
+from harness.plugins.metric import Unscorable
 
 
 def test_by_hand():

@@ -8,8 +8,8 @@ import math
 import pytest
 
 from harness.metrics.likelihood import Perplexity
-from harness.plugins import Unscorable
-from harness.records import Evaluation, Likelihood
+from harness.plugins.metric import Unscorable
+from harness.records.evaluation import Evaluation, Likelihood
 
 LN2 = math.log(2)
 SCORED = Likelihood(

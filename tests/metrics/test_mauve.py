@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from harness.metrics.mauve import Mauve, first_words, paired_words
-from harness.plugins import Unscorable
-from harness.records import Evaluation, Example, Featurise, Rollout, Trajectory
+from harness.plugins.metric import Unscorable
+from harness.records.data import Example
+from harness.records.evaluation import Evaluation, Featurise
+from harness.records.rollout import Rollout, Trajectory
 
 
 def one_hot(featuriser: str, pooling: str, texts: Sequence[str]) -> np.ndarray:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from texts import Data, evaluation, reviews, stories
 
 from harness.metrics.memorisation import Copies, Memorisation, copies
-from harness.plugins import Unscorable
+from harness.plugins.metric import Unscorable
 
 corpora = st.lists(st.text("ab", max_size=14).map(" ".join), max_size=4)
 

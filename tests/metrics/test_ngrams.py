@@ -15,7 +15,7 @@ from texts import Data, evaluation, reviews, stories
 from harness.metrics import ngrams
 from harness.metrics.length import Length
 from harness.metrics.ngrams import Distinct, Diversity, NgramEntropy, Repetition
-from harness.plugins import Unscorable
+from harness.plugins.metric import Unscorable
 
 corpora = st.lists(st.lists(st.sampled_from("abc"), max_size=12).map(" ".join), min_size=1, max_size=6)
 

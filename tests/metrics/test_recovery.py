@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from harness.metrics.recovery import BackspaceAfterMistake, Recovered, Recovery
-from harness.plugins import Unscorable
+from harness.plugins.metric import Unscorable
 from harness.records import Evaluation, Example, Rollout, Trajectory
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from texts import Data, evaluation, reviews, stories
 
 from harness.metrics.repeats import RepetitionLoops, SequenceRepetition, ends_in_loop, seq_rep_n
-from harness.plugins import Unscorable
+from harness.plugins.metric import Unscorable
 
 
 def test_seq_rep_by_hand():

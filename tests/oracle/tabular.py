@@ -9,8 +9,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from harness.actions import ActionSpace, ActionValues, Batch, pack
-from harness.plugins import Evaluate, Loss, Moment, Trainer
+from harness.actions.batch import ActionValues, Batch, pack
+from harness.actions.space import ActionSpace
+from harness.plugins.trainer import Evaluate, Loss, Moment, Trainer
 from harness.records import Trajectory
 from oracle.cases import GAMMA, KAPPA, Case
 from oracle.objective import minimise

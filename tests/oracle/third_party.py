@@ -8,8 +8,8 @@ from importlib.metadata import entry_points
 from torch import Tensor
 from torch.special import xlogy
 
-from harness.actions import Batch
-from harness.plugins import Evaluate, Loss, Moment, Needs
+from harness.actions.batch import Batch
+from harness.plugins.trainer import Evaluate, Loss, Moment, Needs
 from harness.registry import DIVERGENCES, TRAINERS
 from oracle.generators import GENERATORS
 from trainers.divergences import divergence

@@ -33,7 +33,7 @@ def swap(first: str, second: str) -> tuple[tuple[str, str], ...]:
 MUTANTS = (
     Mutant(
         "V(s') is detached",
-        "harness/actions.py",
+        "harness/actions/batch.py",
         (("gamma * self.next_value", "gamma * self.next_value.detach()"),),
         (f"{PROPERTIES}::test_2_gradient",),
     ),
@@ -51,7 +51,7 @@ MUTANTS = (
     ),
     Mutant(
         "the absorbing term is dropped",
-        "harness/actions.py",
+        "harness/actions/batch.py",
         (("end_weight[n] = after / (1 - weighting.gamma)", "end_weight[n] = 0.0"),),
         (f"{NOISE}::test_8_one_wrong_token",),
     ),
@@ -63,7 +63,7 @@ MUTANTS = (
     ),
     Mutant(
         "each sequence is divided by its own length",
-        "harness/actions.py",
+        "harness/actions/batch.py",
         (('if weighting.normalisation == "per_sequence":', "if True:"),),
         (f"{OPTIONS}::test_12_only_a_constant_normaliser_is_proper",),
     ),
@@ -111,7 +111,7 @@ MUTANTS = (
     ),
     Mutant(
         "the injected token is imitated",
-        "harness/actions.py",
+        "harness/actions/weights.py",
         (
             (
                 "        if injected:\n            if is_expert:",
@@ -122,31 +122,31 @@ MUTANTS = (
     ),
     Mutant(
         "the injected token is imitated where every step counts alike",
-        "harness/actions.py",
+        "harness/actions/weights.py",
         (("np.where(np.asarray(row.injected), 0.0, 1.0)", "np.ones(len(row.actions))"),),
         (f"{NOISE}::test_8_the_injected_step_teaches_nothing",),
     ),
     Mutant(
         "<backspace> is legal at the boundary",
-        "harness/actions.py",
+        "harness/actions/batch.py",
         (("legal_.append(len(surviving) > prompt)", "legal_.append(True)"),),
         (f"{PROPERTIES}::test_3_loss_is_minus_J", "tests/test_actions.py::test_worked_example_of_the_objective"),
     ),
     Mutant(
         "<backspace> is legal at the boundary of rows that delete nothing",
-        "harness/actions.py",
+        "harness/actions/batch.py",
         (("legal=(states >= prompt) & (", "legal=(states >= 0) & ("),),
         (f"{NOISE}::test_backspace_at_the_boundary_has_no_probability",),
     ),
     Mutant(
         "<backspace> is legal at the boundary of a rollout",
-        "harness/rollouts.py",
+        "harness/generation/rollouts.py",
         (("legal = writing.depth > writing.boundary", "legal = writing.depth > 0"),),
         ("tests/test_rollouts.py::test_no_backspace_at_the_boundary_and_none_without_the_action",),
     ),
     Mutant(
         "rows that were cut get the last V-term",
-        "harness/actions.py",
+        "harness/actions/batch.py",
         (("if ended[n] and weighting.gamma < 1:", "if weighting.gamma < 1:"),),
         (f"{PROPERTIES}::test_3_a_row_that_is_cut_has_no_last_term",),
     ),
@@ -172,19 +172,19 @@ MUTANTS = (
     ),
     Mutant(
         "Z is left out",
-        "harness/fit.py",
+        "harness/training/loop.py",
         (("scale = 1.0 if self.buffer is None or is_expert else self.buffer.starts.mass", "scale = 1.0"),),
         (f"{NOISE}::test_training_gives_rollouts_the_mass_Z",),
     ),
     Mutant(
         "Z is left out of the measure",
-        "harness/replay.py",
+        "harness/training/replay_buffer.py",
         (("1 + weighting.kappa * rate * float(masses.mean()) if matched else 1.0", "1.0"),),
         (f"{NOISE}::test_Z_is_the_expected_mass_of_all_starts",),
     ),
     Mutant(
         "scope = head trains the embeddings that share its weights",
-        "harness/policy.py",
+        "harness/models/policy.py",
         (("head.weight = nn.Parameter(head.weight.detach().clone())", "head.weight.requires_grad_(True)"),),
         ("tests/test_fit.py::test_scope_head_trains_the_output_layer_and_the_value_head_alone",),
     ),

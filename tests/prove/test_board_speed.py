@@ -7,10 +7,10 @@ import time
 import pytest
 import sqlalchemy as sa
 
-from harness.config import RunConfig
-from harness.database import CELLS, RUNS, SCORES
+from harness.config.run import RunConfig
 from harness.report.leaderboard import leaderboard
-from harness.store import Store
+from harness.storage.schema import CELLS, RUNS, SCORES
+from harness.storage.store import Store
 
 GROUPS, SEEDS = 1250, 8
 METRICS = ("mauve", "perplexity", "diversity", "diversity_gap", "exact_kl", *(f"other_{i}" for i in range(10)))

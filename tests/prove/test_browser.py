@@ -21,12 +21,12 @@ import psutil
 import pytest
 from stores import PAGES, config, finish, hostile, new, running_grid, score, two_groups
 
-from harness.owners import this_owner
-from harness.printable import printable
 from harness.records import Example, Rollout, Trajectory
 from harness.report.exports import board_text
 from harness.report.leaderboard import leaderboard
-from harness.store import Store
+from harness.storage.store import Store
+from harness.system.printable import printable
+from harness.system.processes import this_owner
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium")
@@ -131,7 +131,7 @@ def dashboard(url: str, log: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    program = [sys.executable, "-c", "from harness.cli import main; main()"]
+    program = [sys.executable, "-c", "from harness.cli.app import main; main()"]
     with log.open("wb") as output:
         command = [*program, "dashboard", "--store", url, "--port", str(port)]
         server = subprocess.Popen(command, stdout=output, stderr=output)

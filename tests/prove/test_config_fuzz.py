@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness.errors import HarnessError
-from harness.grid import load_grid
+from harness.grids.grid import load_grid
 
 pytestmark = pytest.mark.prove
 GRIDS = sorted((Path(__file__).resolve().parents[2] / "benchmarks" / "grids").glob("*.yaml"))

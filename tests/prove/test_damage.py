@@ -10,12 +10,12 @@ import torch
 from resuming import training
 from stored import ME, RESULTS, config, running, step
 
-from harness import checkpoint
-from harness.doctor import examine
+from harness.cli.doctor import examine
 from harness.errors import StoreError, UnknownName
-from harness.fingerprint import content
-from harness.rollout_files import write_durably
-from harness.store import Store
+from harness.runs.fingerprint import content
+from harness.storage.store import Store
+from harness.system.files import write_durably
+from harness.training import checkpoint
 
 pytestmark = pytest.mark.prove
 

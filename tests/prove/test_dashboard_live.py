@@ -11,19 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from harness.config import RunConfig
+from harness.config.run import RunConfig
 from harness.report.leaderboard import leaderboard
-from harness.report.readings import read_losses, read_names, read_runs, read_timings, read_values
-from harness.store import Store
+from harness.storage.queries import read_losses, read_names, read_runs, read_timings, read_values
+from harness.storage.store import Store
 
 SECONDS = 15
 WRITER = """
 import sys, time
 from pathlib import Path
 from stores import config, finish
-from harness.owners import this_owner
+from harness.system.processes import this_owner
 from harness.records import Step
-from harness.store import Store
+from harness.storage.store import Store
 
 with Store(sys.argv[1]) as store:
     until, seed = time.monotonic() + float(sys.argv[2]), 0

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from chaos.chaos import cells
 
-from harness.fingerprint import content
-from harness.rules import Rules
-from harness.store import Store
-from harness.supervisor import supervise
+from harness.runner.options import Rules
+from harness.runner.supervisor import supervise
+from harness.runs.fingerprint import content
+from harness.storage.store import Store
 
 pytestmark = pytest.mark.prove
 
@@ -33,9 +33,9 @@ def small(tmp_path: Path) -> Iterator[Path]:
 
 PROGRAM = """
 import sys
-from harness.rules import Rules
-from harness.store import Store
-from harness.supervisor import supervise
+from harness.runner.options import Rules
+from harness.storage.store import Store
+from harness.runner.supervisor import supervise
 with Store(sys.argv[1]) as store:
     for _ in supervise(store, Rules(workers=2, threads=2, checkpoint_every=0.05), None, lambda: False):
         pass

@@ -9,7 +9,7 @@ from stores import APP, PAGES, new, turn_to
 from streamlit.testing.v1 import AppTest
 
 from benchmarks.speed.dashboard import SEEDS, fill
-from harness.store import Store
+from harness.storage.store import Store
 
 pytestmark = pytest.mark.prove
 RUNS = 10_000

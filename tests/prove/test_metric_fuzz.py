@@ -12,9 +12,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from harness.config import Plugin
-from harness.plugins import Metric, Unscorable, build, options
-from harness.records import Evaluation, ExactStep, Example, FinishedLaw, Likelihood, Rollout, Trajectory
+from harness.config.section import Plugin
+from harness.plugins.metric import Metric, Unscorable
+from harness.plugins.options import build, options
+from harness.records.data import Example
+from harness.records.evaluation import Evaluation, ExactStep, FinishedLaw, Likelihood
+from harness.records.rollout import Rollout, Trajectory
 from harness.registry import METRICS
 
 END, SPACE, A, B, BACKSPACE = 0, 1, 2, 3, 4

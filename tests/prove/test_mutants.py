@@ -17,7 +17,13 @@ from survival_mutants import SURVIVAL_MUTANTS
 MUTANTS = (*FORMULAS, *SURVIVAL_MUTANTS)
 ROOT = Path(__file__).parent.parent.parent
 COPIED = ("harness", "trainers", "benchmarks", "tests", "pyproject.toml")
-SOURCES = ("harness.actions", "harness.plugins", "trainers.divergences", "trainers.sequence_match", "benchmarks")
+SOURCES = (
+    "harness.actions.batch",
+    "harness.plugins.trainer",
+    "trainers.divergences",
+    "trainers.sequence_match",
+    "benchmarks",
+)
 
 pytestmark = pytest.mark.prove
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.grid import load_grid
-from harness.reproduce import reproduce
-from harness.rules import Rules
-from harness.run import check, run_grid
-from harness.store import Store
+from harness.grids.check import check
+from harness.grids.grid import load_grid
+from harness.runner.grid import run_grid
+from harness.runner.options import Rules
+from harness.runs.reproduce import reproduce
+from harness.storage.store import Store
 
 pytestmark = pytest.mark.prove
 SHORT = ["training.steps=20", "base_steps=20", "sampling.rollouts=32"]

@@ -11,15 +11,9 @@ import pytest
 from scipy.special import rel_entr
 from scipy.stats import spearmanr
 
-from harness.stats import (
-    Interval,
-    bootstrap_interval,
-    detectable_effect,
-    rank_intervals,
-    separations,
-    spearman,
-    t_interval,
-)
+from harness.stats.intervals import Interval, bootstrap_interval, spearman, t_interval
+from harness.stats.permutation import rank_intervals, separations
+from harness.stats.power import detectable_effect
 
 pytestmark = pytest.mark.prove
 

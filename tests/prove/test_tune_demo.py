@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from test_cli import Shell
 
-from harness.store import Store
+from harness.storage.store import Store
 
 pytestmark = pytest.mark.prove
 SHORT = ["training.steps=20", "base_steps=20", "sampling.rollouts=64"]

@@ -11,7 +11,7 @@ import pytest
 from postgres import server
 from test_queue import ROOT, filled
 
-from harness.store import Store
+from harness.storage.store import Store
 
 pytestmark = pytest.mark.prove
 WRITERS, READERS, RUNS, ATTEMPTS = 64, 4, 100, 50  # 100 runs x 50 attempts x 4 transactions = 20,000
@@ -19,8 +19,8 @@ WRITERS, READERS, RUNS, ATTEMPTS = 64, 4, 100, 50  # 100 runs x 50 attempts x 4 
 # Eight processes of eight threads each; every thread has a store, a connection and claims of its own.
 WRITER = """
 import sys, threading
-from harness.store import Store
-from harness.owners import this_owner
+from harness.storage.store import Store
+from harness.system.processes import this_owner
 from stored import step
 counts, errors = [], []
 def work():
@@ -43,7 +43,7 @@ print(sum(counts), *errors, sep="\\n")
 # Readers go on until the writers have ended, however those ended: one that dies leaves its cell running.
 READER = """
 import pathlib, sys
-from harness.store import Store
+from harness.storage.store import Store
 looks = 0
 while True:
     with Store.open(sys.argv[1], read_only=True) as store:

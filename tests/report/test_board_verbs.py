@@ -12,9 +12,9 @@ import pytest
 from boards import add, add_groups, mauve
 from typer.testing import CliRunner
 
-from harness.cli import app
-from harness.records import Step
-from harness.store import Store
+from harness.cli.app import app
+from harness.records.training import Step
+from harness.storage.store import Store
 
 UP = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
 

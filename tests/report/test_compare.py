@@ -8,7 +8,7 @@ from boards import MAUVE, SM, add, mauve, score
 from harness.errors import ConfigError, UnknownName
 from harness.report.compare import Comparison, compare
 from harness.report.rendering import as_plain, comparison
-from harness.store import Store
+from harness.storage.store import Store
 
 UP = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
 

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from boards import ME, add, mauve
 
-from harness.config import RunConfig
+from harness.analysis.budgets import Budget, front, values_at, way
+from harness.config.run import RunConfig
 from harness.errors import ConfigError
-from harness.interim import Interim, Spent
+from harness.records.training import Interim, Spent
 from harness.report.board import Table
-from harness.report.compute import Budget, front, values_at, way
 from harness.report.leaderboard import leaderboard
-from harness.report.readings import InterimValue, read_interims, read_runs
-from harness.store import Store
+from harness.storage.queries import InterimValue, read_interims, read_runs
+from harness.storage.store import Store
 
 NAME = "mauve@mauve-text[featuriser=tiny]"
 

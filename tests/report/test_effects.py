@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness.report.effects import factors, main_effects
-from harness.report.readings import Run, Seeds
+from harness.analysis.effects import factors, main_effects
+from harness.storage.queries import Run, Seeds
 
 
 def run(seed: int, **config: object) -> Run:

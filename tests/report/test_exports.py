@@ -16,10 +16,18 @@ from boards import SM, add, add_groups, mauve, score
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.records import Step
-from harness.report.exports import board_text, csv_table, frame, frame_text, latex, latex_table, markdown_table
+from harness.records.training import Step
+from harness.report.exports import (
+    board_text,
+    csv_table,
+    frame,
+    frame_text,
+    latex,
+    latex_table,
+    markdown_table,
+)
 from harness.report.leaderboard import leaderboard
-from harness.store import Store
+from harness.storage.store import Store
 
 UP = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
 NASTY = r"50%_of & $x$ {a}^2 ~ #1 \ <b> | ±"

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from boards import MAUVE, SM, add, mauve, score
 
-from harness.config import RunConfig
+from harness.config.run import RunConfig
 from harness.errors import ConfigError, UnknownName
-from harness.report.leaderboard import Leaderboard, leaderboard
+from harness.report.board import Leaderboard
+from harness.report.leaderboard import leaderboard
 from harness.report.rendering import as_text, rounded
-from harness.stats import Interval
-from harness.store import Store
+from harness.stats.intervals import Interval
+from harness.storage.store import Store
 
 
 def demo(store: Store) -> None:

@@ -10,13 +10,13 @@ import pytest
 from boards import ME, SM, add, mauve
 from scipy import stats
 
-from harness.config import RunConfig
+from harness.config.run import RunConfig
 from harness.errors import ConfigError
-from harness.records import Step
+from harness.records.training import Step
 from harness.report.overhead import Line, Overhead, overhead
 from harness.report.rendering import as_plain
 from harness.report.rendering import overhead as drawn
-from harness.store import Store
+from harness.storage.store import Store
 
 BACK = {"backspace": True}
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.report.ranks import RANKED_ROWS, SEEDS_NEEDED, differences, pair, rank
-from harness.stats import rank_intervals
+from harness.stats.permutation import rank_intervals
+from harness.stats.ranks import RANKED_ROWS, SEEDS_NEEDED, differences, pair, rank
 
 
 def rows(*values: list[float]) -> dict[int, dict[int, float]]:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from stored import ME, RESULTS, config, running, score, step
 
-from harness.records import Point, Profile
-from harness.report.readings import (
+from harness.records.score import Point, Profile
+from harness.storage.queries import (
     Loss,
     Nodes,
     read_facts,
@@ -22,7 +22,7 @@ from harness.report.readings import (
     read_profile_names,
     read_timings,
 )
-from harness.store import Store
+from harness.storage.store import Store
 
 
 @pytest.fixture

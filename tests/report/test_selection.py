@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from harness.analysis.filters import full_key, known_keys, parse_filter, select, short_keys
 from harness.errors import ConfigError
-from harness.report.readings import Run, Seeds
-from harness.report.selection import full_key, known_keys, parse_filter, select, short_keys
+from harness.storage.queries import Run, Seeds
 
 
 def run(name: str, seed: int = 0, **config: object) -> Run:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.report.board import Column, Compared
-from harness.report.ranks import differences, rank
-from harness.report.readings import Run, Seeds
 from harness.report.sentences import coverage, findings, given
+from harness.stats.ranks import differences, rank
+from harness.storage.queries import Run, Seeds
 
 UP = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
 

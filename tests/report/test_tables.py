@@ -6,12 +6,12 @@ import pytest
 from boards import MAUVE, SM, add, add_groups, mauve, score
 
 from harness.errors import ConfigError
-from harness.records import Step
+from harness.records.training import Step
 from harness.report.board import Leaderboard, Row, Table
 from harness.report.leaderboard import leaderboard
-from harness.report.readings import read_runs
 from harness.report.rendering import as_text
-from harness.store import Store
+from harness.storage.queries import read_runs
+from harness.storage.store import Store
 
 UP = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
 

@@ -8,12 +8,12 @@ import pytest
 from boards import add, score
 
 from harness.errors import ConfigError
-from harness.records import Score
+from harness.records.score import Score
 from harness.report.rendering import as_plain
 from harness.report.rendering import validity as drawn
 from harness.report.validity import validity
-from harness.stats import spearman
-from harness.store import Store
+from harness.stats.intervals import spearman
+from harness.storage.store import Store
 
 
 def scores(i: int) -> list[Score]:

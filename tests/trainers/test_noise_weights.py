@@ -14,14 +14,16 @@ from oracle.tabular import FLOAT, batch, evaluator, loss, space
 from oracle.third_party import DIVERGENCE_NAMES
 from oracle.world import Row, World, chain
 
-from harness.actions import ActionSpace, Batch, pack, step_weights
-from harness.config import RunConfig
-from harness.data import ExpertStream
-from harness.fit import fit
-from harness.noise import uniform
-from harness.plugins import Evaluate, Loss, Moment, Needs, Replay, Trainer, Weighting
+from harness.actions.batch import Batch, pack
+from harness.actions.noise import uniform
+from harness.actions.space import ActionSpace
+from harness.actions.weights import Weighting, step_weights
+from harness.config.run import RunConfig
+from harness.data.stream import ExpertStream
+from harness.plugins.trainer import Evaluate, Loss, Moment, Needs, Replay, Trainer
 from harness.records import Trajectory
-from harness.replay import StartMeasure
+from harness.training.loop import fit
+from harness.training.replay_buffer import StartMeasure
 from trainers.bc import BC
 from trainers.mle import MLE
 from trainers.sequence_match import SequenceMatch

@@ -16,9 +16,12 @@ from oracle.third_party import DIVERGENCE_NAMES
 from oracle.world import Row, World, chain, measure
 from torch import Tensor
 
-from harness.actions import ActionSpace, pack
-from harness.data import Normalizer
-from harness.plugins import BIASED, Normalisation, Trainer, Weighting, options
+from harness.actions.batch import pack
+from harness.actions.space import ActionSpace
+from harness.actions.weights import Normalisation, Weighting
+from harness.data.stream import Normalizer
+from harness.plugins.options import options
+from harness.plugins.trainer import BIASED, Trainer
 from harness.records import Trajectory
 from harness.registry import TRAINERS
 from trainers.bc import BC

@@ -1,0 +1,112 @@
+"""The options that verbs share, and what they turn into: grids, cells, stores, JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from harness import DEFAULT_STORE as DEFAULT_STORE
+from harness.errors import UnknownName, did_you_mean
+
+if TYPE_CHECKING:
+    from harness.config.run import RunConfig
+    from harness.grids.grid import Grid
+    from harness.storage.store import Store
+
+GridName = Annotated[str, typer.Argument(metavar="GRID", help="A shipped grid's name, or a .yaml file.")]
+SomeGrid = Annotated[str | None, typer.Argument(metavar="GRID", help="A grid's name or .yaml file; all when left out.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="Changes to the grid: lr=1e-3, or lr=1e-3,3e-3 to sweep."),
+]
+StoreUrl = Annotated[str, typer.Option("--store", envvar="HARNESS_STORE", help="Where results are: sqlite:///PATH.")]
+Include = Annotated[
+    list[Path] | None, typer.Option("--include", help="A Python file that registers plug-ins; may be repeated.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+SeedCount = Annotated[int | None, typer.Option("--seeds", help="Number of seeds, in place of the grid's.")]
+Limit = Annotated[str | None, typer.Option("--limit", help="Only the first cells: 12, or a share of them: 0.1.")]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where tensors live.")]
+Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes that compute cells at the same time.")]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="CPU threads of all workers together; all cores when left out.")
+]
+KeepGoing = Annotated[
+    bool | None,
+    typer.Option(
+        "--keep-going/--fail-fast",
+        help="After a failed cell; when left out, go on unless the first three all fail for the same reason.",
+        show_default=False,
+    ),
+]
+CheckpointEvery = Annotated[
+    float, typer.Option("--checkpoint-every", min=0.0, help="Seconds between two checkpoints of a run.")
+]
+Timeout = Annotated[float | None, typer.Option("--timeout", min=0.0, help="Seconds that one attempt may take.")]
+StallAfter = Annotated[
+    float, typer.Option("--stall-after", min=1.0, help="Seconds of silence after which a cell is tried again.")
+]
+Grace = Annotated[float, typer.Option("--grace", min=0.0, help="Seconds to save cells in when asked to stop.")]
+Metrics = Annotated[
+    str,
+    typer.Option(help="What to compute, by metric or measure: diversity@simctg,mauve@mauve-text[featuriser=DIR]."),
+]
+RunIds = Annotated[list[str], typer.Argument(metavar="RUN...", help="Run ids, or beginnings of them.")]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run id, or its beginning.")]
+
+
+def include_files(paths: Sequence[Path] | None) -> None:
+    """Register the plug-ins of every `--include` file."""
+    from harness.registry import include
+
+    for path in paths or ():
+        include(path)
+
+
+def the_grid(given: str, overrides: Sequence[str] | None = None, seeds: int | None = None) -> Grid:
+    """The grid of that name or file, with the command line's changes."""
+    from harness.grids.grid import load_grid
+
+    return load_grid(given, [*(overrides or ()), *([] if seeds is None else [f"seeds={seeds}"])])
+
+
+def checked_cells(grid: Grid, limit: str | None = None) -> list[RunConfig]:
+    """Every cell with all options written out, or the first ones."""
+    from harness.grids.check import check
+    from harness.grids.grid import first
+
+    cells = check(grid)
+    return cells if limit is None else first(cells, limit)
+
+
+def store_exists(url: str) -> bool:
+    """Whether something is stored at the URL already."""
+    path = url.removeprefix("sqlite:///")
+    return path == url or Path(path).exists()  # what is no SQLite path is for the store to judge
+
+
+def open_store(url: str) -> Store:
+    """The store at the URL, for reading."""
+    from harness.storage.store import Store
+
+    return Store.open(url, read_only=True)
+
+
+def stored_grid_name(given: str, stored: Sequence[str]) -> str:
+    """The name under which a grid, given by name or file, is stored when it is."""
+    if given in stored:
+        return given
+    from harness.grids.grid import grid_names
+
+    if given in grid_names() or given.endswith((".yaml", ".yml")):
+        return the_grid(given).name
+    raise UnknownName(f"unknown grid {given!r}; {did_you_mean(given, [*stored, *grid_names()])}")
+
+
+def as_json_text(value: Any) -> str:
+    """What `--json` prints: ASCII alone, so that no text in it can drive a terminal."""
+    return json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False, default=str)

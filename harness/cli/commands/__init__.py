@@ -1,0 +1,1 @@
+"""One file per kind of command; each calls one function and prints what it returns."""

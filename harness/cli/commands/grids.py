@@ -1,0 +1,184 @@
+"""Verbs that plan and run grids."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness import DEFAULT_STORE
+from harness.cli.arguments import (
+    CheckpointEvery,
+    Device,
+    GridName,
+    Include,
+    Json,
+    KeepGoing,
+    Limit,
+    Overrides,
+    SeedCount,
+    SomeGrid,
+    StallAfter,
+    StoreUrl,
+    Threads,
+    Timeout,
+    Workers,
+    as_json_text,
+    checked_cells,
+    include_files,
+    open_store,
+    store_exists,
+    stored_grid_name,
+    the_grid,
+)
+from harness.cli.commands.boards import print_leaderboard
+from harness.cli.signals import stop_on_signals
+
+if TYPE_CHECKING:
+    from harness.cli.progress import Tally
+    from harness.config.run import RunConfig
+    from harness.runner.options import Rules
+
+
+def demo(store: StoreUrl = DEFAULT_STORE, seeds: SeedCount = None, device: Device = "auto") -> None:
+    """Run the small real ablation that ships with the harness, and print its leaderboard."""
+    from harness.runner.options import Rules
+    from harness.runner.worker import server
+
+    server()
+    # its models are too small to share between threads, which only wait for each other on a busy machine
+    tally = run_cells("demo", checked_cells(the_grid("demo", seeds=seeds)), store, Rules(device=device, threads=1))
+    print_leaderboard(open_store(store), "demo")
+    typer.echo("\nNext: harness ls grids  |  harness info sequence_match  |  harness run GRID.yaml")
+    raise typer.Exit(1 if tally.failed else 0)
+
+
+def plan(
+    grid: GridName,
+    overrides: Overrides = None,
+    store: StoreUrl = DEFAULT_STORE,
+    seeds: SeedCount = None,
+    limit: Limit = None,
+    include: Include = None,
+    as_json: Json = False,
+) -> None:
+    """Check a grid and say what running it would do; nothing is run."""
+    from harness.grids.plan import plan as planned
+
+    include_files(include)
+    cells = checked_cells(the_grid(grid, overrides, seeds), limit)
+    found = planned(cells, open_store(store).runs().to_dict("records") if store_exists(store) else [])
+    if as_json:
+        typer.echo(as_json_text(dataclasses.asdict(found)))
+        return
+    counts = f"{found.done} done, {found.failed} failed, {found.running} running, {found.pending} pending"
+    time = "unknown" if found.seconds is None else str(timedelta(seconds=round(found.seconds)))
+    if found.seconds is not None and found.unknown:
+        time = f"at least {time} ({found.unknown} cells unlike any finished run)"
+    controls = f" ({found.controls} of them controls)" if found.controls else ""
+    typer.echo(f"{found.cells} cells{controls}: {counts}\nestimated time: {time}")
+
+
+def run(
+    grid: GridName,
+    overrides: Overrides = None,
+    store: StoreUrl = DEFAULT_STORE,
+    seeds: SeedCount = None,
+    limit: Limit = None,
+    device: Device = "auto",
+    workers: Workers = 1,
+    threads: Threads = None,
+    keep_going: KeepGoing = None,
+    checkpoint_every: CheckpointEvery = 60.0,
+    timeout: Timeout = None,
+    stall_after: StallAfter = 1800.0,
+    include: Include = None,
+) -> None:
+    """Run a grid's unfinished cells; the same command again continues where it stopped."""
+    from harness.runner.options import Rules
+    from harness.runner.worker import server
+
+    server()  # it gets ready while the grid is read and checked
+    include_files(include)
+    asked = the_grid(grid, overrides, seeds)
+    rules = Rules(
+        workers=workers,
+        device=device,
+        threads=threads,
+        include=tuple(str(path.absolute()) for path in include or ()),
+        keep_going=keep_going,
+        checkpoint_every=checkpoint_every,
+        timeout=timeout,
+        stall_after=stall_after,
+    )
+    tally = run_cells(asked.name, checked_cells(asked), store, rules, limit=limit)
+    raise typer.Exit(1 if tally.failed else 0)
+
+
+def status(
+    grid: SomeGrid = None,
+    store: StoreUrl = DEFAULT_STORE,
+    include: Include = None,
+    as_json: Json = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again every two seconds, until all is done.")] = False,
+) -> None:
+    """Count cells by status; with --watch, show the running ones as they advance."""
+    include_files(include)
+    if watch:
+        from harness.cli.watch import watch as show
+
+        show(lambda: _counts(grid, store), lambda: open_store(store) if store_exists(store) else None)
+        return
+    found = _counts(grid, store)
+    if as_json:
+        typer.echo(as_json_text(found if grid is None else next(iter(found.values()))))
+    else:
+        lines = [f"{name}: " + ", ".join(f"{n} {key}" for key, n in counts.items()) for name, counts in found.items()]
+        typer.echo("\n".join(lines) or "no grids yet; `harness run GRID` starts one")
+
+
+def _counts(grid: str | None, store: str) -> dict[str, dict[str, int]]:
+    """Cells by status, for one grid or for each that is stored."""
+    opened = open_store(store) if store_exists(store) else None
+    stored = opened.grids() if opened is not None else []
+    if grid is not None and (opened is None or stored_grid_name(grid, stored) not in stored):
+        cells = checked_cells(the_grid(grid))  # known, and never started: everything is still to do
+        found = dict.fromkeys(("cells", "done", "failed", "running", "pending"), 0)
+        found |= {"cells": len(cells), "pending": len(cells), "controls": sum(cell.is_control for cell in cells)}
+        return {grid: found}
+    if opened is None:
+        return {}
+    names = stored if grid is None else [stored_grid_name(grid, stored)]
+    return {name: opened.counts(name) | {"controls": opened.controls(name)} for name in names}
+
+
+def run_cells(
+    name: str, cells: Sequence[RunConfig], url: str, rules: Rules, limit: str | None = None, *, alone: bool = False
+) -> Tally:
+    """Run the cells of a grid that are not done and say how they ended; with `alone` the grid has no others.
+
+    Raises:
+        KeyboardInterrupt: somebody asked to stop; the cells at hand are saved.
+    """
+    from rich.console import Console
+
+    from harness.cli.progress import follow
+    from harness.grids.grid import first
+    from harness.runner.grid import run_grid
+    from harness.storage.store import Store
+
+    with Store(url) as store, stop_on_signals() as stopping:
+        store.enqueue(name, cells, alone=alone)  # what --limit leaves out is pending, not unknown
+        cells = cells if limit is None else first(cells, limit)
+        tally = follow(run_grid(cells, store, grid_name=name, rules=rules, stopping=stopping), Console(stderr=True))
+    typer.echo(f"{tally.cells} cells: {tally.done} done now, {tally.skipped} done before, {tally.failed} failed")
+    if stopping():
+        raise KeyboardInterrupt
+    for run_id, message in tally.failures:
+        typer.echo(f"failed: {run_id}: {message}", err=True)
+    if tally.failed:
+        typer.echo("the same command tries failed cells again", err=True)
+    return tally

@@ -1,0 +1,149 @@
+"""Verbs that use a model: a trained one leaves the harness or writes texts, and any one is scored as it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from harness import DEFAULT_STORE
+from harness.cli.arguments import (
+    Device,
+    Include,
+    RunId,
+    SeedCount,
+    StoreUrl,
+    Threads,
+    include_files,
+    open_store,
+)
+from harness.errors import ConfigError, EnvironmentProblem
+
+Model = Annotated[str, typer.Argument(metavar="RUN|DIR", help="A run id or its beginning, a directory, or a Hub id.")]
+Decoder = Literal["sample", "greedy", "contrastive"]
+
+
+def export_model(
+    run: RunId,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A directory that is new or empty.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write where something is.")] = False,
+    store: StoreUrl = DEFAULT_STORE,
+) -> None:
+    """Write a run's policy as a folder that transformers alone can load, with a model card that says how to sample."""
+    import torch
+
+    from harness.models.card import card
+    from harness.models.export import export
+    from harness.runs.load import of_run
+    from harness.storage.queries import find_run
+
+    opened = open_store(store)
+    run_id = find_run(opened, run)
+    policy = of_run(opened, run_id, torch.device("cpu"))
+    data_hash = (opened.provenance(run_id) or {})["data_hash"]
+    export(policy, directory, card(policy, opened.config(run_id), data_hash), overwrite=overwrite)
+    typer.echo(f"{directory}: {opened.config(run_id).label}; {directory / 'README.md'} says how to sample")
+
+
+def generate(
+    model: Model,
+    prompts: Annotated[Path, typer.Option(help='JSON lines {"prompt": ...}, or .txt with one prompt a line.')],
+    out: Annotated[Path | None, typer.Option(help="A file for the JSON lines, instead of printing them.")] = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="Continuations of each prompt.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds write equal texts.")] = 0,
+    max_length: Annotated[int | None, typer.Option(min=1, help="Most tokens after the prompt.")] = None,
+    decoder: Annotated[
+        Literal["sample", "greedy", "contrastive"], typer.Option(help="How actions are chosen.")
+    ] = "sample",
+    temperature: Annotated[float | None, typer.Option(help="Of the distribution that is drawn from; 1.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Keep the k likeliest actions; contrastive: candidates.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Keep the smallest set of actions with this mass.")] = None,
+    min_p: Annotated[float | None, typer.Option(help="Keep actions this times as likely as the likeliest.")] = None,
+    typical_p: Annotated[float | None, typer.Option(help="Keep this mass of the most typical actions.")] = None,
+    eta: Annotated[float | None, typer.Option(help="Drop actions below an entropy-dependent chance.")] = None,
+    penalty_alpha: Annotated[float | None, typer.Option(help="Contrastive: weight of the likeness.")] = None,
+    backspace_bias: Annotated[
+        str | None,
+        typer.Option(metavar="NUMBER|masked", help="Added to the logit of <backspace>; masked: never drawn."),
+    ] = None,
+    best_of: Annotated[int | None, typer.Option(help="Texts per continuation; the likeliest is kept.")] = None,
+    reject: Annotated[float | None, typer.Option(help="Share of the texts that is thrown away and rewritten.")] = None,
+    backspace: Annotated[
+        bool, typer.Option("--backspace/--no-backspace", help="Whether a policy that can delete may do so.")
+    ] = True,
+    store: StoreUrl = DEFAULT_STORE,
+    device: Device = "auto",
+) -> None:
+    """Continue prompts with a run's policy, an exported one or any model: JSON lines of prompt, text, actions, stop."""
+    from harness.data.text_files import read_prompts
+    from harness.generation.generate import as_row, continuations, sampling_of
+    from harness.runs.load import load_policy
+    from harness.system.device import choose_device
+
+    given: dict[str, Any] = {
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "typical_p": typical_p,
+        "eta": eta,
+        "penalty_alpha": penalty_alpha,
+        "backspace_bias": backspace_bias,
+        "best_of": best_of,
+        "reject": reject,
+        "length": max_length,
+    }
+    sampling = sampling_of(decoder=decoder, **{name: value for name, value in given.items() if value is not None})
+    asked = read_prompts(prompts)
+    policy = load_policy(model, store, choose_device(device))
+    if not backspace:
+        policy.drop_backspace()
+    rollouts = continuations(policy, asked, sampling, seed=seed, n=n)
+    lines = (json.dumps(as_row(asked[i // n], rollout)) for i, rollout in enumerate(rollouts))
+    if out is None:
+        for line in lines:
+            typer.echo(line)
+        return
+    try:
+        with out.open("w") as file:
+            file.writelines(f"{line}\n" for line in lines)
+    except OSError as error:
+        raise EnvironmentProblem(f"--out {out}: {error.strerror}; name a file in a folder that exists") from error
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(metavar="DIR|HUB_ID", help="A model directory, or a Hub id.")],
+    benchmark: Annotated[str, typer.Option(help="What it is scored on; `harness ls benchmarks`.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="corpus=FILE, context=512, top_p=.9"),
+    ] = None,
+    metrics: Annotated[str | None, typer.Option(help="Default: the benchmark's own list.")] = None,
+    seeds: SeedCount = None,
+    store: StoreUrl = DEFAULT_STORE,
+    device: Device = "auto",
+    threads: Threads = None,
+    include: Include = None,
+) -> None:
+    """Score a checkpoint as it is; its runs are stored as grid `evaluated`, and their row says `not trained`."""
+    from harness.cli.commands.boards import print_leaderboard
+    from harness.cli.commands.grids import run_cells
+    from harness.grids.check import check
+    from harness.grids.untrained import as_it_is
+    from harness.runner.options import Rules
+    from harness.runner.worker import server
+
+    server()
+    include_files(include)
+    asked = [*(overrides or ()), *([] if metrics is None else [f"metrics={metrics}"])]
+    grid = as_it_is(model, benchmark, asked, seeds or 1)
+    cells = check(grid)
+    trained = [cell.training.steps for cell in cells if not cell.untrained]
+    if trained:
+        raise ConfigError(f"training.steps={trained[0]}: evaluate trains nothing; write a grid and `harness run` it")
+    rules = Rules(device=device, threads=threads, include=tuple(str(path.absolute()) for path in include or ()))
+    tally = run_cells(grid.name, cells, store, rules)
+    print_leaderboard(open_store(store), grid.name)
+    raise typer.Exit(1 if tally.failed else 0)

@@ -1,0 +1,116 @@
+"""Verbs that say what there is and what it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+import typer
+
+from harness import DEFAULT_STORE
+from harness.cli.arguments import (
+    Include,
+    Json,
+    StoreUrl,
+    as_json_text,
+    include_files,
+    open_store,
+    the_grid,
+)
+
+
+def ls(
+    kind: Annotated[Literal["trainers", "divergences", "metrics", "benchmarks", "grids", "runs"], typer.Argument()],
+    store: StoreUrl = DEFAULT_STORE,
+    include: Include = None,
+    as_json: Json = False,
+) -> None:
+    """List what there is of a kind."""
+    include_files(include)
+    rows: list[dict[str, Any]]
+    if kind == "runs":
+        frame = open_store(store).runs()
+        rows = json.loads(frame.to_json(orient="records", date_format="iso"))
+        lines = [f"{row['run_id']}  {row['status']:8}{row['benchmark.name']}  {row['trainer.name']}" for row in rows]
+    elif kind == "grids":
+        from harness.grids.grid import grid_names
+
+        rows = [{"name": name, "question": the_grid(name).question} for name in grid_names()]
+        lines = [f"{row['name']:16}{row['question']}" for row in rows]
+    else:
+        from harness.cli.describe import REGISTRIES
+
+        rows = [{"name": name} for name in REGISTRIES[kind]]
+        lines = [row["name"] for row in rows]
+    typer.echo(as_json_text(rows) if as_json else "\n".join(lines) or f"no {kind} yet")
+
+
+def info(
+    name: Annotated[str, typer.Argument(help="A trainer, divergence, metric or what it measures, benchmark or grid.")],
+    include: Include = None,
+    as_json: Json = False,
+) -> None:
+    """Say what something is: its description, options with types and defaults, and source."""
+    from harness.cli.describe import describe
+
+    include_files(include)
+    found = describe(name)
+    typer.echo(as_json_text(found) if as_json else "\n\n".join(map(_described, found)))
+
+
+def env(store: StoreUrl = DEFAULT_STORE, as_json: Json = False) -> None:
+    """Say what results here depend on: versions, machine, threads, store."""
+    import torch
+
+    from harness.system.provenance import provenance
+
+    found = {"store": store, **provenance(threads=torch.get_num_threads())}
+    typer.echo(as_json_text(found) if as_json else "\n".join(_indented(found)))
+
+
+def doctor(
+    store: StoreUrl = DEFAULT_STORE,
+    deep: Annotated[bool, typer.Option("--deep", help="Read every row and every file of the store.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Look for what is wrong with this machine and the store, and say what to do; nothing is changed."""
+    from harness.cli.doctor import examine
+
+    findings = []
+    for finding in examine(store, deep=deep):
+        findings.append(finding)
+        if not as_json:
+            advice = f"\n{'':10}-> {finding.advice}" if finding.advice else ""
+            typer.echo(f"{finding.state:10}{finding.what}: {finding.found}{advice}")
+    if as_json:
+        typer.echo(as_json_text([dataclasses.asdict(finding) for finding in findings]))
+    raise typer.Exit(3 if any(finding.state == "problem" for finding in findings) else 0)
+
+
+def _described(found: dict[str, Any]) -> str:
+    lines = [f"{found['kind']} {found['name']}", "", found["description"], ""]
+    for option in found.get("options", ()):
+        lines.append(f"  {option['name']}: {option['type']} = {option['default']}")
+        lines += [f"      {option['description']}"] if option["description"] else []
+    for key, space in found.get("tuned", {}).items():
+        lines.append(f"  harness tune draws {key} from {space}")
+    for name, measure in found.get("measures", {}).items():
+        lines.append(f"  {name} [{measure['unit']}, better: {measure['direction']}]  {measure['summary']}")
+    for key, value in found.get("values", {}).items():
+        lines.append(f"  {key}: {value}")
+    for axis in found.get("axes", ()):
+        lines.append(f"  {', '.join(axis['keys'])}: {axis['values']} values")
+    if "cells" in found:
+        lines.append(f"  seeds {', '.join(map(str, found['seeds']))}: {found['cells']} cells")
+    return "\n".join([*lines, "", f"source: {found['source']}"])
+
+
+def _indented(value: dict[str, Any], indent: str = "") -> Iterator[str]:
+    for key, inner in value.items():
+        if isinstance(inner, dict):
+            yield f"{indent}{key}:"
+            yield from _indented(inner, indent + "  ")
+        else:
+            yield f"{indent}{key}: {inner}"

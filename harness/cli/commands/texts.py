@@ -1,0 +1,147 @@
+"""Verbs that score texts which no run of this harness wrote."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness import DEFAULT_STORE
+from harness.cli.arguments import Device, Include, Json, Metrics, StoreUrl, as_json_text, include_files
+from harness.errors import ConfigError
+
+if TYPE_CHECKING:
+    from harness.evaluation.features import Features
+    from harness.records.score import Score
+    from harness.stats.intervals import Interval
+
+BOOTSTRAP = (
+    "Draws for a 95 % interval over texts: 200.  Each is a random half of the texts without replacement: a text drawn "
+    "twice would repeat itself, which scores of sets take for their writer's habit."
+)
+
+
+def score(
+    file: Annotated[Path, typer.Argument(help='JSON lines {"text": ..., "prompt": ..., "reference": ...}, or .txt.')],
+    metrics: Metrics,
+    reference: Annotated[
+        Path | None, typer.Option(help="Human texts in a file of their own: as many are pairs, else a set.")
+    ] = None,
+    train: Annotated[Path | None, typer.Option(help="What the writer learned from, for metrics of copying.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the metrics' own randomness, such as clustering.")] = 0,
+    bootstrap: Annotated[int | None, typer.Option(min=20, help=BOOTSTRAP)] = None,
+    device: Device = "auto",
+    include: Include = None,
+    as_json: Json = False,
+) -> None:
+    """Score texts that something else wrote, by the code that scores runs; exit code 1 if nothing has a value."""
+    from harness.data.text_files import as_evaluation, read_texts
+    from harness.evaluation.scoring import asked, score_asked, text_intervals
+    from harness.grids.settings import split_list
+
+    @cache
+    def loaded() -> Features:  # with torch, which only some metrics need
+        from harness.evaluation.features import Features
+        from harness.system.device import choose_device
+
+        return Features(None, choose_device(device))
+
+    include_files(include)
+    wanted = asked(split_list(metrics))
+    given = read_texts(file)
+    evaluation = as_evaluation(
+        given,
+        None if reference is None else read_texts(reference).texts,
+        seed=seed,
+        train=() if train is None else read_texts(train).texts,
+        features=lambda *asked_for: loaded()(*asked_for),
+        pair=lambda *asked_for: loaded().paired(*asked_for),
+    )
+    scores = list(score_asked(evaluation, wanted))
+    intervals = {} if bootstrap is None else text_intervals(evaluation, wanted, bootstrap)
+    pairing = "none" if not evaluation.references else "pairs" if evaluation.in_pairs else "set"
+    if as_json:
+        found = {
+            "texts": {"file": str(file), "n": len(given.texts), "texts_hash": evaluation.texts_hash},
+            "references": {"n": len(evaluation.references), "pairing": pairing},
+            "seed": seed,
+            "scores": [_plain(one, intervals.get(one.name)) for one in scores],
+        }
+        typer.echo(as_json_text(found))
+    else:
+        _print(scores, intervals, f"{len(given.texts)} texts, {len(evaluation.references)} references ({pairing})")
+    raise typer.Exit(0 if any(one.value is not None for one in scores) else 1)
+
+
+def sensitivity(
+    benchmark: Annotated[str, typer.Argument(help="A benchmark whose prompts have human continuations.")],
+    metrics: Metrics,
+    options: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="The benchmark's options: corpus=FILE.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the disturbances and the metrics' own randomness.")] = 0,
+    store: StoreUrl = DEFAULT_STORE,
+    device: Device = "auto",
+    include: Include = None,
+    as_json: Json = False,
+) -> None:
+    """Show what metrics say about human texts that were damaged on purpose, as a Markdown table."""
+    from harness.config.section import Plugin
+    from harness.evaluation.scoring import asked
+    from harness.evaluation.sensitivity import as_markdown
+    from harness.evaluation.sensitivity import sensitivity as measured
+    from harness.grids.settings import split_list
+    from harness.storage.engines import place_of
+    from harness.system.device import choose_device
+
+    include_files(include)
+    wanted = asked(split_list(metrics))
+    wrong = [given for given in options or () if "=" not in given]
+    if wrong:
+        raise ConfigError(f"{wrong[0]!r} is not KEY=VALUE; write the benchmark's options as corpus=FILE")
+    chosen = Plugin(name=benchmark, options=dict(given.split("=", 1) for given in options or ()))
+    found = measured(chosen, wanted, place_of(store).folder / "cache", choose_device(device), seed=seed)
+    if as_json:
+        rows = {name: [_plain(one, None) for one in scores] for name, scores in found.scores.items()}
+        typer.echo(as_json_text({"texts": found.texts, "seed": seed, "scores": rows}))
+    else:
+        typer.echo(as_markdown(found), nl=False)
+
+
+def _plain(score: Score, interval: Interval | None) -> dict[str, Any]:
+    """A score as JSON has it; a number that is not finite becomes the text `inf`, `-inf` or `nan`."""
+    value = score.value if score.value is None or math.isfinite(score.value) else str(score.value)
+    found = {"name": score.name} | dataclasses.asdict(score) | {"value": value}
+    return found if interval is None else found | {"low": interval.low, "high": interval.high}
+
+
+def _print(scores: Sequence[Score], intervals: Mapping[str, Interval], about: str) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from harness.report.rendering import ARROWS
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("score", overflow="fold")
+    for head in ("value", *(["95 % interval"] if intervals else []), "n"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("unit")
+    for one in scores:
+        value = "no value" if one.value is None else f"{one.value:.6g}"
+        interval = intervals.get(one.name)
+        low_high = "–" if interval is None or interval.low is None else f"{interval.low:.4g} to {interval.high:.4g}"
+        cells = [f"{one.name} {ARROWS[one.direction]}", value, *([low_high] if intervals else []), str(one.n), one.unit]
+        table.add_row(*(Text(cell) for cell in cells))
+    reasons: dict[str, list[str]] = {}
+    for one in scores:
+        if one.reason is not None:
+            reasons.setdefault(one.reason, []).append(one.metric)
+    lines = [about, *(f"{', '.join(names)}: no value: {reason}" for reason, names in reasons.items())]
+    Console().print(table, *map(Text, lines), sep="\n")

@@ -1,0 +1,140 @@
+"""The verb that tunes a grid: equally many trials for every group, then the grid with what they chose."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness import DEFAULT_STORE
+from harness.cli.arguments import (
+    CheckpointEvery,
+    Device,
+    GridName,
+    Include,
+    KeepGoing,
+    Overrides,
+    SeedCount,
+    StallAfter,
+    StoreUrl,
+    Threads,
+    Timeout,
+    Workers,
+    include_files,
+    open_store,
+    store_exists,
+    the_grid,
+)
+from harness.cli.commands.grids import run_cells
+
+if TYPE_CHECKING:
+    from harness.config.run import RunConfig
+    from harness.grids.tuning import Choice, Tried
+
+Trials = Annotated[
+    int, typer.Option("--trials", min=1, help="Runs from which each group's settings are chosen, the written ones one.")
+]
+
+
+def tune(
+    grid: GridName,
+    overrides: Overrides = None,
+    trials: Trials = 8,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what it would do; nothing is run.")] = False,
+    store: StoreUrl = DEFAULT_STORE,
+    seeds: SeedCount = None,
+    device: Device = "auto",
+    workers: Workers = 1,
+    threads: Threads = None,
+    keep_going: KeepGoing = None,
+    checkpoint_every: CheckpointEvery = 60.0,
+    timeout: Timeout = None,
+    stall_after: StallAfter = 1800.0,
+    include: Include = None,
+) -> None:
+    """Choose each group's settings among equally many trials on the validation split, then run the grid with them.
+
+    Trials are the grid GRID-trials, the runs with the chosen settings GRID-tuned.  Where the grid has no plain MLE,
+    there is one beside it, tuned alike, unless its controls are off.  The same command again continues.
+    """
+    from harness.grids.check import check, check_cells
+    from harness.grids.controls import controls, missing_mle
+    from harness.grids.tuning import as_trials, choose, final_cells
+    from harness.grids.tuning import trials as planned
+    from harness.runner.options import Rules
+    from harness.runner.worker import server
+    from harness.storage.store import Store
+
+    if not plan:
+        server()
+    include_files(include)
+    asked = the_grid(grid, overrides, seeds)
+    cells = check(replace(asked, controls=False))
+    cells = check_cells([*cells, *missing_mle(cells)]) if asked.controls else cells
+    tried = planned(cells, trials)
+    rounds = zip_longest(*(one.trials for one in tried))  # every group's first before any second
+    runs = [run for members in rounds for run in members if run is not None]
+    check_cells(runs)
+    typer.echo(_estimate(asked.name, tried, runs, cells, store))
+    if plan:
+        return
+    rules = Rules(
+        workers=workers,
+        device=device,
+        threads=threads,
+        include=tuple(str(path.absolute()) for path in include or ()),
+        keep_going=True if keep_going is None else keep_going,  # a learning rate that was drawn too high is no surprise
+        checkpoint_every=checkpoint_every,
+        timeout=timeout,
+        stall_after=stall_after,
+    )
+    run_cells(f"{asked.name}-trials", runs, store, rules, alone=True)
+    with Store(store) as opened:
+        choices = choose(opened, f"{asked.name}-trials", tried)
+        final = final_cells(cells, choices)
+        final = check_cells([*final, *controls(final)] if asked.controls else final)
+        opened.record_trials(f"{asked.name}-tuned", as_trials(choices))
+    typer.echo("\n".join(map(_told, choices)))
+    tally = run_cells(f"{asked.name}-tuned", final, store, replace(rules, keep_going=keep_going), alone=True)
+    typer.echo(f"Next: harness leaderboard {asked.name}-tuned  |  harness leaderboard {asked.name}-trials")
+    raise typer.Exit(1 if tally.failed else 0)
+
+
+def _estimate(
+    name: str, tried: Sequence[Tried], runs: Sequence[RunConfig], cells: Sequence[RunConfig], url: str
+) -> str:
+    """What tuning would do; chosen settings are not known yet, so the cells as they are written stand for them."""
+    from datetime import timedelta
+
+    from harness.grids.plan import plan
+
+    rows = open_store(url).runs().to_dict("records") if store_exists(url) else []
+    of_trials, of_cells = plan(runs, rows), plan(cells, rows)
+    sizes = Counter(len(one.trials) for one in tried)
+    each = " + ".join(f"{groups} groups x {size} trials" for size, groups in sorted(sizes.items(), reverse=True))
+    text = f"{name}: {each} = {of_trials.cells} trials ({of_trials.done} done), then "
+    text += f"{of_cells.cells} cells with the chosen settings and their controls"
+    seconds = [part.seconds for part in (of_trials, of_cells)]
+    known = sum(second for second in seconds if second is not None)
+    if any(second is not None for second in seconds):
+        unknown = of_trials.unknown + of_cells.unknown
+        least = f"at least {timedelta(seconds=round(known))} ({unknown} runs unlike any finished one)"
+        return f"{text}\nestimated time: {least if unknown else timedelta(seconds=round(known))}"
+    return f"{text}\nestimated time: unknown"
+
+
+def _told(choice: Choice) -> str:
+    """`language mle: trial 2 of 4, training.lr=0.00412; ngram_js_3 0.031 (n=256), as written 0.035`."""
+    settings = ", ".join(f"{key}={value}" for key, value in choice.drawn.items()) or "as written"
+    name = choice.tried.group.label.rpartition(" seed ")[0]
+    value, written = choice.values[choice.best], choice.values[0]
+    text = f"{name}: trial {choice.best} of 0 to {len(choice.values) - 1}, {settings}; "
+    text += f"{choice.measure} {value:.4g} (n={choice.n})"
+    if choice.best:
+        text += f", as written {written:.4g}" if isinstance(written, float) else f", as written no value ({written})"
+    lost = sum(isinstance(value, str) for value in choice.values)
+    return text + (f"; {lost} trial(s) without a value" if lost else "")

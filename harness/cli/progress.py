@@ -1,0 +1,97 @@
+"""Shows where a grid is while it runs: bars on a terminal, one plain line for each change anywhere else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+from harness.records.progress import Progress
+
+FINAL = ("done", "failed", "skipped")
+
+
+@dataclass
+class Tally:
+    """How many cells ended in which way; `failures` holds (run_id, message)."""
+
+    cells: int
+    done: int
+    failed: int
+    skipped: int
+    failures: list[tuple[str, str]]
+
+    def add(self, event: Progress) -> None:
+        """Count an event if it ends a cell."""
+        self.cells = max(self.cells, event.cells)
+        if event.stage in FINAL:
+            setattr(self, event.stage, getattr(self, event.stage) + 1)
+        if event.stage == "failed":
+            self.failures.append((event.run_id, event.message))
+
+
+def follow(events: Iterable[Progress], console: Console, clock: Callable[[], float] = time.monotonic) -> Tally:
+    """Consume a running grid's events and show them on the console.
+
+    Args:
+        events: what a running grid yields; consuming it is what makes the grid run.
+        console: a terminal gets bars; anything else gets lines that a log can keep.
+        clock: seconds; the first reading is time zero.
+
+    Returns:
+        How the cells ended.
+    """
+    return _bars(events, console) if console.is_terminal else _lines(events, console, clock)
+
+
+def _lines(events: Iterable[Progress], console: Console, clock: Callable[[], float]) -> Tally:
+    tally = Tally(0, 0, 0, 0, [])
+    start = clock()
+    shown: dict[str, tuple[str, str]] = {}
+    for event in events:
+        tally.add(event)
+        stage, told = shown.get(event.run_id, ("", ""))
+        if event.stage != stage or event.message not in ("", told):
+            shown[event.run_id] = (event.stage, event.message)
+            elapsed = timedelta(seconds=int(clock() - start))
+            line = f"{elapsed}  cell {event.cell}/{event.cells}  {event.label or event.run_id}  {event.stage}"
+            message = f"  {event.message}" if event.message else ""
+            console.print(line + message, markup=False, highlight=False, soft_wrap=True)
+    return tally
+
+
+def _bars(events: Iterable[Progress], console: Console) -> Tally:
+    tally = Tally(0, 0, 0, 0, [])
+    with Bars(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+    ) as bars:
+        grid = bars.add_task("cells", total=None)
+        cells: dict[str, TaskID] = {}  # one bar for each cell that is being computed
+        for event in events:
+            tally.add(event)
+            ended = tally.done + tally.failed + tally.skipped
+            bars.update(grid, total=event.cells, completed=ended)
+            if event.stage in FINAL or event.stage == "waiting":
+                if event.run_id in cells:
+                    bars.remove_task(cells.pop(event.run_id))
+            else:
+                if event.run_id not in cells:
+                    cells[event.run_id] = bars.add_task("", total=100)
+                name = f"{event.label or event.run_id}  {event.stage}"
+                done = round(100 * event.fraction)
+                bars.update(cells[event.run_id], description=escape(name), completed=done)
+            if event.message:
+                told = f"cell {event.cell} {event.stage}: {event.message}"
+                bars.console.print(told, markup=False, highlight=False)
+    return tally

@@ -1,0 +1,52 @@
+"""Shows a store's grids while others work on them: counts by status, and how far each running cell is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+
+from harness.storage.store import Store
+
+SECONDS = 2.0  # between two looks
+
+
+def watch(
+    counts: Callable[[], Mapping[str, Mapping[str, int]]],
+    opened: Callable[[], Store | None],
+    console: Console | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Show `counts()` and the running cells of `opened()` until there are cells and none is pending or running.
+
+    Every look is a read transaction of its own, so that a store that grows stays free of an old reader.
+    """
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            found = counts()
+            live.update(Group(*tables(found, opened())), refresh=True)
+            if found and not any(one["pending"] + one["running"] for one in found.values()):
+                return
+            sleep(SECONDS)
+
+
+def tables(counts: Mapping[str, Mapping[str, int]], store: Store | None) -> list[Table]:
+    """One table of grids, and one of the running cells where there are any."""
+    grids = Table("grid", *("cells", "done", "failed", "running", "pending"), box=None)
+    for name, row in counts.items():
+        grids.add_row(name, *(str(row[key]) for key in ("cells", "done", "failed", "running", "pending")))
+    if store is None:
+        return [grids]
+    with store:
+        runs = store.runs(status="running")
+        labels = {run_id: store.config(run_id) for run_id in runs["run_id"]}
+    running = Table("run", "cell", "attempt", "step", "of", "held by", box=None)
+    for run in runs.to_dict("records"):
+        config = labels[run["run_id"]]
+        budget = "" if config.training.steps is None else str(config.training.steps)
+        step, owner = "" if run["step"] is None else str(run["step"]), str(run["owner"]).partition("#")[0]
+        running.add_row(run["run_id"], config.label, str(run["attempts"]), step, budget, owner)
+    return [grids, running] if labels else [grids]

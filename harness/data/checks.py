@@ -1,0 +1,68 @@
+"""Refuses data that the model cannot hold, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from harness.config.run import RunConfig
+from harness.errors import ConfigError
+from harness.records.data import Example, Splits
+from harness.records.law import Law
+
+if TYPE_CHECKING:
+    from harness.models.policy import Policy
+
+
+def check_whole(splits: Splits, config: RunConfig, policy: Policy | None = None) -> None:
+    """Where texts count only as a whole: every one can be written, and nothing of them has to be cut or left out.
+
+    A tokenizer that is trained here must be of characters; a loaded model's is checked once there is a `policy`.
+
+    Raises:
+        ConfigError: the tokenizer, the context or the length of rollouts is not what that needs.
+    """
+    if not splits.whole or (policy is None and not config.model.from_scratch):
+        return
+    examples = (*splits.train, *splits.validation, *splits.test)
+    if config.model.from_scratch and config.model.tokenizer != "characters":
+        raise ConfigError("model.tokenizer: this benchmark is about characters; use tokenizer: characters")
+    if policy is None:
+        sizes = {e: (len(e.prompt), len(e.text)) for e in (*examples, *splits.prompts)}
+    else:
+        tokens = {e: (policy.encode(e.prompt), policy.follow(e.prompt, e.text)) for e in (*examples, *splits.prompts)}
+        for example, (prompt, text) in tokens.items():
+            if (found := policy.continuation(prompt, text)) != example.text:
+                raise ConfigError(
+                    f"model.name={config.model.name!r}: its tokens would write {found!r} after {example.prompt!r:.60}, "
+                    f"not {example.text!r}; use a model of characters or bytes"
+                )
+        sizes = {example: (len(prompt), len(text)) for example, (prompt, text) in tokens.items()}
+    context, length = config.model.context, config.sampling.length
+    most = max(sum(sizes[example]) for example in examples) + 2
+    wanted = max(most, 2 * (1 + max(sizes[example][0] for example in splits.prompts)))
+    if context < wanted:
+        raise ConfigError(
+            f"model.context={context}: the longest text has {most} tokens with start and end, and prompts may fill "
+            f"half of the context; raise it to {wanted}"
+        )
+    longest = max(sizes[example][1] for example in splits.prompts) + 1
+    if length is not None and length < longest:
+        raise ConfigError(
+            f"sampling.length={length}: the longest test text has {longest} tokens with its end; raise it to that, "
+            "or remove it"
+        )
+
+
+def check_characters(policy: Policy, law: Law, examples: Sequence[Example]) -> None:
+    """An exact law is over characters: each must be one token, and whole texts must fit into the context.
+
+    Raises:
+        ConfigError: they are not, or do not.
+    """
+    texts = {example.text for example in examples}
+    if any(len(policy.encode(text)) != len(text) for text in (*law.alphabet, *texts)):
+        raise ConfigError("model.tokenizer: this benchmark's law is over characters; use tokenizer: characters")
+    longest = max(map(len, texts)) + 2
+    if longest > policy.context:
+        raise ConfigError(f"model.context={policy.context}: texts need {longest} with start and end; raise it to that")

@@ -1,0 +1,167 @@
+"""Texts that something else wrote, from a file with one text a line, as what metrics look at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import ConfigError, EnvironmentProblem
+from harness.records.data import Example
+from harness.records.evaluation import Evaluation, Featurise, Pair
+
+WANTED = 'one JSON object a line with "text", and optionally "prompt" and "reference": {"text": "..."}'
+WANTED_PROMPT = 'one JSON object a line with "prompt"'
+FIELDS = ("text", "prompt", "reference")
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """What a file holds: `texts[i]` answers `prompts[i]` (empty without one); references are there for all or none."""
+
+    texts: tuple[str, ...]
+    prompts: tuple[str, ...]
+    references: tuple[str, ...] | None
+
+
+def read_texts(path: Path) -> TextFile:
+    r"""The texts of a file: `.txt` has one a line, an empty line being an empty text; anything else is JSON lines.
+
+    Lines end with `\n` or `\r\n`; other separators, such as U+2028, are part of a text.  Empty lines between JSON
+    objects are skipped.  A reference stands on every line or on none.
+
+    Raises:
+        EnvironmentProblem: there is no such file, or it cannot be read.
+        ConfigError: no text, a line that is none (with its number), or references on some lines only.
+    """
+    read = _plain_line if path.suffix == ".txt" else _json_line
+    found: list[tuple[str, str, str | None]] = []
+    lines: list[int] = []
+    for number, line in _lines(path):
+        row = read(path, number, line)
+        if row is None:
+            continue
+        if found and (row[2] is None) != (found[0][2] is None):
+            has, lacks = (lines[0], number) if row[2] is None else (number, lines[0])
+            raise ConfigError(
+                f"{path}: line {has} has a reference and line {lacks} has none; give every text one, or put the "
+                "references into a file of their own (--reference FILE)"
+            )
+        found.append(row)
+        lines.append(number)
+    if not found:
+        raise ConfigError(f"{path} holds no text; wanted {'one text a line' if path.suffix == '.txt' else WANTED}")
+    texts, prompts, references = zip(*found, strict=True)
+    return TextFile(texts, prompts, None if references[0] is None else references)
+
+
+def read_prompts(path: Path) -> tuple[str, ...]:
+    """The prompts of a file: `.txt` has one a line, an empty line being an empty prompt; anything else is JSON lines.
+
+    Lines end as in `read_texts`; fields beside "prompt" are not looked at.
+
+    Raises:
+        EnvironmentProblem: there is no such file, or it cannot be read.
+        ConfigError: no prompt, or a line that is none (with its number).
+    """
+    if path.suffix == ".txt":
+        found = [line for _, line in _lines(path)]
+    else:
+        rows = ((number, _object(path, number, line, "prompt", WANTED_PROMPT)) for number, line in _lines(path))
+        found = [_string(path, number, row, "prompt", WANTED_PROMPT) or "" for number, row in rows if row is not None]
+    if not found:
+        wanted = "one prompt a line" if path.suffix == ".txt" else WANTED_PROMPT
+        raise ConfigError(f"{path} holds no prompt; wanted {wanted}")
+    return tuple(found)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """(number from 1, line without its end); one line at a time, however large the file."""
+    number = 0
+    try:
+        with path.open("rb") as file:
+            for number, content in enumerate(file, start=1):  # bytes: only \n ends a line
+                text = content.decode("utf-8-sig" if number == 1 else "utf-8")
+                yield number, text.removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: line {number} is not UTF-8 ({error.reason}); save the file as UTF-8") from error
+    except OSError as error:
+        raise EnvironmentProblem(f"{path} cannot be read: {error.strerror}; give a file of texts") from error
+
+
+def _plain_line(path: Path, number: int, line: str) -> tuple[str, str, str | None]:
+    return line, "", None
+
+
+def _json_line(path: Path, number: int, line: str) -> tuple[str, str, str | None] | None:
+    row = _object(path, number, line, "text", WANTED)
+    if row is None:
+        return None
+    text, prompt, reference = (_string(path, number, row, name, WANTED) for name in FIELDS)
+    return text or "", prompt or "", reference
+
+
+def _object(path: Path, number: int, line: str, needed: str, wanted: str) -> Mapping[str, Any] | None:
+    """The JSON object on a line, which has the field `needed`; None for an empty line."""
+    if not line.strip():
+        return None
+    try:
+        row: Any = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
+        raise ConfigError(f"{path}: line {number}: {line!r:.60} is not JSON ({reason}); wanted {wanted}") from error
+    if not isinstance(row, Mapping) or row.get(needed) is None:
+        raise ConfigError(f'{path}: line {number}: {line!r:.60} has no "{needed}"; wanted {wanted}')
+    return row
+
+
+def _string(path: Path, number: int, row: Mapping[str, Any], name: str, wanted: str) -> str | None:
+    """A field's text, or None where it is missing."""
+    value = row.get(name)
+    if value is not None and not isinstance(value, str):
+        raise ConfigError(f'{path}: line {number}: "{name}" is {value!r:.60}, not a string; wanted {wanted}')
+    if value and any("\ud800" <= character <= "\udfff" for character in value):
+        raise ConfigError(
+            f'{path}: line {number}: "{name}" holds half of a surrogate pair, which is no character; '
+            "write both halves, or leave it out"
+        )
+    return value
+
+
+def as_evaluation(
+    file: TextFile,
+    references: Sequence[str] | None = None,
+    *,
+    seed: int = 0,
+    train: Sequence[str] = (),
+    features: Featurise | None = None,
+    pair: Pair | None = None,
+) -> Evaluation:
+    """What metrics look at: texts without actions, with their own references or a set of them.
+
+    Args:
+        file: the texts.
+        references: human texts in place of the file's own.  As many as there are texts, they are taken line by line;
+            any other number is a set in which none belongs to a text.
+        seed: of the metrics' own randomness.
+        train: texts that the writer learned from, for metrics of copying.
+        features: what turns texts into features, for metrics that compare distributions.
+        pair: what cuts pairs of texts to equal numbers of a featuriser's tokens.
+    """
+    human = file.references if references is None else tuple(references)
+    in_pairs = human is not None and len(human) == len(file.texts)
+    beside = human if human is not None and in_pairs else ("",) * len(file.texts)
+    prompts = (Example(text, prompt) for text, prompt in zip(beside, file.prompts, strict=True))
+    return Evaluation(
+        prompts=tuple(prompts),
+        rollouts=(),
+        backspace_id=None,
+        metric_seed=seed,
+        train=tuple(train),
+        features=features,
+        paired=pair,
+        written=file.texts,
+        unpaired=None if in_pairs else tuple(human or ()),
+    )

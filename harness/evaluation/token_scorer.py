@@ -1,0 +1,126 @@
+"""What single actions are judged by: the exact law of a language, or the base model that training started from."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from harness.actions.batch import pack
+from harness.actions.weights import Weighting
+from harness.config.model import ModelConfig
+from harness.models.policy import CHUNK_LOGITS, Policy
+from harness.records.evaluation import Judge
+from harness.records.law import Law
+from harness.records.rollout import Trajectory
+
+BATCH_NODES = 2**13  # nodes of one forward pass
+
+
+def choose_judge(policy: Policy, law: Law | None, base: Path | None, model: ModelConfig) -> Judge:
+    """The law where it is known, else the base (without one, the pretrained model), loaded when first asked.
+
+    `policy` may be in any state: its tokenizer and device are used.
+    """
+    if law is not None:
+        return LawJudge(law, policy)
+    return ModelJudge(base, f"base:{base.name if base else model.name}", model, policy.device)
+
+
+class LawJudge:
+    """The exact law over characters, for a policy whose tokens are single characters."""
+
+    name = "law"
+
+    def __init__(self, law: Law, policy: Policy) -> None:
+        self._law = law
+        self._policy = policy
+
+    def __call__(self, states: Sequence[tuple[int, ...]], tokens: Sequence[int]) -> np.ndarray:
+        """[n] log-probabilities in nats; -inf for what the law forbids, NaN where no text of it goes on."""
+        return np.array([self._log_prob(state, token) for state, token in zip(states, tokens, strict=True)])
+
+    def _log_prob(self, tokens: tuple[int, ...], token: int) -> float:
+        state = self._law.start
+        for symbol in self._policy.decode(tokens[1:]):
+            after = self._law.advance(state, symbol)
+            if after is None:
+                return np.nan
+            state = after
+        symbol = "" if token == self._policy.end_id else self._policy.decode([token])
+        chance = self._law.next(state).get(symbol, 0.0)
+        return float(np.log(chance)) if chance > 0 else -np.inf
+
+
+class ModelJudge:
+    """A causal LM as it was before training; texts that begin alike share forward passes."""
+
+    def __init__(self, base: Path | None, name: str, config: ModelConfig, device: torch.device) -> None:
+        """The base in a directory, or (None) the pretrained model that `config` names."""
+        self.name = name
+        self._base = base
+        self._config = config
+        self._device = device
+
+    @cached_property
+    def _policy(self) -> Policy:
+        return Policy.start(self._config, self._base).to(self._device)
+
+    @torch.no_grad()
+    def __call__(self, states: Sequence[tuple[int, ...]], tokens: Sequence[int]) -> np.ndarray:
+        """[n] log-probabilities in nats; NaN from a model that diverged."""
+        ordered = sorted(set(states))
+        # in lexicographic order a beginning of any other text is a beginning of the next one
+        whole = [state for state, after in zip_longest(ordered, ordered[1:]) if (after or ())[: len(state)] != state]
+        within: list[list[int]] = [[] for _ in whole]
+        for i, state in enumerate(states):
+            within[bisect_left(whole, state)].append(i)
+        found = np.full(len(states), np.nan)
+        for chunk in _chunks(sorted(range(len(whole)), key=lambda text: len(whole[text])), [len(s) for s in whole]):
+            rows = [(row, i) for row, text in enumerate(chunk) for i in within[text]]
+            found[[i for _, i in rows]] = self._log_probs([whole[text] for text in chunk], rows, states, tokens)
+        return found
+
+    def _log_probs(
+        self,
+        texts: Sequence[tuple[int, ...]],
+        rows: Sequence[tuple[int, int]],
+        states: Sequence[tuple[int, ...]],
+        tokens: Sequence[int],
+    ) -> np.ndarray:
+        """For each (row, i): log p(tokens[i] | states[i]), states[i] a beginning of texts[row]."""
+        policy = self._policy
+        # the end as the last action makes a row of the start token alone valid; its node is not looked at
+        batch = pack(
+            [Trajectory(text[:1], (*text[1:], policy.end_id)) for text in texts],
+            policy.space,
+            Weighting(kind="uniform"),
+        ).to(policy.device)
+        nodes = policy.hidden(batch)
+        hidden = nodes[[row for row, _ in rows], [len(states[i]) - 1 for _, i in rows]]
+        token = torch.tensor([tokens[i] for _, i in rows], device=policy.device)
+        parts = []
+        size = max(1, CHUNK_LOGITS // policy.space.size)
+        for begin in range(0, len(rows), size):
+            states_now, now = hidden[begin : begin + size], token[begin : begin + size]
+            legal = torch.ones(len(now), dtype=torch.bool, device=policy.device)
+            log_probs = policy.logits(states_now, legal).double().log_softmax(-1)
+            parts.append(log_probs.gather(-1, now[:, None])[:, 0].cpu().numpy())
+        return np.concatenate(parts)
+
+
+def _chunks(order: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Texts of similar length, as many as a forward pass takes."""
+    chunk: list[int] = []
+    for text in order:  # shortest first: the last one is the widest
+        if chunk and (len(chunk) + 1) * (lengths[text] + 1) > BATCH_NODES:
+            yield chunk
+            chunk = []
+        chunk.append(text)
+    if chunk:
+        yield chunk

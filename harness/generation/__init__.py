@@ -1,0 +1,1 @@
+"""How a policy writes: decoders, batched sampling with backtracking, best-of-n."""

@@ -1,0 +1,135 @@
+"""Continuations of whatever prompts somebody has, by the sampler that evaluation uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from harness.config.sampling import SamplingConfig
+from harness.errors import ConfigError, did_you_mean
+from harness.generation.best_of import chosen
+from harness.generation.decoders import decoder_of
+from harness.generation.prompts import prompt_tokens
+from harness.generation.rollouts import Replace, Start, sample
+from harness.models.policy import Policy
+from harness.records.data import Example
+from harness.records.rollout import Rollout
+from harness.seeding import key
+
+
+def sampling_of(**options: Any) -> SamplingConfig:
+    """How to write, from the options that a run's `sampling` takes.
+
+    Raises:
+        ConfigError: an unknown option, a value out of its domain, or one that only a run with its splits has.
+    """
+    known = set(SamplingConfig.model_fields) - {"rollouts"}
+    for name in options:
+        if name not in known:
+            raise ConfigError(f"no sampling option is called {name!r}; {did_you_mean(name, known)}")
+    try:
+        found = SamplingConfig.model_validate(options)
+    except ValidationError as error:
+        first, *others = error.errors()
+        name = str(first["loc"][0]) if first["loc"] else ""
+        given = f"{name}={first['input']!r}: " if name else ""
+        said = [e["msg"].removeprefix("Value error, ") for e in (first, *others) if e["loc"][:1] == first["loc"][:1]]
+        raise ConfigError(f"{given}{'; or '.join(said)}") from error
+    if found.temperature == "best":
+        raise ConfigError("temperature=best is chosen on a benchmark's validation split; write a number")
+    return found
+
+
+def continuations(
+    policy: Policy, prompts: Sequence[str], sampling: SamplingConfig, *, seed: int, n: int = 1
+) -> Iterator[Rollout]:
+    """`n` continuations of each prompt, those of the first prompt first.
+
+    Continuation i draws from stream i of `seed`, in whatever batch it is written.
+
+    Raises:
+        ConfigError: a prompt leaves no room in the context, or `sampling` moves a `<backspace>` that is not there.
+    """
+    if sampling.backspace_bias and policy.space.backspace_id is None:
+        raise ConfigError(
+            f"backspace_bias={sampling.backspace_bias}: this policy has no <backspace>, or none any more; remove it"
+        )
+    starts = []
+    for number, prompt in enumerate(prompts, start=1):
+        tokens = prompt_tokens(policy, prompt)
+        if len(tokens) >= policy.context:
+            raise ConfigError(
+                f"prompt {number}, {prompt!r:.60}, has {len(tokens)} tokens with the start token, and this policy "
+                f"holds {policy.context}; shorten it"
+            )
+        starts += [Start(tokens)] * n
+    yield from sample_starts(policy, starts, sampling, seed)
+
+
+def as_row(prompt: str, rollout: Rollout) -> dict[str, Any]:
+    """A continuation as JSON: prompt, text, the kept tokens' ids, every action as what it writes, why it stopped."""
+    return {
+        "prompt": prompt,
+        "text": rollout.text,
+        "tokens": list(rollout.tokens),
+        "actions": list(rollout.pieces),
+        "stop": rollout.stop,
+    }
+
+
+SAMPLE_ROWS = 256  # rows sampled at once
+
+
+def sample_prompts(
+    policy: Policy,
+    prompts: Sequence[Example],
+    sampling: SamplingConfig,
+    seed: int,
+    epsilon: float = 0.0,
+    force: Replace | None = None,
+    candidates: int = 0,
+) -> Iterator[Rollout]:
+    """One rollout for each prompt, in order, as `sample_starts`."""
+    starts = [Start(prompt_tokens(policy, example.prompt)) for example in prompts]
+    return sample_starts(policy, starts, sampling, seed, epsilon, force, candidates)
+
+
+def sample_starts(
+    policy: Policy,
+    starts: Sequence[Start],
+    sampling: SamplingConfig,
+    seed: int,
+    epsilon: float = 0.0,
+    force: Replace | None = None,
+    candidates: int = 0,
+) -> Iterator[Rollout]:
+    """One rollout from each start, in order; start i draws from stream i of `seed` in whatever batch it stands.
+
+    `epsilon` is the chance that an action is replaced by what `force` says, or by a uniformly random legal one; what is
+    not replaced is drawn from the same stream as without, so that a policy is compared with itself.
+    The first `candidates` rollouts keep the likeliest actions of each state.  Where `sampling` keeps some of several
+    texts, see `chosen`.
+    """
+    decoder = decoder_of(sampling, policy.space.backspace_id)
+
+    def write(which: Sequence[int], again: int) -> Iterator[Rollout]:
+        stream = key(seed, "evaluation", again) if again else key(seed, "evaluation")
+        for begin in range(0, len(which), SAMPLE_ROWS):
+            rows = which[begin : begin + SAMPLE_ROWS]
+            yield from sample(
+                policy,
+                [starts[row] for row in rows],
+                seed=stream,
+                rows=rows,
+                decoder=decoder,
+                epsilon=epsilon,
+                force=force,
+                max_length=sampling.length,
+                candidates=sum(row < candidates for row in rows),
+            )
+
+    if sampling.best_of == 1 and not sampling.reject:
+        return write(range(len(starts)), 0)
+    return iter(chosen(lambda which, again: list(write(which, again)), len(starts), sampling))

@@ -1,0 +1,342 @@
+"""Batched sampling with backtracking: every row takes one action in each pass, a `<backspace>` among them.
+
+The cache is append-only: a deletion only makes a node invisible.  The state after it is an earlier node, whose hidden
+state is kept, so that nothing is computed again; in the pass where a row deletes, its new node is one that nobody sees.
+Rows that have finished go along until there are many, and are then dropped together.  Each row draws from its own
+stream of uniform numbers, so a rollout does not depend on the batch it was sampled in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize, pad
+
+from harness.actions.space import ActionSpace
+from harness.errors import ConfigError
+from harness.generation.decoders import AnyDecoder, Decoder
+from harness.models.attention import additive
+from harness.models.policy import Policy
+from harness.records.rollout import Rollout, Trajectory
+
+CANDIDATES = 5  # likeliest actions that are kept of a state
+DROPPED = 1 / 4  # share of the rows that have finished when they are dropped: dropping copies the cache of the others
+
+Stop = Literal["ended", "depth", "budget"]
+_STOPS: tuple[Stop, ...] = ("depth", "ended", "budget")  # as numbers while sampling
+
+Replace = Callable[[int, tuple[int, ...]], int]
+"""(row, reduced text so far with its prompt) -> the action that replaces the policy's own."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a rollout begins: a prompt, which is never deleted, and tokens given after it, which may be."""
+
+    prompt: tuple[int, ...]
+    given: tuple[int, ...] = ()
+
+
+def uniforms(seed: int, row: int, count: int) -> np.ndarray:
+    """The stream of `count` uniform numbers in [0, 1) that belongs to one row of one seed."""
+    return np.random.Generator(np.random.Philox(key=[seed, row])).random(count)
+
+
+@dataclass
+class _Taken:
+    """What N rows have done; a column beside the budget takes what rows that have finished would do."""
+
+    action: Tensor  # [N, budget + 1]
+    log_prob: Tensor  # [N, budget + 1] float32
+    count: Tensor  # [N] actions
+    stop: Tensor  # [N] index into _STOPS
+    top: Tensor  # [C, budget + 1, CANDIDATES] likeliest actions of the first C rows
+    chance: Tensor  # [C, budget + 1, CANDIDATES] their probabilities
+
+    @classmethod
+    def none(cls, rows: int, budget: int, candidates: int, device: torch.device) -> _Taken:
+        """Before the first action."""
+
+        def zeros(*shape: int, dtype: torch.dtype = torch.long) -> Tensor:
+            return torch.zeros(shape, dtype=dtype, device=device)
+
+        return cls(
+            action=zeros(rows, budget + 1),
+            log_prob=zeros(rows, budget + 1, dtype=torch.float32),
+            count=zeros(rows),
+            stop=zeros(rows),
+            top=zeros(candidates, budget + 1, CANDIDATES),
+            chance=zeros(candidates, budget + 1, CANDIDATES, dtype=torch.float32),
+        )
+
+
+@dataclass
+class _Writing:
+    """The rows that are computed; every tensor has them as its first axis."""
+
+    row: Tensor  # [M] which start each one answers
+    live: Tensor  # [M] whether it is still writing
+    taken: Tensor  # [M] own actions so far
+    depth: Tensor  # [M] length of the reduced text, prompt included
+    boundary: Tensor  # [M] length of the prompt
+    limit: Tensor  # [M] longest reduced text, prompt included
+    node_at: Tensor  # [M, D] node of each depth of the reduced text
+    hidden: Tensor  # [M, D', F] hidden state at each depth of the reduced text, D' as far as any row has been
+    token: Tensor  # [M, S] token of each node
+    parent: Tensor  # [M, S] node of the state that each node was written in; -1 for the first, and for padding
+    mask: Tensor  # [M, S] what attention adds to a node's score: 0, or next to -inf where it is deleted or padding
+    cache: Any
+    nodes: int  # nodes so far, the same for every row
+
+    @property
+    def state(self) -> Tensor:
+        """[M, F] hidden state after the reduced text."""
+        last = (self.depth - 1)[:, None, None].expand(-1, -1, self.hidden.shape[-1])
+        return self.hidden.gather(1, last)[:, 0]
+
+    def keep(self, index: Tensor) -> None:
+        """Drop all other rows."""
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(self, name, value[index])
+        self.cache.batch_select_indices(index)
+
+
+@torch.inference_mode()
+def sample(
+    policy: Policy,
+    starts: Sequence[Start],
+    *,
+    seed: int,
+    rows: Sequence[int] | None = None,
+    decoder: AnyDecoder | None = None,
+    epsilon: float = 0.0,
+    force: Replace | None = None,
+    max_length: int | None = None,
+    max_actions: int | None = None,
+    candidates: int = 0,
+) -> list[Rollout]:
+    """One rollout from each start.
+
+    Args:
+        policy: where actions come from; with its `<backspace>` row, backtracking.
+        starts: N starts.
+        seed: of the uniform numbers, together with `rows` (default 0..N-1), the identity of each row.
+        decoder: default ancestral.
+        epsilon: chance that an action is replaced before it is executed.
+        force: what it is replaced by; default a uniformly random legal action: a token that can stand in a text, the
+            end, or `<backspace>` where there is something to delete.
+        max_length: tokens that the reduced text may hold after the prompt, at most (default) what the context holds.
+        max_actions: budget of actions of each row, default twice the context.
+        candidates: how many rollouts, from the first on, keep the likeliest actions of each state that they act in.
+
+    Returns:
+        N rollouts in order; each says whether it ended, met the depth, or spent its budget.
+    """
+    if not starts:
+        return []
+    budget = max_actions or 2 * policy.context
+    decoder = decoder or Decoder()
+    identity = rows or range(len(starts))
+    draws = torch.from_numpy(np.stack([uniforms(seed, row, 3 * budget).reshape(3, budget) for row in identity]))
+    draws = draws.to(policy.device)
+    done = _Taken.none(len(starts), budget, min(candidates, len(starts)), policy.device)
+    writing = _prefill(policy, starts, max_length or policy.context, budget)
+    living = len(starts)
+    while living:
+        legal = writing.depth > writing.boundary
+        logits = policy.logits(writing.state, legal)
+        uniform = draws[writing.row, :, writing.taken.clamp(max=budget - 1)]
+        offered = _untried(writing, logits) if decoder.deterministic else logits
+        drawn = decoder.draw(offered, uniform[:, 0], partial(_likeness, policy, writing))
+        if epsilon > 0:
+            forced = ((uniform[:, 1] < epsilon) & writing.live).nonzero()[:, 0]
+            if force is None:
+                drawn[forced] = _random_legal(logits[forced], policy.space, uniform[forced, 2])
+            else:
+                for i in forced.tolist():
+                    n = int(writing.row[i])
+                    own = (*starts[n].given, *done.action[n, : done.count[n]].tolist())
+                    drawn[i] = force(identity[n], (*starts[n].prompt, *policy.space.reduce(own)))
+        writes = _take(writing, done, drawn, logits.log_softmax(-1), policy.space, budget)
+        living = int(writing.live.sum())
+        if living and living <= (1 - DROPPED) * len(drawn):
+            index = writing.live.nonzero()[:, 0]
+            writing.keep(index)
+            drawn, writes = drawn[index], writes[index]
+        if living:
+            _append(policy, writing, drawn, writes)
+    return _rollouts(policy, starts, done)
+
+
+def _take(writing: _Writing, done: _Taken, drawn: Tensor, log_probs: Tensor, space: ActionSpace, budget: int) -> Tensor:
+    """Every live row takes its drawn action [M]; says which of them write a token, [M] bool.
+
+    log_probs: [M, V] log pi in the states where they were drawn.
+    """
+    deletes = torch.zeros_like(writing.live) if space.backspace_id is None else drawn == space.backspace_id
+    # a start may fill the context: there is room for a deletion only, anything else cuts the row
+    acts = writing.live & (deletes | (writing.depth < writing.limit))
+    place = torch.where(acts, writing.taken, budget)
+    done.action[writing.row, place] = drawn
+    done.log_prob[writing.row, place] = log_probs.gather(-1, drawn[:, None])[:, 0].float()
+    shown = int((writing.row < len(done.top)).sum()) if len(done.top) else 0
+    if shown:  # they are the first: rows keep their order
+        top = log_probs[:shown].float().exp().topk(min(CANDIDATES, log_probs.shape[-1]))
+        done.top[writing.row[:shown], place[:shown], : top.indices.shape[-1]] = top.indices
+        done.chance[writing.row[:shown], place[:shown], : top.indices.shape[-1]] = top.values
+    writing.taken += acts
+    done.count[writing.row] = writing.taken
+
+    deletes, ends = deletes & acts, (drawn == space.end_id) & acts
+    spent = (writing.taken >= budget) & acts & ~ends
+    done.stop[writing.row] = torch.where(ends, 1, torch.where(spent, 2, done.stop[writing.row]))
+    last = writing.node_at.gather(1, writing.depth[:, None] - 1)
+    # a last node is visible, so that its mask is 0
+    writing.mask.scatter_(1, last, additive(~deletes[:, None], writing.mask.dtype))
+    writing.depth -= deletes.long()
+    # the text with a further token is as long as it may be
+    writing.live = acts & ~ends & ~spent & (deletes | (writing.depth + 1 < writing.limit))
+    return writing.live & ~deletes
+
+
+def _append(policy: Policy, writing: _Writing, token: Tensor, writes: Tensor) -> None:
+    """Add one node, [M] tokens, to every row; nobody sees that of a row that does not write."""
+    new, depth = writing.nodes, writing.depth.clamp(max=policy.context - 1)[:, None]
+    writing.token[:, new] = token
+    writing.parent[:, new] = torch.where(writes, writing.node_at.gather(1, depth - 1)[:, 0], -1)
+    writing.mask[:, new] = additive(writes, writing.mask.dtype)
+    hidden = policy.extend(writing.cache, token[:, None], depth, writing.mask[:, None, : new + 1])
+    # what stands beyond the depth counts for nothing, so rows that do not write need no care
+    if (longest := int(depth.max()) + 1) > writing.hidden.shape[1]:
+        room = min(policy.context, 2 * longest) - writing.hidden.shape[1]
+        writing.hidden = pad(writing.hidden, (0, 0, 0, room))
+    writing.hidden.scatter_(1, depth[..., None].expand(-1, -1, hidden.shape[-1]), hidden)
+    writing.node_at.scatter_(1, depth, new)
+    writing.depth += writes
+    writing.nodes += 1
+
+
+def _random_legal(logits: Tensor, space: ActionSpace, uniform: Tensor) -> Tensor:
+    """A legal action, every one alike, [M]; never a token that stands in no text, such as padding."""
+    even = torch.where(logits > -torch.inf, 0.0, -torch.inf)
+    even[:, list(space.unwritable - {space.end_id, space.backspace_id})] = -torch.inf
+    return Decoder().draw(even, uniform)
+
+
+def _untried(writing: _Writing, logits: Tensor) -> Tensor:
+    """The logits [M, V] without the tokens that were written in this very state and have been deleted."""
+    at = writing.node_at.gather(1, writing.depth[:, None] - 1)
+    row, node = (writing.parent == at).nonzero(as_tuple=True)  # a last state has deleted children only
+    logits = logits.clone()
+    logits[row, writing.token[row, node]] = -torch.inf
+    return logits
+
+
+def _likeness(policy: Policy, writing: _Writing, candidates: Tensor) -> Tensor:
+    """[M, K] cosine of the state after each candidate to the visible state most like it; see `decoders.Contrastive`.
+
+    One forward pass over K further nodes, each of which sees the text and itself; the cache is then as it was.
+    """
+    count, width = candidates.shape
+    itself = torch.eye(width, dtype=torch.bool, device=candidates.device)
+    seen = writing.mask[:, None, : writing.nodes].expand(-1, width, -1)
+    mask = torch.cat([seen, additive(itself, seen.dtype).expand(count, -1, -1)], -1)
+    position = writing.depth.clamp(max=policy.context - 1)  # a full context has room for a deletion only
+    after = policy.extend(writing.cache, candidates, position[:, None].expand(-1, width), mask)
+    writing.cache.crop(-width)
+
+    depths = torch.arange(writing.hidden.shape[1], device=candidates.device)
+    unit = normalize(writing.hidden.double(), dim=-1)
+    alike = normalize(after.double(), dim=-1) @ unit.mT
+    alike = alike.masked_fill(depths >= writing.depth[:, None, None], -torch.inf).amax(-1)
+    if policy.space.backspace_id is not None:
+        back = (writing.depth - 2).clamp(min=0)[:, None]
+        earlier = depths < back
+        own = (unit @ unit.gather(1, back[..., None].expand(-1, -1, unit.shape[-1])).mT)[..., 0]
+        own = torch.where(earlier.any(-1), own.masked_fill(~earlier, -torch.inf).amax(-1), 0.0)
+        alike = torch.where(candidates == policy.space.backspace_id, own[:, None], alike)
+    return alike
+
+
+def _prefill(policy: Policy, starts: Sequence[Start], max_length: int, budget: int) -> _Writing:
+    """One forward pass over prompts and given tokens, padded at the right; padding is never visible.
+
+    Raises:
+        ConfigError: a start does not fit into the context.
+    """
+    device, count = policy.device, len(starts)
+    texts = [(*start.prompt, *start.given) for start in starts]
+    longest = max(len(text) for text in texts)
+    if longest > policy.context:
+        raise ConfigError(f"model.context={policy.context}: a start of {longest} tokens does not fit; raise it")
+    lengths = torch.tensor([len(text) for text in texts])
+    ids = torch.tensor([(*text, *(0,) * (longest - len(text))) for text in texts]).to(device)
+    index = torch.arange(longest, device=device)
+    real = index < lengths.to(device)[:, None]
+    visible = (index[:, None] >= index) & (real[:, None] | torch.eye(longest, dtype=torch.bool, device=device))
+    cache = policy.new_cache()
+    hidden = policy.extend(cache, ids, index.expand(count, -1), additive(visible, policy.compute_dtype))
+    boundary = torch.tensor([len(start.prompt) for start in starts], device=device)
+    limit = (boundary + max_length).clamp(max=policy.context)
+    node_at = torch.zeros(count, policy.context, dtype=torch.long, device=device)
+    node_at[:, :longest] = index
+    return _Writing(
+        row=torch.arange(count, device=device),
+        live=torch.ones(count, dtype=torch.bool, device=device),
+        taken=torch.zeros(count, dtype=torch.long, device=device),
+        depth=real.sum(1),
+        boundary=boundary,
+        limit=limit,
+        node_at=node_at,
+        hidden=hidden,
+        token=pad(ids, (0, budget)),
+        parent=pad(torch.where(real, index - 1, -1), (0, budget), value=-1),
+        mask=pad(additive(real, policy.compute_dtype), (0, budget)),
+        cache=cache,
+        nodes=longest,
+    )
+
+
+def _rollouts(policy: Policy, starts: Sequence[Start], done: _Taken) -> list[Rollout]:
+    """What the rows have done as values."""
+    counts = done.count.tolist()
+    columns = (
+        done.action.tolist(),
+        done.log_prob.tolist(),
+        done.stop.tolist(),
+        done.top.tolist(),
+        done.chance.tolist(),
+    )
+    actions, log_probs, stops, tops, chances = columns
+    found = []
+    for n, (start, count) in enumerate(zip(starts, counts, strict=True)):
+        given = len(start.given)
+        trajectory = Trajectory(
+            prompt=start.prompt,
+            actions=(*start.given, *actions[n][:count]),
+            injected=(True,) * given + (False,) * count,
+        )
+        tokens = policy.space.reduce(trajectory.actions)
+        likely: tuple[tuple[tuple[int, str, float], ...], ...] = ()
+        if n < len(tops):
+            pairs = (zip(tops[n][t], chances[n][t], strict=True) for t in range(count))
+            likely = ((),) * given + tuple(tuple((a, policy.piece(a), p) for a, p in pair if p > 0) for pair in pairs)
+        found.append(
+            Rollout(
+                trajectory=trajectory,
+                log_probs=(0.0,) * given + tuple(log_probs[n][:count]),
+                stop=_STOPS[stops[n]],
+                text=policy.continuation(start.prompt, tokens),
+                tokens=tokens,
+                pieces=tuple(policy.piece(action) for action in trajectory.actions),
+                candidates=likely,
+            )
+        )
+    return found

@@ -1,0 +1,1 @@
+"""Grids of runs: read from YAML, expanded, checked, planned, tuned."""

@@ -1,0 +1,69 @@
+"""Every cell of a grid with its options written out, or why one could not run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.config.run import RunConfig
+from harness.data.checks import check_whole
+from harness.data.splits import load_splits
+from harness.errors import ConfigError, did_you_mean
+from harness.grids.controls import controls
+from harness.grids.grid import Grid
+from harness.plugins.benchmark import selection
+from harness.plugins.options import build
+from harness.records.data import Splits
+from harness.registry import TRAINERS
+
+
+def check(grid: Grid) -> list[RunConfig]:
+    """Every cell of a grid with all options written out, its controls last, or why one could not run."""
+    cells = grid.expand()
+    return check_cells([*cells, *controls(cells)] if grid.controls else cells)
+
+
+def check_cells(cells: list[RunConfig]) -> list[RunConfig]:
+    """The cells, or why one could not run."""
+    for config in cells:
+        build(TRAINERS, config.trainer, "trainer")
+        name = config.model.name
+        if name.startswith((".", "/", "~")) and not Path(name).expanduser().is_dir():
+            raise ConfigError(f"model.name={name!r}: no such directory; give one with config.json and weights")
+        splits = load_splits(config.benchmark)
+        if config.actions.noise_kind == "ground_truth" and splits.mistake is None:
+            raise ConfigError(
+                f"actions.noise_kind=ground_truth: benchmark {config.benchmark.name!r} knows no ground truth; "
+                "use uniform, unigram or policy"
+            )
+        check_whole(splits, config)
+        if config.sampling.temperature == "best":
+            selection(config)
+        _check_interim(config)
+        _check_validation(config, splits)
+    return cells
+
+
+def _check_validation(config: RunConfig, splits: Splits) -> None:
+    """Refuse what reads the validation split where that has too few prompts."""
+    best, evaluation = config.sampling.temperature == "best", config.evaluation
+    n = len(splits.tuning_prompts)
+    if (best or evaluation.split == "validation" or evaluation.while_training) and n < 2:
+        raise ConfigError(
+            f"benchmark {config.benchmark.name!r}: the validation split gives {n} prompt(s), wanted at least 2 for "
+            f"{'sampling.temperature=best' if best else 'scores on it'}; raise benchmark.validation, lower "
+            "benchmark.prompt_words, or do without: controls: false, a temperature, no tuning, no evaluation.at_ points"
+        )
+
+
+def _check_interim(config: RunConfig) -> None:
+    """Refuse scores while training that could not be computed."""
+    known = [metric.name for metric in config.metrics or ()]
+    for name in config.evaluation.at_metrics or ():
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise ConfigError(f"evaluation.at_metrics: {name!r} is none of the run's metrics; {hint}")
+    if config.evaluation.while_training and config.sampling.temperature == "best":
+        raise ConfigError(
+            "sampling.temperature=best is chosen for a trained policy, so there are no scores while it trains; write a "
+            "temperature, or remove the evaluation.at_ points"
+        )

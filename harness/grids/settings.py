@@ -1,0 +1,264 @@
+"""A setting is one value for one dotted key and the place where it is written; this file makes them from nested text.
+
+Everything here answers a person who mistyped something: which file, line and key, what was given, what is accepted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeAlias
+
+from harness.config.run import RunConfig
+from harness.config.section import Plugin
+from harness.errors import ConfigError, did_you_mean
+from harness.grids.yaml_file import Document, Place
+from harness.plugins.metric_names import known_metrics, metric_of, parse_metric
+from harness.plugins.options import options
+from harness.registry import BENCHMARKS, METRICS, TRAINERS, Registry
+
+PLUGINS: dict[str, Registry[Any]] = {"benchmark": BENCHMARKS, "trainer": TRAINERS}
+SECTIONS: dict[str, Any] = {
+    key: field.annotation
+    for key, field in RunConfig.model_fields.items()
+    if isinstance(field.annotation, type) and field.annotation is not Plugin
+}
+MAX_SEEDS = 10_000
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One value for one dotted key: the plug-in name it is written beside, if any, and where it is written."""
+
+    key: str
+    value: Any
+    owner: str | None
+    where: str
+
+    @property
+    def is_option(self) -> bool:
+        """Whether the key is an option of a plug-in, which only some plug-ins declare."""
+        head, _, rest = self.key.partition(".")
+        return head in PLUGINS and rest != "name"
+
+
+Point: TypeAlias = dict[str, Setting]
+"""Some keys of a configuration, set."""
+
+At: TypeAlias = Callable[[Place], str]
+"""Where a key below the one in hand is written."""
+
+
+def point(document: Document, place: Place, written: Mapping[str, Any] | None = None) -> Point:
+    """The settings of a nested or dotted mapping at a place of a document (`written` saves looking it up).
+
+    Raises:
+        ConfigError: not a mapping, an unknown key or plug-in, or a key that is set twice.
+    """
+    written = mapping(document, place) if written is None else written
+    return collect(
+        setting
+        for key, value in written.items()
+        for setting in flatten(key, value, lambda below, key=key: document.at((*place, key, *below)))  # type: ignore[misc]
+    )
+
+
+def points(document: Document, key: str) -> tuple[Point, ...]:
+    """The points of a list of mappings, as `include` and `exclude` are."""
+    found = []
+    for index, item in enumerate(items(document.values.get(key, []), document.at((key,)))):
+        if not isinstance(item, Mapping) or not item:
+            wanted = "write {key: value, ...}"
+            raise ConfigError(f"{document.at((key, index))}: {item!r:.80} is not a mapping of keys; {wanted}")
+        found.append(point(document, (key, index), item))
+    return tuple(found)
+
+
+def axes(document: Document, place: Place, written: Mapping[str, Any], together: bool) -> Iterator[tuple[Point, ...]]:
+    """The axes of a mapping of lists: one for each key, or one for all whose lists advance `together`.
+
+    Raises:
+        ConfigError: a value that is no list, an empty list, or lists of different lengths that advance together.
+    """
+    columns = []
+    for key, values in written.items():
+        where = document.at((*place, key))
+        if not items(values, where):
+            raise ConfigError(f"{where}: an empty list; give at least one value, or remove the key")
+
+        def at(index: int, key: str = key) -> At:
+            return lambda below: document.at((*place, key, index, *below))
+
+        columns.append([collect(flatten(key, value, at(index))) for index, value in enumerate(values)])
+    if not together:
+        yield from (tuple(column) for column in columns)
+    elif columns:
+        lengths = {key: len(column) for key, column in zip(written, columns, strict=True)}
+        if len(set(lengths.values())) > 1:
+            told = ", ".join(f"{key} has {length}" for key, length in lengths.items())
+            raise ConfigError(f"{document.at(place)}: {told} values; lists under zip advance together: make them equal")
+        yield tuple(disjoint(row) for row in zip(*columns, strict=True))
+
+
+def flatten(key: str, value: Any, at: At, owner: str | None = None) -> Iterator[Setting]:
+    """The settings that `key: value` stands for, where the value may be a mapping of further keys.
+
+    Raises:
+        ConfigError: an unknown key or plug-in name, or a value of the wrong shape.
+    """
+    head, _, rest = key.partition(".")
+    if key == "metrics":
+        yield Setting(key, tuple(_metrics(value, at)), None, at(()))
+    elif head in PLUGINS:
+        if rest == "name":
+            if not isinstance(value, str) or value not in PLUGINS[head]:
+                hint = did_you_mean(value if isinstance(value, str) else "", PLUGINS[head])
+                raise ConfigError(f"{at(())}: unknown {head} {value!r:.80}; {hint}")
+            yield Setting(key, value, None, at(()))
+        elif rest:
+            yield Setting(key, value, owner, at(()))
+        elif isinstance(value, str):
+            yield from flatten(f"{head}.name", value, at)
+        elif isinstance(value, Mapping):
+            owner = value.get("name") if isinstance(value.get("name"), str) else None
+            for part, inner in value.items():
+                yield from flatten(f"{head}.{part}", inner, _below(at, part), owner)
+        else:
+            raise ConfigError(f"{at(())}: {value!r:.80} is no {head}; write a name, or {{name: NAME, option: value}}")
+    elif head in SECTIONS:
+        fields = SECTIONS[head].model_fields
+        if not rest:
+            if not isinstance(value, Mapping):
+                wanted = f"write a mapping with keys of {', '.join(fields)}"
+                if head == "seeds":
+                    wanted += "; the number of seeds is `seeds:` at the top of the file"
+                raise ConfigError(f"{at(())}: {value!r:.80} is not a section; {wanted}")
+            for part, inner in value.items():
+                yield from flatten(f"{head}.{part}", inner, _below(at, part))
+        elif rest not in fields:
+            raise ConfigError(f"{at(())}: {head} has no key {rest!r}; {did_you_mean(rest, fields)}")
+        else:
+            yield Setting(key, value, None, at(()))
+    else:
+        dotted = [f"{name}.{field}" for name, part in SECTIONS.items() for field in part.model_fields]
+        same = [known for known in dotted if known.endswith(f".{key}")]
+        heads = [*PLUGINS, *SECTIONS, "metrics"]
+        hint = f"did you mean {same[0]!r}?" if same else did_you_mean(head, heads)
+        raise ConfigError(f"{at(())}: unknown key {key!r}; {hint}")
+
+
+def collect(settings: Iterable[Setting]) -> Point:
+    """Settings by key; refuses two for one key, such as `trainer.alpha` beside `trainer: {alpha: ...}`."""
+    found: Point = {}
+    for setting in settings:
+        if setting.key in found:
+            other = found[setting.key].where
+            raise ConfigError(f"{setting.where}: {setting.key} is set here and at {other}; keep one of them")
+        found[setting.key] = setting
+    return found
+
+
+def disjoint(parts: Iterable[Point]) -> Point:
+    """Points side by side, which may not set the same key."""
+    return collect(setting for part in parts for setting in part.values())
+
+
+@cache
+def declared(head: str, name: str) -> tuple[str, ...]:
+    """The options of the named benchmark or trainer, which is imported for it."""
+    return tuple(option.name for option in options(PLUGINS[head][name]))
+
+
+def full_key(given: str, known: Iterable[str]) -> str:
+    """The dotted key that a person means: the key itself, `trainer` for `trainer.name`, or an unambiguous last part.
+
+    `seeds.*` has no short form: `metric=mauve` would silently mean a seed.
+
+    Raises:
+        ConfigError: no key ends in it, or more than one.
+
+    >>> full_key("lr", ["training.lr", "training.rows"])
+    'training.lr'
+    """
+    keys = sorted(known)
+    if given in PLUGINS:
+        return f"{given}.name"
+    if given in keys:
+        return given
+    short = {key: key.rpartition(".")[2] for key in keys if not key.startswith("seeds.")}
+    meant = [key for key, last in short.items() if last == given]
+    if len(meant) == 1:
+        return meant[0]
+    if meant:
+        raise ConfigError(f"command line: {given!r} may mean {' or '.join(meant)}; write one of them in full")
+    pool = keys if "." in given else [*short.values(), "metrics", "seeds", *PLUGINS]
+    raise ConfigError(f"command line: unknown key {given!r}; {did_you_mean(given, set(pool))}")
+
+
+def seeds(value: Any, where: str) -> tuple[int, ...]:
+    """`3` as (0, 1, 2), or a list of seeds as it stands."""
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_SEEDS:
+        return tuple(range(value))
+    if isinstance(value, list) and value:
+        whole = all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in value)
+        if whole and len(set(value)) == len(value):
+            return tuple(value)
+    wanted = f"give a number of seeds from 1 to {MAX_SEEDS} (n gives 0 to n-1), or a list of different seeds >= 0"
+    raise ConfigError(f"{where}: seeds={value!r:.80} names no seeds; {wanted}")
+
+
+def split_list(text: str) -> list[str]:
+    """The parts of a comma list; commas inside brackets separate a metric's parameters, not its neighbours.
+
+    >>> split_list("mauve@mauve-text[pooling=last,scaling=5], diversity")
+    ['mauve@mauve-text[pooling=last,scaling=5]', 'diversity']
+    """
+    return [part.strip() for part in re.split(r",(?![^\[]*\])", text)]
+
+
+def mapping(document: Document, place: Place) -> Mapping[str, Any]:
+    """The mapping at a place, empty where there is none."""
+    value: Any = document.values
+    for part in place:
+        value = value.get(part, {}) if isinstance(value, Mapping) else value[part]
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{document.at(place)}: {value!r:.80} is not a mapping; write keys and values under it")
+    return value
+
+
+def items(value: Any, where: str) -> list[Any]:
+    """The value, if it is a list."""
+    if not isinstance(value, list):
+        raise ConfigError(f"{where}: {value!r:.80} is not a list; write [a, b], or put one value under base")
+    return value
+
+
+def _metrics(value: Any, at: At) -> Iterator[Plugin]:
+    if not isinstance(value, list):
+        raise ConfigError(f"{at(())}: {value!r:.80} is not a list of metrics; write [mauve, diversity@simctg]")
+    measured: list[Plugin] = []  # metrics that were named by what they measure: once is enough
+    for index, given in enumerate(value):
+        if isinstance(given, str):
+            plugin = parse_metric(given)
+        elif isinstance(given, Mapping) and isinstance(given.get("name"), str):
+            chosen = {key: item for key, item in given.items() if key != "name"}
+            plugin = Plugin(name=metric_of(given["name"]), options=chosen)
+        else:
+            raise ConfigError(
+                f"{at((index,))}: {given!r:.80} is no metric; write a name, or {{name: NAME, option: value}}"
+            )
+        if plugin.name not in METRICS:
+            hint = did_you_mean(plugin.name, known_metrics())
+            raise ConfigError(f"{at((index,))}: unknown metric {plugin.name!r}; {hint}")
+        name = given.partition("@")[0] if isinstance(given, str) else given["name"]
+        if name == plugin.name:
+            yield plugin
+        elif plugin not in measured:
+            measured.append(plugin)
+            yield plugin
+
+
+def _below(at: At, part: str) -> At:
+    return lambda place: at((part, *place))

@@ -1,0 +1,260 @@
+"""Tuning: every group of a grid gets equally many trials, and the benchmark's own metric chooses among them.
+
+A trial is an ordinary run that is evaluated on the validation split.  Trial 0 has the settings as they are written,
+the others have random ones; trials of one number share their random numbers, so that all groups try the same learning
+rates.  Trials of a group are distinct runs: there is one where it has nothing to tune or is not trained.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.config.actions import ActionConfig
+from harness.config.evaluation import EvaluationConfig
+from harness.config.run import RunConfig, Seeds, flatten
+from harness.config.search_space import Search, searches
+from harness.config.training import TrainingConfig
+from harness.errors import ConfigError, HarnessError
+from harness.hashing import content_hash
+from harness.plugins.benchmark import cost, selection
+from harness.plugins.metric import Metric
+from harness.plugins.metric_names import parse_metric
+from harness.plugins.options import resolve
+from harness.records.data import Example
+from harness.records.evaluation import Evaluation
+from harness.records.trial import Trial
+from harness.registry import BENCHMARKS, TRAINERS
+from harness.seeding import generator
+
+if TYPE_CHECKING:
+    from harness.storage.store import Store
+
+
+TRIAL_SEED = 1_000_003  # of all trials, so that no final run shares its luck with the trial that chose its settings
+
+
+SHARED: Mapping[str, Search] = {
+    f"{head}.{name}": search
+    for head, section in (("training", TrainingConfig), ("actions", ActionConfig))
+    for name, search in searches(section).items()
+}
+"""What may be tuned whoever trains; each trainer declares its own beside it."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """The groups of a grid that share a training, with its trials.
+
+    Attributes:
+        group: whose sampling the trials have, as written, with the seeds of its first cell: that which samples from
+            the policy as it is, or else the first.
+        members: all groups of that training, which differ in sampling or metrics alone; `group` is one of them.
+        drawn: what each trial has in place of what is written, by key; nothing for the first.
+        trials: the runs, in order.
+    """
+
+    group: RunConfig
+    members: tuple[RunConfig, ...]
+    drawn: tuple[Mapping[str, Any], ...]
+    trials: tuple[RunConfig, ...]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What became of a group's trials.
+
+    Attributes:
+        tried: the group and its trials.
+        measure: what they were chosen by.
+        values: its value on the validation split, or why there is none, by trial.
+        best: the number of the chosen trial.
+        n: from how many texts (or documents, or states) its value is.
+    """
+
+    tried: Tried
+    measure: str
+    values: tuple[float | str, ...]
+    best: int
+    n: int
+
+    @property
+    def drawn(self) -> Mapping[str, Any]:
+        """The chosen settings, where they are not those that are written."""
+        return self.tried.drawn[self.best]
+
+
+def trials(cells: Sequence[RunConfig], count: int) -> list[Tried]:
+    """`count` distinct trials for each group of the cells (cells that differ in their seeds only), in their order.
+
+    Groups that differ in sampling or metrics alone share their trials: they are about one policy, and stay so.  There
+    are fewer where fewer settings exist: one where nothing may be tuned, or nothing is trained.
+
+    A setting in which cells differ that agree in benchmark, model, trainer and action space is the grid's question, and
+    is not tuned.
+
+    Raises:
+        ConfigError: a cell has the trials' seed or is evaluated on the validation split, a benchmark cannot choose.
+    """
+    groups: dict[str, RunConfig] = {}
+    for cell in cells:
+        if TRIAL_SEED in cell.seeds.model_dump().values():
+            raise ConfigError(f"seeds={TRIAL_SEED} is the seed of every trial; use other seeds for what is reported")
+        if cell.evaluation.split != "test":
+            raise ConfigError("evaluation.split=validation: tuning reports on the test split; remove it")
+        groups.setdefault(cell.group_id, cell)
+    asked = _questions(list(groups.values()))
+    trainings: dict[str, list[RunConfig]] = {}
+    for group in groups.values():
+        trainings.setdefault(group.model_copy(update={"seeds": Seeds()}).train_id, []).append(group)
+    found = []
+    for members in trainings.values():
+        group = next((one for one in members if not one.sampling.decoding), members[0])
+        selection(group)
+        spaces = {key: search for key, search in space(group).items() if key not in asked[_place(group)]}
+        distinct: dict[str, tuple[Mapping[str, Any], RunConfig]] = {}  # a copy of a trial is no second chance
+        for number in range(1 if group.untrained else count):  # settings of a training that is none change nothing
+            changes = {key: _drawn(key, search, group, number) for key, search in spaces.items()} if number else {}
+            trial = _trial(group, changes)
+            distinct.setdefault(trial.run_id, (changes, trial))
+        drawn, runs = zip(*distinct.values(), strict=True)
+        found.append(Tried(group, tuple(members), drawn, runs))
+    return found
+
+
+def space(config: RunConfig) -> dict[str, Search]:
+    """What may be tuned in a configuration, by key: noise only where some is injected."""
+    amounts = config.actions.model_dump()
+    found = {
+        key: search for key, search in SHARED.items() if (at := key.partition("."))[0] != "actions" or amounts[at[2]]
+    }
+    return found | {f"trainer.{name}": one for name, one in searches(TRAINERS[config.trainer.name]).items()}
+
+
+def tuned(config: RunConfig, drawn: Mapping[str, Any]) -> RunConfig:
+    """The configuration with other settings."""
+    dump = config.model_dump()
+    for key, value in drawn.items():
+        head, _, name = key.partition(".")
+        dump[head][name] = value
+    return resolve(RunConfig.model_validate(dump))
+
+
+def choose(store: Store, grid: str, tried: Sequence[Tried]) -> list[Choice]:
+    """The best trial of each group by what the store has of them, as cells of `grid`; of equally good ones the first.
+
+    Trials that failed, are unfinished or have no finite value cannot win.
+
+    Raises:
+        HarnessError: no trial of some group has a value; the message says why of each.
+    """
+    runs = store.runs(grid).set_index("run_id")[["status", "error"]].to_dict("index")
+    scores: dict[str, list[dict[str, Any]]] = {}
+    for row in store.scores(grid).to_dict("records"):
+        scores.setdefault(row["run_id"], []).append({str(key): value for key, value in row.items()})
+    choices, hopeless = [], []
+    for one in tried:
+        metric, measure = selection(one.group)
+        values: list[float | str] = []
+        sizes: dict[int, int] = {}
+        for trial in one.trials:
+            run, score = runs.get(trial.run_id), _own_score(store, metric, measure, scores.get(trial.run_id, ()))
+            if run is None or run["status"] != "done":
+                error = str(run["error"] or "").strip() if run else ""
+                values.append(error.splitlines()[-1] if error else "not finished")
+            elif score is None or not math.isfinite(score["value"]):
+                values.append(str(score["reason"] or f"{measure} is {score['value']}") if score else f"no {measure}")
+            else:
+                sizes[len(values)] = score["n"]
+                values.append(float(score["value"]))
+        usable = {number: value for number, value in enumerate(values) if isinstance(value, float)}
+        if not usable:
+            hopeless.append(f"{_named(one.group)}: {'; '.join(dict.fromkeys(map(str, values)))}")
+            continue
+        best = min(usable, key=lambda number: cost(metric, measure, usable[number]))
+        choices.append(Choice(one, measure, tuple(values), best, sizes[best]))
+    if hopeless:
+        raise HarnessError(
+            f"no trial of {len(hopeless)} group(s) can be chosen, so nothing was trained with chosen settings: "
+            + " | ".join(hopeless)
+            + "; mend the reason, add --trials, or leave the group out"
+        )
+    return choices
+
+
+def _own_score(store: Store, metric: Metric, measure: str, scores: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """A trial's score by exactly this metric, its options included; what rescoring added beside it cannot choose."""
+    alike = [one for one in scores if (one["metric"], one["definition"]) == (measure, metric.definition)]
+    if len(alike) < 2:
+        return alike[0] if alike else None
+    rows = store.rollouts(alike[0]["run_id"]).to_dict("records")  # rescored, so texts are all it depends on
+    texts = Evaluation(
+        prompts=tuple(Example(row["reference"], row["prompt"]) for row in rows),
+        rollouts=(),
+        backspace_id=None,
+        metric_seed=TRIAL_SEED,
+        written=tuple(row["text"] for row in rows),
+        paired=lambda _, pairs: pairs,  # only the parameters are asked, which say that texts are in pairs
+    )
+    wanted = _without_hashes(metric.parameters(texts))
+    return next((one for one in alike if _without_hashes(one["parameters"]) == wanted), None)
+
+
+def _without_hashes(parameters: Mapping[str, Any]) -> dict[str, str]:
+    """Parameters as text, a featuriser without what it was trained on: that is the same in all of a run's scores."""
+    return {key: re.sub(r"^reference-lm:\w+", "reference-lm", str(value)) for key, value in parameters.items()}
+
+
+def final_cells(cells: Sequence[RunConfig], choices: Sequence[Choice]) -> list[RunConfig]:
+    """The cells with the settings that were chosen for their groups."""
+    drawn = {member.group_id: choice.drawn for choice in choices for member in choice.tried.members}
+    found = [tuned(cell, drawn[cell.group_id]) for cell in cells]
+    return list({cell.run_id: cell for cell in found}.values())
+
+
+def as_trials(choices: Sequence[Choice]) -> list[Trial]:
+    """What a store keeps of the choices."""
+    found = []
+    for choice, member in [(one, member) for one in choices for member in one.tried.members]:
+        final = tuned(member, choice.drawn).group_id
+        for number, (run, drawn) in enumerate(zip(choice.tried.trials, choice.tried.drawn, strict=True)):
+            found.append(Trial(member.group_id, number, run.run_id, drawn, number == choice.best, final))
+    return found
+
+
+def _trial(group: RunConfig, drawn: Mapping[str, Any]) -> RunConfig:
+    given, _ = BENCHMARKS[group.benchmark.name].selection
+    seeds = Seeds(**dict.fromkeys(Seeds.model_fields, TRIAL_SEED))
+    changes = {"metrics": (parse_metric(given),), "seeds": seeds, "evaluation": EvaluationConfig(split="validation")}
+    return tuned(group.model_copy(update=changes), drawn)
+
+
+def _drawn(key: str, search: Search, group: RunConfig, number: int) -> Any:
+    head, _, name = key.partition(".")
+    return search.draw(generator(TRIAL_SEED, "trials", key, number), group.model_dump()[head][name])
+
+
+def _place(config: RunConfig) -> str:
+    """What a setting must differ within to be a grid's question."""
+    return content_hash(
+        [config.benchmark.model_dump(), config.model.model_dump(), config.trainer.name, config.actions.backspace]
+    )
+
+
+def _questions(groups: Sequence[RunConfig]) -> dict[str, set[str]]:
+    """By place, the keys in which its groups differ."""
+    values: dict[str, dict[str, set[str]]] = {}
+    for group in groups:
+        unused = SHARED.keys() - space(group).keys()  # a row without noise asks whether, not how much
+        for key, value in flatten(group.model_dump(mode="json")).items():
+            if key in unused:
+                continue
+            values.setdefault(_place(group), {}).setdefault(key, set()).add(repr(value))
+    return {place: {key for key, found in keys.items() if len(found) > 1} for place, keys in values.items()}
+
+
+def _named(group: RunConfig) -> str:
+    return group.label.rpartition(" seed ")[0]

@@ -1,0 +1,50 @@
+"""The grid that scores a checkpoint as it was found: one model, no training, as many seeds as one likes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.config.model import ARCHITECTURES
+from harness.config.run import BASE_TRAINER
+from harness.errors import ConfigError
+from harness.grids.grid import Grid
+from harness.grids.yaml_file import Document
+from harness.models import pretrained as models
+from harness.models.export import about_of
+
+NAME = "evaluated"
+LONGEST = 1024  # tokens of context when nobody says, where the model holds as many
+
+
+def as_it_is(name: str, benchmark: str, overrides: Sequence[str], seeds: int) -> Grid:
+    """A grid without training, for a model directory or a Hub id.
+
+    The model's own context (1,024 tokens at most), arithmetic and `<backspace>`, of an exported policy those that it
+    was trained with, are used where `overrides`, which are a grid's (`corpus=FILE`, `rollouts=1000`), do not say
+    otherwise.  A directory's content becomes part of what the run is, so that another checkpoint in its place is
+    another run.
+
+    Raises:
+        EnvironmentProblem: the model cannot be found.
+        ConfigError: an unknown benchmark, key or value.
+    """
+    place = models.local(name)
+    if place is None and name in ARCHITECTURES:
+        raise ConfigError(
+            f"{name} means a model that is built from scratch; give a directory, or OWNER/NAME of the Hub"
+        )
+    known, about = models.known(name), about_of(place)
+    base = {
+        "benchmark": benchmark,
+        "trainer": BASE_TRAINER,
+        "model": {
+            "name": name if place is None else str(place.absolute()),
+            "context": about.get("context", min(known.context, LONGEST)),
+            "dtype": about.get("dtype", known.dtype),
+            "revision": None if place is None else models.content_of(place),
+        },
+        "actions": {"backspace": known.backspace},
+        "training": {"steps": 0},
+    }
+    written = {"name": NAME, "base": base, "seeds": seeds, "controls": False}
+    return Grid.read(Document(written, "command line"), NAME).override(overrides)

@@ -1,0 +1,1 @@
+"""Causal language models as policies: built, loaded, adapted, exported."""

@@ -1,0 +1,121 @@
+"""What attention sees and keeps: masks in blocks of queries, and a cache of keys and values that is written in place.
+
+A kernel that takes any mask computes all T^2 pairs, where the plain causal kernel leaves out the half above the
+diagonal.  A mask of deletions is causal, too: the queries of a block see no key after it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+NAME = "sdpa_in_blocks"
+
+
+BLOCK = 256  # queries, about; smaller ones compute fewer pairs, but spend more on each of them
+
+
+ROOM = 64  # nodes that a cache has room for at first; it doubles
+
+
+def in_blocks(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+) -> tuple[Tensor, None]:
+    """Attention [N, T, H, D] from [N, H, T, D] under masks in which no query sees a later key.
+
+    attention_mask: [N, 1, T, S], added to the scores; None is the plain causal mask.
+    """
+    length = query.shape[2]
+    if length == 1 and attention_mask is not None and query.device.type == "cpu":
+        return _of_one(query, key, value, attention_mask, options["scaling"]), None
+    count = round(length / BLOCK)
+    if attention_mask is None or count < 2 or key.shape[2] != length:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)  # type: ignore[no-any-return]
+    found = []
+    for begin in range(0, length, size := -(-length // count)):
+        end = min(begin + size, length)
+        seen = key[:, :, :end], value[:, :, :end], attention_mask[:, :, begin:end, :end]
+        found.append(sdpa_attention_forward(module, query[:, :, begin:end], *seen, **options)[0])
+    return torch.cat(found, 1), None
+
+
+def _of_one(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float) -> Tensor:
+    """Attention [N, 1, H, D] of a single query, whose heads may share keys [N, G, S, D]: two batched products.
+
+    A processor's kernel for any number of queries spends more on each pair of row and head than the pair itself takes.
+    """
+    rows, heads, _, width = query.shape
+    shared = key.shape[1]
+    scores = torch.bmm((query * scaling).reshape(rows * shared, -1, width), key.flatten(0, 1).mT)
+    scores.view(rows, heads, -1).add_(mask[:, 0])
+    return torch.bmm(scores.softmax(-1), value.flatten(0, 1)).view(rows, 1, heads, width)
+
+
+transformers.AttentionInterface.register(NAME, in_blocks)
+
+
+transformers.AttentionMaskInterface.register(NAME, sdpa_mask)
+
+
+def attend_in_blocks(model: Any) -> None:
+    """Let a model attend in blocks, where it would use torch's own attention."""
+    if model.config._attn_implementation == "sdpa":
+        model.set_attn_implementation(NAME)
+
+
+class _Growing(DynamicLayer):  # type: ignore[misc]
+    """Keys and values [N, H, S, D] in room that doubles; transformers' own layer copies all of them for every node."""
+
+    _room: tuple[Tensor, ...] = ()
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Append nodes."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        begin = self.get_seq_length()
+        end = begin + key_states.shape[-2]
+        if not self._room or end > self._room[0].shape[-2]:
+            grown = []
+            for old, new in ((self.keys, key_states), (self.values, value_states)):
+                room = new.new_empty(*new.shape[:2], max(ROOM, 2 * begin, end), new.shape[-1])
+                if begin:
+                    room[:, :, :begin] = old
+                grown.append(room)
+            self._room = tuple(grown)
+        for room, new in zip(self._room, (key_states, value_states), strict=True):
+            room[:, :, begin:end] = new
+        self._see(end)
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep some rows."""
+        end = self.get_seq_length()
+        self._room = tuple(room[indices] for room in self._room)
+        if self._room:
+            self._see(end)
+
+    def _see(self, end: int) -> None:
+        self.keys, self.values = (room[:, :, :end] for room in self._room)
+
+
+def growing_cache(config: Any) -> Any:
+    """An empty cache for a model of this configuration; layers that keep more than keys stay transformers' own.
+
+    Deleted nodes and padding are nodes, too, so that a window would drop what is still seen.
+    """
+    cache = transformers.DynamicCache(config=config)
+    cache.layers = [
+        _Growing() if type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) else layer for layer in cache.layers
+    ]
+    return cache
+
+
+def additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
+    """A boolean visibility mask as what attention adds to its scores."""
+    return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(~visible, torch.finfo(dtype).min)

@@ -1,0 +1,130 @@
+"""The model card of an exported policy: what it is, and how to sample from it."""
+
+from __future__ import annotations
+
+from harness.config.run import RunConfig
+from harness.models.policy import Policy
+
+# -------------------------------------------------------------------------------------------------- the model card
+
+_CARD = """\
+---
+library_name: transformers
+---
+
+# {label}
+
+A causal language model, trained by sequencematch-harness as run `{run_id}`.
+
+| | |
+|---|---|
+| objective | {trainer} |
+| action space | {actions} |
+| base | {base} |
+| training data | {benchmark}, data hash {data_hash} |
+| budget | {budget}, learning rate {lr}, seed {seed} |
+| context | {context} tokens, prompt and end included |
+| arithmetic | {dtype} |
+{notes}
+## How to sample
+
+{how}
+"""
+
+
+_PLAIN = """\
+As from any causal language model: a text starts with token {start} and ends with token {end}.
+
+```python
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model, tokenizer = AutoModelForCausalLM.from_pretrained("."), AutoTokenizer.from_pretrained(".")
+prompt = [{start}, *tokenizer.encode("", add_special_tokens=False)]  # your prompt between the quotes
+text = model.generate(torch.tensor([prompt]), do_sample=True, top_k=0, max_length={context}, eos_token_id={end})[0]
+print(tokenizer.decode(text, skip_special_tokens=True))
+```
+"""
+
+
+_DELETES = """\
+`<backspace>` (token {backspace}) is an action: it deletes the token before it.  It is illegal where nothing has been
+written after the prompt.  What comes next depends on the text as it then stands, as if the deleted token had never been
+there.  `generate()` knows nothing of this: it would print the deleted tokens, and look at them.  A text starts with
+token {start} and ends with token {end}.
+
+```python
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model, tokenizer = AutoModelForCausalLM.from_pretrained("."), AutoTokenizer.from_pretrained(".")
+backspace = tokenizer.convert_tokens_to_ids("<backspace>")
+text = [{start}, *tokenizer.encode("", add_special_tokens=False)]  # your prompt between the quotes
+prompt = len(text)
+for _ in range(2 * {context}):  # actions
+    with torch.no_grad():
+        logits = model(torch.tensor([text])).logits[0, -1].float()
+    if len(text) == prompt:
+        logits[backspace] = -torch.inf
+    action = int(torch.multinomial(logits.softmax(-1), 1))
+    if action == backspace:
+        text.pop()
+    elif action != {end} and len(text) < {context}:
+        text.append(action)
+    else:
+        break
+print(tokenizer.decode(text, skip_special_tokens=True))
+```
+"""
+
+
+def card(policy: Policy, config: RunConfig, data_hash: str) -> str:
+    """The model card of a run's policy: what it is, and how to sample from it with transformers alone."""
+    model, training = config.model, config.training
+    plugins = {name: getattr(config, name) for name in ("trainer", "benchmark")}
+    said = {
+        name: ", ".join([one.name, *(f"{key}={value}" for key, value in one.options.items() if value is not None)])
+        for name, one in plugins.items()
+    }
+    budget = next(
+        f"{n} {unit}" for unit in ("steps", "tokens", "seconds") if (n := getattr(training, unit)) is not None
+    )
+    base = f"{model.name}" + (f" at {model.revision}" if model.revision else "")
+    if model.from_scratch:
+        base += f" of {model.layers} layers, width {model.width}, {model.base_steps} steps of maximum likelihood"
+    noise = f"{config.actions.noise_kind} mistakes at rate {config.actions.noise_rate} in training"
+    notes = []
+    if model.lora_r is not None:
+        notes.append(f"A LoRA of rank {model.lora_r} (alpha {model.lora_alpha:g}, {model.lora_targets}) is folded in.")
+        if model.dtype == "bfloat16":
+            notes.append(
+                "It was trained with bfloat16 arithmetic beside frozen weights and is float32 here; in bfloat16 much "
+                "of what it has learned would be rounded away."
+            )
+    if model.quantised:
+        notes.append(
+            f"It was trained beside {model.quantised} weights and is folded into the unquantised ones: not quite the "
+            "function that was trained."
+        )
+    values = {
+        "context": policy.context,
+        "start": policy.start_id,
+        "end": policy.end_id,
+        "backspace": policy.space.backspace_id,
+    }
+    return _CARD.format(
+        label=config.label,
+        run_id=config.run_id,
+        trainer="none: the model as it was found" if config.untrained else said["trainer"],
+        actions="tokens and the end" if policy.space.backspace_id is None else f"with <backspace>; {noise}",
+        base=base,
+        benchmark=said["benchmark"],
+        data_hash=data_hash,
+        budget=budget,
+        lr=training.lr,
+        seed=config.seeds.train,
+        dtype=policy.dtype,
+        context=policy.context,
+        notes="".join(f"\n{note}\n" for note in notes),
+        how=(_PLAIN if policy.space.backspace_id is None else _DELETES).format(**values).rstrip(),
+    )

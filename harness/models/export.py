@@ -1,0 +1,64 @@
+"""A policy as a folder that transformers alone can load."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+from harness.errors import EnvironmentProblem
+from harness.models import pretrained as models
+from harness.models.policy import Policy
+
+ABOUT = "harness.json"  # what the harness, and nobody else, has to know of an exported policy
+
+
+_STALE = ("*.safetensors", "*.safetensors.index.json", "*.bin")
+
+
+def export(policy: Policy, directory: Path, card: str, *, overwrite: bool = False) -> None:
+    """Write a policy as a `save_pretrained` folder: configuration, weights (safetensors), tokenizer, model card.
+
+    Its tokenizer knows `<backspace>` as a special token with the id of the model's row.  A value head, which no text
+    depends on, is left out.
+
+    Raises:
+        EnvironmentProblem: the directory holds something and `overwrite` is False, or cannot be written.
+        ConfigError: the tokenizer has a `<backspace>` of its own.
+    """
+    try:
+        if directory.exists() and not directory.is_dir():
+            raise EnvironmentProblem(f"{directory} is a file; give a directory that is new or empty")
+        if directory.is_dir() and any(directory.iterdir()) and not overwrite:
+            raise EnvironmentProblem(f"{directory} is not empty; give another directory, or --overwrite")
+        directory.mkdir(parents=True, exist_ok=True)
+        for stale in [path for pattern in _STALE for path in directory.glob(pattern)]:
+            stale.unlink()  # shards of another model would stand beside this one's
+        tokenizer = copy.deepcopy(policy.tokenizer)
+        if policy.space.backspace_id is not None and not models.has_backspace(policy.model, tokenizer):
+            models.with_backspace(tokenizer, policy.space.backspace_id)
+        tokenizer.model_max_length = policy.context
+        policy.model.save_pretrained(directory)
+        tokenizer.save_pretrained(directory)
+        (directory / ABOUT).write_text(json.dumps({"context": policy.context, "dtype": policy.dtype}) + "\n")
+        (directory / "README.md").write_text(card)
+    except OSError as error:
+        raise EnvironmentProblem(f"{directory} cannot be written: {error.strerror or error}") from error
+
+
+def about_of(place: Path | None) -> dict[str, Any]:
+    """What `export` wrote of a policy's `context` and `dtype`; empty for a model from elsewhere.
+
+    Raises:
+        EnvironmentProblem: the file is damaged.
+    """
+    if place is None or not (place / ABOUT).is_file():
+        return {}
+    try:
+        found: dict[str, Any] = json.loads((place / ABOUT).read_text())
+        return {"context": int(found["context"]), "dtype": str(found["dtype"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise EnvironmentProblem(
+            f'{place / ABOUT} is damaged; write {{"context": TOKENS, "dtype": "float32"}}, or export the policy again'
+        ) from error

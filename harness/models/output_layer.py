@@ -1,0 +1,162 @@
+"""What the output layer says about a batch's states, without ever holding the [N, T, V] logits of all of them.
+
+States go through the output layer in blocks.  Where the probabilities of all of them are few they are kept for the
+backward pass; otherwise only the log-sum-exp is, and a block's logits are computed once more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from harness.actions.batch import Batch
+
+KEPT = 2**25  # probabilities that may be kept for the backward pass: 128 MiB in float32
+BLOCK = 2**19  # logits in work at once: 2 MiB in float32, which a processor's cache holds
+LEAST = 256  # states in a block at least, or its matrix products would be slivers
+
+
+@dataclass(frozen=True)
+class States:
+    """The K nodes of a batch that are states: after a `<backspace>` a state comes again, and padding is none."""
+
+    hidden: Tensor  # [K, F]
+    legal: Tensor  # [K] whether `<backspace>` is legal there
+    where: Tensor  # [N, A + 1] which of them each state is
+
+    @classmethod
+    def of(cls, hidden: Tensor, batch: Batch) -> States:
+        """From the hidden states [N, T, F] of all nodes."""
+        rows = torch.arange(batch.rows, device=hidden.device)[:, None] * hidden.shape[1]
+        nodes, where = torch.unique(batch.states + rows, return_inverse=True)
+        legal = torch.zeros_like(nodes, dtype=torch.bool)
+        legal[where] = batch.legal
+        return cls(hidden.flatten(0, 1).index_select(0, nodes), legal, where)
+
+    def spread(self, value: Tensor) -> Tensor:
+        """[N, A + 1] from a number for each node, [K]."""
+        return value.index_select(0, self.where.flatten()).view(self.where.shape)
+
+
+def sums_and_chosen(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    legal: Tensor,
+    backspace: int | None,
+    state: Tensor,
+    action: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Log-sum-exp [S] of each state's legal logits, and the logits [P] of P actions in their states.
+
+    Both in float32 or wider, and of the very same logits: their difference is a log-probability at any precision.
+    Differentiable once, in the first three.
+
+    Args:
+        hidden: [S, F].
+        weight: [V, F], of the same type, as is `bias`.
+        bias: [V].
+        legal: [S] whether `backspace` is.
+        backspace: its index.
+        state: [P] indices of states; a state may come often, and with the same action again.
+        action: [P].
+    """
+    needed = torch.is_grad_enabled() and any(
+        given is not None and given.requires_grad for given in (hidden, weight, bias)
+    )
+    keep = needed and len(hidden) * len(weight) <= KEPT
+    order = state.argsort()
+    found: tuple[Tensor, Tensor] = _Head.apply(  # type: ignore[no-untyped-call]
+        hidden, weight, bias, legal, backspace, state[order], action[order], keep
+    )
+    total, chosen = found
+    return total, torch.empty_like(chosen).index_put((order,), chosen)
+
+
+class _Head(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        legal: Tensor,
+        backspace: int | None,
+        state: Tensor,
+        action: Tensor,
+        keep: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """As `sums_and_chosen`, with `state` in order; `keep` says whether all probabilities stay."""
+        wide = torch.promote_types(hidden.dtype, torch.float32)
+        total, chosen = hidden.new_empty(len(hidden), dtype=wide), hidden.new_empty(len(state), dtype=wide)
+        kept = hidden.new_empty(len(hidden) if keep else 0, len(weight), dtype=wide)
+        ctx.blocks = _blocks(len(weight), len(hidden), state)
+        for part, pairs in ctx.blocks:
+            logits = _logits(hidden[part], weight, bias, legal[part], backspace, kept[part] if keep else None)
+            chosen[pairs] = logits[state[pairs] - part.start, action[pairs]]
+            most = logits.amax(-1, keepdim=True)
+            mass = logits.sub_(most).exp_().sum(-1, keepdim=True)
+            total[part] = (most + mass.log())[:, 0]
+            if keep:
+                logits.div_(mass)
+        ctx.backspace, ctx.keep = backspace, keep
+        ctx.save_for_backward(hidden, weight, bias, legal, state, action, total, kept)
+        return total, chosen
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_total: Tensor, of_chosen: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, weight, bias, legal, state, action, total, kept = ctx.saved_tensors
+        wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
+        hidden_grad = torch.empty_like(hidden) if wants_hidden else None
+        weight_grad = torch.zeros_like(weight, dtype=total.dtype) if wants_weight else None
+        bias_grad = torch.zeros_like(bias, dtype=total.dtype) if wants_bias else None
+        for part, pairs in ctx.blocks:
+            if ctx.keep:
+                grad = kept[part] * of_total[part, None]
+            else:
+                grad = _logits(hidden[part], weight, bias, legal[part], ctx.backspace, None)
+                grad.sub_(total[part, None]).exp_().mul_(of_total[part, None])
+            grad.index_put_((state[pairs] - part.start, action[pairs]), of_chosen[pairs], accumulate=True)
+            narrow = grad.to(hidden.dtype)
+            if hidden_grad is not None:
+                torch.mm(narrow, weight, out=hidden_grad[part])
+            if weight_grad is not None:
+                if narrow is grad:
+                    weight_grad.addmm_(narrow.T, hidden[part])
+                else:  # sums over many blocks need more than half precision
+                    weight_grad += narrow.T @ hidden[part]
+            if bias_grad is not None:
+                bias_grad += grad.sum(0)
+        narrowed = weight_grad if weight_grad is None else weight_grad.to(weight.dtype)
+        narrowed_bias = bias_grad if bias_grad is None else bias_grad.to(bias.dtype)
+        return hidden_grad, narrowed, narrowed_bias, None, None, None, None, None
+
+
+def _blocks(size: int, states: int, state: Tensor) -> list[tuple[slice, slice]]:
+    """Blocks of states for V = `size`, each with its part of the pairs' states, which are in order."""
+    length = max(LEAST, BLOCK // size)
+    bounds = torch.arange(0, states + length, length, device=state.device).clamp(max=states)
+    first, pairs = bounds.tolist(), torch.searchsorted(state, bounds).tolist()
+    return [(slice(*first[i : i + 2]), slice(*pairs[i : i + 2])) for i in range(len(first) - 1)]
+
+
+def _logits(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, legal: Tensor, backspace: int | None, out: Tensor | None
+) -> Tensor:
+    """[B, V] legal logits of a block, in float32 or wider, in `out` where that is given."""
+    if out is None or hidden.dtype != out.dtype:
+        found = torch.mm(hidden, weight.T)
+        logits = found.float() if found.dtype in (torch.bfloat16, torch.float16) else found
+        logits = logits if out is None else out.copy_(logits)
+    else:
+        logits = torch.mm(hidden, weight.T, out=out)
+    if bias is not None:
+        logits += bias
+    if backspace is not None:
+        logits[:, backspace].masked_fill_(~legal, -torch.inf)
+    return logits

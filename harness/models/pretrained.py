@@ -1,0 +1,315 @@
+"""The transformers models behind policies: built small, loaded, given a vocabulary row more or less, and recomputed.
+
+This file knows how a model comes about; `harness/models/policy.py` knows what a policy does with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import transformers
+from safetensors import SafetensorError
+from tokenizers import Tokenizer
+from torch.utils.checkpoint import checkpoint
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from harness.config.model import ModelConfig
+from harness.errors import ConfigError, EnvironmentProblem
+from harness.models.tokenizers import END, UNKNOWN
+
+BACKSPACE = "<backspace>"  # how a reader sees the action, and what an exported tokenizer calls its row
+_ROW = "<row {}>"  # an exported tokenizer's name for a row that pads the vocabulary
+_OURS = re.compile(r"<backspace>|<row \d+>")
+_WEIGHTS = ("*.safetensors", "*.bin", "*.json", "*.model", "*.txt")  # what a model directory's content is
+_ADVICE = "give gpt2 or llama (built from scratch), a directory with config.json, weights and tokenizer, or a Hub id"
+
+transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
+
+
+def built(config: ModelConfig, tokenizer: Tokenizer, weights: torch.dtype) -> tuple[Any, Any]:
+    """A randomly initialised small model of `config`'s architecture and its tokenizer; equal seeds, equal weights."""
+    special = {"eos_token": END, "bos_token": END}
+    if tokenizer.token_to_id(UNKNOWN) is not None:
+        special["unk_token"] = UNKNOWN
+    wrapped = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **special
+    )
+    end = wrapped.eos_token_id
+    shared = {"vocab_size": len(wrapped), "bos_token_id": end, "eos_token_id": end}
+    assert config.width is not None  # ModelConfig fills both in
+    assert config.heads is not None
+    if config.name == "gpt2":
+        architecture: Any = transformers.GPT2Config(
+            n_positions=config.context,
+            n_embd=config.width,
+            n_layer=config.layers,
+            n_head=config.heads,
+            activation_function="gelu_pytorch_tanh",  # GPT-2's own, in one kernel
+            **{f"{part}_pdrop": 0.0 for part in ("embd", "attn", "resid")},
+            **shared,
+        )
+    else:
+        architecture = transformers.LlamaConfig(
+            hidden_size=config.width,
+            intermediate_size=config.width * 8 // 3 // 8 * 8,
+            num_hidden_layers=config.layers,
+            num_attention_heads=config.heads,
+            num_key_value_heads=max(1, config.heads // 2),
+            max_position_embeddings=config.context,
+            tie_word_embeddings=True,
+            **shared,
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.base_seed or 0)
+        model = transformers.AutoModelForCausalLM.from_config(architecture)
+    return model.to(weights), wrapped
+
+
+def loaded(
+    name: str | Path, weights: torch.dtype, *, revision: str | None = None, quantised: str | None = None
+) -> tuple[Any, Any]:
+    """A pretrained model and its tokenizer, from a local directory or the Hub.
+
+    Args:
+        name: the directory, or the Hub id.
+        weights: what its weights are cast to.
+        revision: of a Hub id the commit, branch or tag; of a directory its `content_of`, which must still be that.
+        quantised: `nf4` holds the linear layers' weights in 4 bits (arXiv 2305.14314, with double quantisation).
+
+    Raises:
+        EnvironmentProblem: it is neither a model directory nor reachable on the Hub, the directory's content is not
+            `revision`, or 4 bits are asked for where there is no CUDA device or no bitsandbytes.
+    """
+    options: dict[str, Any] = {"dtype": weights}
+    if quantised is not None:
+        _check_quantised(quantised)
+        options["quantization_config"] = transformers.BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type=quantised,
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=weights,
+        )
+    place = _checked(name, revision)
+    if place is None:
+        options["revision"] = revision
+    with _reading(f"model.name={str(name)!r}", _ADVICE):
+        model = transformers.AutoModelForCausalLM.from_pretrained(str(place or name), **options)
+        return model, tokenizer_of(name, revision)
+
+
+def outline(name: str | Path, revision: str | None = None) -> tuple[Any, Any]:
+    """As `loaded`, without the weights: they are neither read nor held, and have nothing but their shapes.
+
+    Raises:
+        EnvironmentProblem: as `loaded`.
+    """
+    place = _checked(name, revision)
+    options = {"revision": revision} if place is None else {}
+    with _reading(f"model.name={str(name)!r}", _ADVICE):
+        config = transformers.AutoConfig.from_pretrained(str(place or name), **options)
+        with torch.device("meta"):
+            model = transformers.AutoModelForCausalLM.from_config(config)
+        return model, tokenizer_of(name, revision)
+
+
+def _checked(name: str | Path, revision: str | None) -> Path | None:
+    """The directory of a model, None for one of the Hub, where its content is the one that is asked for."""
+    place = local(name)
+    if place is not None and revision is not None and (found := content_of(place)) != revision:
+        raise EnvironmentProblem(
+            f"model.name={str(name)!r}: its content is {found}, wanted {revision}: somebody has changed the directory; "
+            f"restore it, or set model.revision={found}"
+        )
+    return place
+
+
+@contextmanager
+def _reading(what: str, advice: str) -> Iterator[None]:
+    """Says of whatever transformers raises on files that are missing, damaged or of another kind that it cannot go on.
+
+    Raises:
+        EnvironmentProblem: `what` cannot be loaded; `advice` is what to give instead.
+    """
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, EOFError, SafetensorError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise EnvironmentProblem(f"{what} cannot be loaded: {reason}\n{advice} while online") from error
+
+
+def longest(config: Any) -> int:
+    """The tokens that a model of this configuration holds; where layers look through a window, those that all of them
+    see, since our masks say what a deletion hides and nothing else does.
+
+    Raises:
+        EnvironmentProblem: its architecture knows no positions, as with ALiBi.
+    """
+    found = getattr(config, "max_position_embeddings", None)
+    if found is None:
+        name = (getattr(config, "architectures", None) or [type(config).__name__])[0]
+        raise EnvironmentProblem(
+            f"{name} does not say how many tokens it holds (max_position_embeddings); a policy needs positions of its "
+            "own for what follows a deletion: use an architecture such as gpt2, llama, opt or qwen"
+        )
+    window, layers = getattr(config, "sliding_window", None), getattr(config, "layer_types", None)
+    if window is not None and (layers is None or "sliding_attention" in layers):
+        found = min(found, window)
+    return int(found)
+
+
+def tokenizer_of(name: str | Path, revision: str | None = None) -> Any:
+    """The tokenizer of a local directory or a Hub id; it raises what transformers raises."""
+    place = local(name)
+    return transformers.AutoTokenizer.from_pretrained(
+        str(place or name), **({"revision": revision} if place is None else {})
+    )
+
+
+@dataclass(frozen=True)
+class Known:
+    """What can be known of a model without loading it.
+
+    Attributes:
+        context: tokens that it holds.
+        backspace: whether it was exported with its `<backspace>` row.
+        weights: the type that its weights are stored in.
+    """
+
+    context: int
+    backspace: bool
+    weights: torch.dtype
+
+    @property
+    def dtype(self) -> Literal["float32", "bfloat16", "float64"]:
+        """The arithmetic that these weights are made for, as `model.dtype` has it."""
+        if self.weights is torch.float64:
+            return "float64"
+        return "bfloat16" if self.weights in (torch.bfloat16, torch.float16) else "float32"
+
+
+def known(name: str | Path, revision: str | None = None) -> Known:
+    """What the model in a local directory or on the Hub is like.
+
+    Raises:
+        EnvironmentProblem: it is neither a model directory nor reachable on the Hub, or has no positions.
+    """
+    place = local(name)
+    with _reading(repr(str(name)), "give a directory with config.json, weights and tokenizer, or a Hub id"):
+        config = transformers.AutoConfig.from_pretrained(
+            str(place or name), **({"revision": revision} if place is None else {})
+        )
+        vocabulary = tokenizer_of(name, revision).get_vocab()
+    weights = getattr(config, "dtype", None) or torch.float32
+    return Known(longest(config), BACKSPACE in vocabulary, weights)
+
+
+def local(name: str | Path) -> Path | None:
+    """The directory that a name stands for; None for a Hub id."""
+    place = Path(name).expanduser()
+    return place if place.is_dir() else None
+
+
+def content_of(directory: Path) -> str:
+    """Twelve hex digits of the SHA-256 of a model directory's configuration, weights and tokenizer."""
+    digest = hashlib.sha256()
+    for path in sorted({path for pattern in _WEIGHTS for path in directory.glob(pattern)}):
+        with path.open("rb") as file:
+            digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()[:12]
+
+
+def _check_quantised(kind: str) -> None:
+    if not torch.cuda.is_available():
+        raise EnvironmentProblem(
+            f"model.quantised={kind}: 4-bit weights need a CUDA device, and torch sees none here; set "
+            "model.quantised=null, or run on a machine with one"
+        )
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise EnvironmentProblem(
+            f"model.quantised={kind}: bitsandbytes is not installed; pip install 'sequencematch-harness[qlora]', or "
+            "set model.quantised=null"
+        )
+
+
+# ------------------------------------------------------------------------------------------------ vocabulary rows
+
+
+def append_row(model: Any) -> int:
+    """Append a row to the vocabulary, input and output alike, at the mean of the other rows; returns its index.
+
+    transformers' own resize draws a new row at random; at the mean its logit starts as the average logit.
+    """
+    row = int(model.get_input_embeddings().weight.shape[0])
+    with torch.random.fork_rng(devices=[]):  # the resize draws the row that is overwritten below
+        model.resize_token_embeddings(row + 1, mean_resizing=False)
+    with torch.no_grad():
+        tables = {id(m.weight): m for m in (model.get_input_embeddings(), model.get_output_embeddings())}
+        for table in tables.values():
+            table.weight[row] = table.weight[:row].mean(0)
+            if getattr(table, "bias", None) is not None:
+                table.bias[row] = table.bias[:row].mean()
+    return row
+
+
+def drop_row(model: Any) -> None:
+    """Take the last row off the vocabulary, input and output alike."""
+    model.resize_token_embeddings(int(model.get_input_embeddings().weight.shape[0]) - 1, mean_resizing=False)
+
+
+def has_backspace(model: Any, tokenizer: Any) -> bool:
+    """Whether the vocabulary's last row is `<backspace>`, by the name that `with_backspace` gave it."""
+    last = int(model.get_input_embeddings().weight.shape[0]) - 1
+    return last < len(tokenizer) and bool(tokenizer.convert_ids_to_tokens(last) == BACKSPACE)
+
+
+def with_backspace(tokenizer: Any, row: int) -> None:
+    """Teach a tokenizer that row `row`, its model's last, is the special token `<backspace>`.
+
+    Rows between its own tokens and that one pad the vocabulary; they get names, so that the id is the row's.
+    """
+    names = [_ROW.format(index) for index in range(len(tokenizer), row)] + [BACKSPACE]
+    tokenizer.add_tokens([transformers.AddedToken(name, special=True, normalized=False) for name in names])
+    if tokenizer.convert_tokens_to_ids(BACKSPACE) != row:
+        raise ConfigError(
+            f"this tokenizer calls token {tokenizer.convert_tokens_to_ids(BACKSPACE)} {BACKSPACE!r}, and the model's "
+            f"row is {row}; a tokenizer that knows this token from elsewhere cannot be exported"
+        )
+
+
+def wordless(tokenizer: Any) -> set[int]:
+    """The tokens that `with_backspace` added."""
+    return {index for token, index in tokenizer.get_added_vocab().items() if _OURS.fullmatch(token)}
+
+
+def own_vocabulary(tokenizer: Any) -> dict[str, int]:
+    """The tokens that texts are made of: without what `with_backspace` added."""
+    return {token: index for token, index in tokenizer.get_vocab().items() if not _OURS.fullmatch(token)}
+
+
+# ----------------------------------------------------------------------------------------- gradient checkpointing
+
+
+def recompute(model: Any) -> None:
+    """Keep only the inputs of each block for the backward pass, and compute the block again there.
+
+    transformers' own switch needs `training`, which would turn dropout on, and forgets the cache while sampling.
+    """
+    for block in model.modules():
+        if isinstance(block, GradientCheckpointingLayer):
+            block.forward = partial(_recomputed, block.forward)
+
+
+def _recomputed(forward: Any, *args: Any, **kwargs: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return forward(*args, **kwargs)
+    return checkpoint(forward, *args, use_reentrant=False, **kwargs)

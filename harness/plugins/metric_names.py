@@ -1,0 +1,59 @@
+"""How a metric is named: `name@definition[key=value,...]`, or by one of its measures."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from harness.config.section import Plugin
+from harness.errors import ConfigError
+from harness.registry import METRICS
+
+
+def parse_metric(text: str) -> Plugin:
+    """`name`, `name@definition` or `name@definition[key=value,...]` as a plug-in with options.
+
+    The name is a metric's or one of its measures': `mauve_star` stands for the metric that measures it.
+
+    >>> parse_metric("diversity@simctg").options
+    {'definition': 'simctg'}
+
+    Raises:
+        ConfigError: it is none of the three: a missing definition, an open bracket, a part in brackets without a value.
+    """
+    found = _METRIC.fullmatch(text)
+    pairs = [pair.partition("=") for pair in (found["inside"] or "").split(",")] if found and found["inside"] else []
+    if found is None or not all(key and equals for key, equals, _ in pairs):
+        name = re.split(r"[@\[]", text)[0] or "NAME"
+        raise ConfigError(
+            f"metric {text!r} is not written as {name}, {name}@DEFINITION or {name}@DEFINITION[key=value,...]; "
+            f"`harness info {name}` says its definitions and keys"
+        )
+    chosen: dict[str, Any] = {"definition": found["definition"]} if found["definition"] else {}
+    return Plugin(name=metric_of(found["name"]), options=chosen | {key: value for key, _, value in pairs})
+
+
+_METRIC = re.compile(r"(?P<name>[^@\[\]]+)(@(?P<definition>[^@\[\]]+)(\[(?P<inside>.+)\])?)?", re.DOTALL)
+
+
+def metric_of(name: str) -> str:
+    """The metric that is called so or measures what is called so; an unknown name comes back as it is."""
+    if name in METRICS:
+        return name
+    return next((metric for metric in METRICS if name in METRICS[metric].measures), name)
+
+
+def as_measures(text: str) -> list[str]:
+    """What a name shows on a leaderboard: a metric that is not called as one of its measures stands for all of them.
+
+    >>> as_measures("repetition@exact"), as_measures("diversity")
+    (['rep_2@exact', 'rep_3@exact', 'rep_4@exact'], ['diversity'])
+    """
+    name, at, rest = text.partition("@")
+    measures = METRICS[name].measures if name in METRICS else (name,)
+    return [text] if name in measures else [f"{measure}{at}{rest}" for measure in measures]
+
+
+def known_metrics() -> list[str]:
+    """Every name that `metric_of` knows: the metrics and what they measure."""
+    return sorted({*METRICS, *(measure for metric in METRICS.values() for measure in metric.measures)})

@@ -1,0 +1,56 @@
+"""Action sequences: trajectories, and what the policy did after a prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A sequence of actions from a prompt, as token ids.
+
+    `injected[t]` marks actions that the environment took: they move the state and carry no loss.
+    `seen`, where given, is what the policy sees in place of the actions as its context: noise under clean labels.
+    """
+
+    prompt: tuple[int, ...]
+    actions: tuple[int, ...]
+    injected: tuple[bool, ...] = ()
+    seen: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.prompt:
+            raise ValueError("a trajectory needs at least one prompt token: its first state is the node of that token")
+        if not self.actions:
+            raise ValueError("a trajectory needs at least one action")
+        if not self.injected:
+            object.__setattr__(self, "injected", (False,) * len(self.actions))
+        for name, given in (("injected flags", self.injected), ("seen tokens", self.seen)):
+            if given and len(given) != len(self.actions):
+                raise ValueError(f"{len(given)} {name} for {len(self.actions)} actions")
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """What the policy did after one prompt, and why it stopped.
+
+    Attributes:
+        trajectory: prompt and actions; `injected` marks a given noise start.
+        log_probs: log pi(a_t|s_t) in nats, one per action, before temperature and truncation; 0 for injected ones.
+        stop: `ended` with the end token, at the `depth` limit of the context, or at the `budget` of actions.
+        text: the reduced text after the prompt, decoded.
+        tokens: token ids of the reduced text after the prompt, end token excluded.
+        pieces: what each action wrote, one readable string per action; empty where nobody kept them.
+        candidates: per action its likeliest alternatives (action, piece, probability), injected ones without; or empty.
+        discarded: tokens and `<backspace>`s of other texts for the same prompt that were thrown away for this one.
+    """
+
+    trajectory: Trajectory
+    log_probs: tuple[float, ...]
+    stop: Literal["ended", "depth", "budget"]
+    text: str
+    tokens: tuple[int, ...]
+    pieces: tuple[str, ...] = ()
+    candidates: tuple[tuple[tuple[int, str, float], ...], ...] = field(default=(), compare=False)
+    discarded: int = 0

@@ -1,0 +1,105 @@
+"""Starts workers through an engine that owns machines; what they work on, and whether it is done, the store knows.
+
+The only file that imports submitit.  Its own retries are off: a worker that ended is started again by whoever
+launches again, and loses nothing meanwhile.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from harness.errors import ConfigError, EnvironmentProblem, StoreError
+from harness.storage.engines import place_of
+
+Cluster = Literal["auto", "local", "slurm"]
+GRACE = 120  # seconds before the end of its time at which a job is told to save
+CLOSING = 15  # of these, for what a worker does once its cells are saved
+
+
+@dataclass
+class Work:
+    """One `harness worker` process; an engine pickles this, runs it on some machine, and may ask it to end."""
+
+    arguments: Sequence[str]
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    def __call__(self) -> int:
+        """Run the worker to its end; its exit code."""
+        self.process = subprocess.Popen([sys.executable, "-m", "harness", "worker", *self.arguments])
+        return self.process.wait()
+
+    def checkpoint(self) -> None:
+        """The engine's time is over: let the worker save, and do not run it again."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(GRACE)
+
+
+def launch(
+    url: str,
+    workers: int,
+    arguments: Sequence[str],
+    *,
+    cluster: Cluster = "auto",
+    hours: float = 24.0,
+    threads: int | None = None,
+    gpus: int = 0,
+    parameters: Mapping[str, Any] | None = None,
+) -> list[str]:
+    """Submit so many workers; the ids of their jobs.
+
+    Args:
+        url: the store, which every worker must reach; SQLite serves the local cluster only.
+        workers: jobs, each a worker with a process of its own.
+        arguments: further arguments of `harness worker`.
+        cluster: where; auto is Slurm where it is installed, else this machine.
+        hours: the time a job may take; it is told to save before that.
+        threads: CPU threads of a job.
+        gpus: GPUs of a job.
+        parameters: further parameters of submitit's executor, such as slurm_partition.
+
+    Raises:
+        EnvironmentProblem: submitit is not installed, or there is no such cluster here.
+        ConfigError: a parameter that submitit does not know.
+        StoreError: SQLite for several hosts.
+    """
+    try:
+        import submitit
+    except ModuleNotFoundError as error:
+        raise EnvironmentProblem(f"{error}; pip install 'sequencematch-harness[slurm]'") from error
+    place = place_of(url)
+    try:
+        executor = submitit.AutoExecutor(place.folder / "jobs", cluster=None if cluster == "auto" else cluster)
+    except RuntimeError as error:
+        raise EnvironmentProblem(f"--cluster {cluster}: {error}; use --cluster local here") from error
+    if place.path is not None and executor.cluster != "local":
+        raise StoreError(
+            f"{url}: jobs run on several hosts, SQLite serves one; give --store "
+            "postgresql://USER@HOST/DATABASE?files=/FOLDER"
+        )
+    settings: dict[str, Any] = {"name": "harness", "timeout_min": max(1, round(hours * 60)), "gpus_per_node": gpus}
+    if threads is not None:
+        settings["cpus_per_task"] = threads
+    if executor.cluster == "slurm":
+        settings["slurm_signal_delay_s"] = GRACE
+    try:
+        executor.update_parameters(**settings, **(parameters or {}))
+    except (NameError, TypeError, ValueError) as error:
+        raise ConfigError(f"--set: {error}; submitit's documentation lists its parameters") from error
+    store = url if place.path is None else f"sqlite:///{place.path}"
+    command = ["--store", store, "--until-empty", "--grace", str(GRACE - CLOSING)]
+    command += [*([] if threads is None else ["--threads", str(threads)]), *arguments]
+    with executor.batch():
+        jobs = [executor.submit(Work(command)) for _ in range(workers)]
+    return [str(job.job_id) for job in jobs]
+
+
+def log_folder(url: str) -> Path:
+    """Where the jobs' output is."""
+    return place_of(url).folder / "jobs"

@@ -1,0 +1,129 @@
+"""The process that computes runs: it gets jobs over a pipe, says what happens over the same pipe, and knows no store.
+
+It is forked from a server that has torch loaded, works on one job after another, and ends with whoever started it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from queue import SimpleQueue
+
+from harness.records.events import At
+from harness.runner.messages import Failed, Job, Said, Stop, Stopped
+
+SIGN_OF_LIFE = 0.2  # seconds between two
+
+
+def server() -> ForkServerContext:
+    """The server that workers are forked from, which has imported all that they need; started without waiting."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["harness.runner.preload"])
+    forkserver.ensure_running()
+    return context
+
+
+def work(connection: Connection, output: str, threads: int, include: Sequence[str]) -> None:
+    """Compute jobs until the pipe closes.
+
+    Args:
+        connection: `Job` and `Stop` come in; events, then `Failed` or `Stopped` where a job ends otherwise, go out.
+        output: the file that takes what the process prints.
+        threads: CPU threads of one operation.
+        include: files that register plug-ins.
+    """
+    os.setsid()  # a group of its own: Ctrl-C does not reach it, and all that it starts can be ended with it
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.SIG_IGN)  # the supervisor decides
+    file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for descriptor in (1, 2):
+        os.dup2(file, descriptor)
+    jobs: SimpleQueue[Job] = SimpleQueue()
+    stop = threading.Event()
+    threading.Thread(target=_listen, args=(connection, jobs, stop), daemon=True).start()
+
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    from harness.registry import include as include_file
+
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)
+    problem = None
+    try:
+        for path in include:
+            include_file(Path(path))
+    except Exception as error:
+        problem = error
+    while True:
+        job = jobs.get()
+        try:
+            if problem is not None:
+                raise problem
+            for said in _computed(job, stop):
+                connection.send(said)
+        except OSError:
+            _end()  # nobody listens any more
+        except Exception as error:
+            connection.send(_failed(error))
+
+
+def _listen(connection: Connection, jobs: SimpleQueue[Job], stop: threading.Event) -> None:
+    """Hand on what comes in; when the pipe closes, the supervisor is gone, and so is the reason to go on."""
+    while True:
+        try:
+            message = connection.recv()
+        except (EOFError, OSError):
+            _end()
+        if isinstance(message, Stop):
+            stop.set()
+        else:
+            jobs.put(message)
+
+
+def _end() -> None:
+    with contextlib.suppress(OSError):
+        os.killpg(0, signal.SIGKILL)  # this process and all that it started
+    os._exit(75)
+
+
+def _computed(job: Job, stop: threading.Event) -> Iterator[Said]:
+    from harness.config.run import RunConfig
+    from harness.runner.run import run
+    from harness.system.device import choose_device
+    from harness.training.resume import Attempt, StopRequested
+
+    attempt = Attempt(job.run_id, job.attempt, Path(job.folder), job.checkpoints, job.every, stop.is_set)
+    shown, at = "", 0.0
+    try:
+        for event in run(RunConfig.model_validate_json(job.config), choose_device(job.device), attempt):
+            if isinstance(event, At):
+                if stop.is_set() and event.stage != "train":  # training saves itself first
+                    raise StopRequested
+                if event.stage == shown and time.monotonic() - at < SIGN_OF_LIFE:
+                    continue
+                shown, at = event.stage, time.monotonic()
+            yield event
+    except StopRequested:
+        yield Stopped()
+
+
+def _failed(error: Exception) -> Failed:
+    from harness.errors import HarnessError
+    from harness.system.files import OutOfSpace, is_full
+
+    told = isinstance(error, HarnessError)
+    trace = "".join(traceback.format_exception(error))
+    headline = str(error) if told else f"{type(error).__name__}: {error}"
+    waits = isinstance(error, OutOfSpace) or is_full(error)
+    return Failed(str(error) if told else trace, headline, environment=waits)

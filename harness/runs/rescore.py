@@ -1,0 +1,149 @@
+"""Metrics of finished runs computed again from the rollouts that the store kept; nothing is trained or generated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness.config.run import RunConfig
+from harness.data.splits import load_splits
+from harness.errors import HarnessError, StoreError
+from harness.evaluation.features import Features
+from harness.evaluation.scoring import Asked, profiles, score
+from harness.records.data import Example, Splits
+from harness.records.evaluation import Evaluation
+from harness.records.rollout import Rollout, Trajectory
+from harness.records.score import Profile, Score
+from harness.storage.rollout_files import Row, backspace_of
+from harness.storage.store import Store
+from harness.training.base_model import prepared, reference_config
+
+
+class NeedsPolicy(Exception):
+    """A metric asked for what only the policy itself could say."""
+
+
+FROM_STORE = {"prompts", "rollouts", "written", "unpaired", "backspace_id", "metric_seed", "train", "law"}
+FROM_STORE |= {"features", "featuriser_id", "paired"}
+FROM_POLICY = {field.name for field in fields(Evaluation)} - FROM_STORE
+
+
+class StoredEvaluation(Evaluation):
+    """What the store and the benchmark know of a run; whoever asks for more than that is told that it needs the policy.
+
+    A metric that needs the policy is refused, which is not the same as having no value: what the run scored while it
+    still had its policy stays.
+    """
+
+    def __getattribute__(self, name: str) -> Any:
+        """The field, or `NeedsPolicy`."""
+        if name in FROM_POLICY:
+            raise NeedsPolicy(f"needs the policy ({name}), and the store keeps rollouts only")
+        return super().__getattribute__(name)
+
+
+@dataclass(frozen=True)
+class Rescored:
+    """What became of the runs.
+
+    Attributes:
+        runs: how many got scores.
+        added: scores that they did not have.
+        replaced: scores that stood there under the same full name.
+        refused: metric to the reason why it cannot be computed from stored rollouts.
+        skipped: run id to the reason why it was left as it is.
+    """
+
+    runs: int
+    added: int
+    replaced: int
+    refused: Mapping[str, str]
+    skipped: Mapping[str, str]
+
+
+def rescore(store: Store, grid: str | None, wanted: Sequence[Asked], device: torch.device) -> Rescored:
+    """Compute metrics for every finished run of a grid or of the store, and store them in one transaction.
+
+    Of a metric that was asked for, all measures are stored: one computation gives them.  Other scores stay.  A run
+    whose benchmark gives other data today, or cannot be read, is skipped.  The reference LM is trained again only where
+    the store's cache has lost it.
+    """
+    refused: dict[str, str] = {}
+    skipped: dict[str, str] = {}
+    found: dict[str, tuple[list[Score], list[Profile]]] = {}
+    known = set(store.scores(grid)[["run_id", "name"]].itertuples(index=False, name=None))
+    runs = store.runs(grid, "done")
+    featurisers: dict[Path | None, Features] = {}
+    for run_id, data_hash in zip(runs["run_id"], runs["data_hash"], strict=True):
+        try:
+            config = store.config(run_id)
+            splits = load_splits(config.benchmark)
+            if splits.data_hash != data_hash:
+                raise StoreError(f"its benchmark gives other data now ({data_hash}, now {splits.data_hash})")
+            reference = _reference(config, splits, wanted, store.folder / "cache", device)
+            features = featurisers.setdefault(reference, Features(reference, device))
+            evaluation = stored_evaluation(store.rollouts(run_id).to_dict("records"), config, splits, features)
+        except HarnessError as error:
+            skipped[run_id] = str(error)
+            continue
+        scores: dict[str, Score] = {}  # by full name: two spellings may mean the same number
+        curves: dict[str, Profile] = {}
+        for one in wanted:
+            try:
+                scores |= {new.name: new for new in score(evaluation, [one.plugin])}
+                curves |= {new.name: new for new in profiles(evaluation, [one.plugin])}
+            except NeedsPolicy as error:
+                refused[one.plugin.name] = str(error)
+        if scores:
+            found[run_id] = (list(scores.values()), list(curves.values()))
+    store.rescore(found)
+    names = [(run_id, one.name) for run_id, (given, _) in found.items() for one in given]
+    replaced = sum(name in known for name in names)
+    return Rescored(len(found), len(names) - replaced, replaced, refused, skipped)
+
+
+def stored_evaluation(rows: Sequence[Row], config: RunConfig, splits: Splits, features: Features) -> StoredEvaluation:
+    """What metrics may look at, from the rows of `Store.rollouts` and the run's own data."""
+    rollouts = tuple(map(as_rollout, rows))
+    backspace = None
+    if config.actions.backspace:
+        found = backspace_of(rows)  # nobody used it: any id that no action has says the same
+        backspace = 1 + max((max(row["actions"]) for row in rows), default=0) if found is None else found
+    return StoredEvaluation(
+        prompts=tuple(Example(row["reference"], row["prompt"]) for row in rows),
+        rollouts=rollouts,
+        backspace_id=backspace,
+        metric_seed=config.seeds.metric,
+        train=tuple(example.text for example in splits.train),
+        law=splits.law,
+        features=features,
+        featuriser_id=features.identify,
+        paired=features.paired,
+    )
+
+
+def as_rollout(row: Row) -> Rollout:
+    """A stored row as the value that it was made from."""
+    prompt, actions, injected = (tuple(row[name]) for name in ("prompt_tokens", "actions", "injected"))
+    return Rollout(
+        trajectory=Trajectory(prompt, actions, injected),
+        log_probs=tuple(row["log_probs"]),
+        stop=row["stop"],
+        text=row["text"],
+        tokens=tuple(row["tokens"]),
+        pieces=tuple(row["pieces"]),
+        discarded=row["discarded"],
+    )
+
+
+def _reference(
+    config: RunConfig, splits: Splits, wanted: Sequence[Asked], cache: Path, device: torch.device
+) -> Path | None:
+    """The directory of the benchmark's reference LM, where a metric wants its features."""
+    if all(one.plugin.options.get("featuriser") != "reference-lm" for one in wanted):
+        return None
+    return prepared(reference_config(config), splits, cache, device)

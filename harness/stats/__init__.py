@@ -1,0 +1,1 @@
+"""Intervals, permutation tests, power and tied ranks over seeds.  No torch."""

@@ -1,0 +1,155 @@
+"""Which rows of a column the seeds tell apart: tied ranks, and differences against one row.
+
+Rows are paired by their seeds: the comparison uses the seeds that all rows share.  A row that shares too few to be
+separated from anything would take the others' seeds away; it stays in the count of rows, and ties with everybody.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from harness.stats.intervals import Interval
+from harness.stats.permutation import Separation, separations, smallest_p
+from harness.stats.power import seeds_needed
+
+LEVEL = 0.05
+SEEDS_NEEDED = next(n for n in itertools.count(1) if smallest_p(n) <= LEVEL)
+"""The fewest seeds whose sign flips can reach p <= .05."""
+RANKED_ROWS = 200
+"""Most rows that are ranked: every pair is compared."""
+
+LARGE_FAMILY = 500
+"""Comparisons beyond which no power is stated: simulating it would take seconds."""
+
+BySeeds: TypeAlias = Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Rows of a table that can be compared, and over which seeds.
+
+    Attributes:
+        members: indices of the rows that share `seeds`.
+        seeds: what all members have.
+        apart: rows with numbers, but at too few of the seeds to be separated from anything.
+        unused: how many seeds of members are left out because not every member has them.
+    """
+
+    members: tuple[int, ...]
+    seeds: tuple[int, ...]
+    apart: tuple[int, ...]
+    unused: int
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """A column's ranks: `ranks[row]` is (best, worst), and `wins` holds (better, worse) for each separated pair."""
+
+    pairing: Pairing
+    ranks: Mapping[int, tuple[int, int]]
+    wins: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A row minus another over the seeds that both have, as one comparison of a family of so many."""
+
+    found: Separation
+    family: int
+
+    @property
+    def interval(self) -> Interval:
+        """The mean, in the score's unit, with its own 95 % t interval."""
+        return self.found.difference
+
+    @property
+    def separated(self) -> bool:
+        """Whether the data support that the two differ: p, adjusted for the family, is at most .05."""
+        return self.found.p <= LEVEL
+
+    @property
+    def seeds_needed(self) -> int | None:
+        """About how many seeds separate the two with probability .8, if the true effect is the observed one.
+
+        None where that is unknown, out of reach or, in a family beyond `LARGE_FAMILY`, slow to say.  An effect seen on
+        few seeds is a rough guess.
+        """
+        effect = self.found.effect
+        return None if effect is None or self.family > LARGE_FAMILY else seeds_needed(effect, self.family)
+
+
+def pair(values: Mapping[int, BySeeds], keep: int | None = None) -> Pairing:
+    """Choose rows and shared seeds; `values[row]` holds the row's number at each of its seeds.
+
+    All rows are members, unless they share fewer than `SEEDS_NEEDED` seeds and those rows that have the most do
+    share enough.  `keep` is a member in any case.
+    """
+    rows = [row for row, found in values.items() if found]
+    if not rows:
+        return Pairing((), (), (), 0)
+    for fewest in sorted({len(values[row]) for row in rows}):
+        members = [row for row in rows if len(values[row]) >= fewest or row == keep]
+        shared = _shared(values, members)
+        if len(shared) >= SEEDS_NEEDED and len(members) > 1:
+            break
+    else:  # nobody can be separated, so nobody is in the way
+        members, shared = rows, _shared(values, rows)
+    known = {seeds for row in members for seeds in values[row]}
+    chosen = set(members)
+    apart = tuple(row for row in rows if row not in chosen)
+    return Pairing(tuple(members), tuple(sorted(shared)), apart, len(known - shared))
+
+
+def rank(values: Mapping[int, BySeeds], higher_is_better: bool) -> Ranking | None:
+    """Tied ranks of the rows that have numbers; None where there is nothing to rank, or too much (`RANKED_ROWS`).
+
+    A row's rank is [1 + rows significantly better, rows - rows significantly worse]; the family is all pairs.
+    """
+    pairing = pair(values)
+    members = pairing.members
+    count = len(members) + len(pairing.apart)
+    if not 2 <= count <= RANKED_ROWS:
+        return None
+    wins = []
+    if len(pairing.seeds) >= SEEDS_NEEDED:
+        pairs = list(itertools.combinations(range(len(members)), 2))
+        table = [[values[row][seeds] for seeds in pairing.seeds] for row in members]
+        for (a, b), found in zip(pairs, separations(table, pairs), strict=True):
+            if found.p <= LEVEL:
+                first_wins = (found.difference.mean > 0) == higher_is_better
+                wins.append((members[a], members[b]) if first_wins else (members[b], members[a]))
+    ranks = dict.fromkeys((*members, *pairing.apart), (1, count))
+    for better, worse in wins:
+        ranks[better] = (ranks[better][0], ranks[better][1] - 1)
+        ranks[worse] = (ranks[worse][0] + 1, ranks[worse][1])
+    return Ranking(pairing, ranks, tuple(wins))
+
+
+def differences(values: Mapping[int, BySeeds], base: int) -> dict[int, Difference]:
+    """Every row minus the base row; the family is these pairs.
+
+    A row that shares too few seeds with the others has p = 1 and the interval over the seeds it shares with the base.
+    """
+    pairing = pair(values, keep=base)
+    others = [row for row in pairing.members if row != base]
+    if base not in pairing.members or not (others or pairing.apart):
+        return {}
+    family = len(others) + len(pairing.apart)
+    rows = [[values[row][seeds] for seeds in pairing.seeds] for row in (base, *others)]
+    found = separations(rows, [(i + 1, 0) for i in range(len(others))])
+    differ = {row: Difference(one, family) for row, one in zip(others, found, strict=True)}
+    for row in pairing.apart:
+        shared = sorted(_shared(values, [base, row]))
+        (one,) = separations([[values[i][seeds] for seeds in shared] for i in (base, row)], [(1, 0)])
+        differ[row] = Difference(replace(one, p=1.0), family)
+    return differ
+
+
+def _shared(values: Mapping[int, BySeeds], rows: Sequence[int]) -> set[int]:
+    first = values[rows[0]].keys()
+    if all(values[row].keys() == first for row in rows):  # as is usual, and quick for long tables
+        return set(first)
+    return set.intersection(*(set(values[row]) for row in rows))

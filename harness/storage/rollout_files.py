@@ -1,0 +1,106 @@
+"""A run's rollouts as one Parquet file, which any tool reads and which comes back exactly as it was written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from harness.records.data import Example
+from harness.records.rollout import Rollout
+from harness.storage.schema import escape, unescape
+
+CANDIDATE = pa.struct([("action", pa.int32()), ("piece", pa.string()), ("probability", pa.float64())])
+
+
+COLUMNS = pa.schema(
+    [
+        *((name, pa.string()) for name in ("prompt", "text", "reference", "stop")),
+        *((name, pa.list_(pa.int32())) for name in ("prompt_tokens", "tokens", "actions")),
+        ("injected", pa.list_(pa.bool_())),
+        ("log_probs", pa.list_(pa.float64())),
+        ("pieces", pa.list_(pa.string())),
+        ("candidates", pa.list_(pa.list_(CANDIDATE))),
+        ("discarded", pa.int32()),
+    ]
+)
+
+
+def to_parquet(prompts: Sequence[Example], rollouts: Sequence[Rollout]) -> bytes:
+    """The file's content; `rollouts[i]` answers `prompts[i]`, whose text is stored as `reference`.
+
+    Raises:
+        ValueError: prompts and rollouts differ in number.
+    """
+    if len(prompts) != len(rollouts):
+        raise ValueError(f"{len(rollouts)} rollouts for {len(prompts)} prompts; each rollout answers one prompt")
+    rows = [
+        {
+            "prompt": escape(example.prompt),
+            "text": escape(rollout.text),
+            "reference": escape(example.text),
+            "stop": rollout.stop,
+            "prompt_tokens": rollout.trajectory.prompt,
+            "tokens": rollout.tokens,
+            "actions": rollout.trajectory.actions,
+            "injected": rollout.trajectory.injected,
+            "log_probs": rollout.log_probs,
+            "pieces": [escape(piece) for piece in rollout.pieces],
+            "candidates": [
+                [{"action": action, "piece": escape(piece), "probability": chance} for action, piece, chance in state]
+                for state in rollout.candidates
+            ],
+            "discarded": rollout.discarded,
+        }
+        for example, rollout in zip(prompts, rollouts, strict=True)
+    ]
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows, schema=COLUMNS), sink, compression="zstd")
+    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+
+
+def from_parquet(content: bytes) -> pd.DataFrame:
+    """One row per rollout, with the columns of `COLUMNS`; lists are Python lists.
+
+    `pieces`, `candidates` and `discarded` (as `Rollout` has them) are empty in files that are older than they are.
+    """
+    rows = pq.read_table(pa.BufferReader(content)).to_pylist()
+    for row in rows:
+        row.update({name: unescape(row[name]) for name in ("prompt", "text", "reference")})
+        row["pieces"] = [unescape(piece) for piece in row.get("pieces") or ()]
+        row["discarded"] = row.get("discarded") or 0
+        row["candidates"] = [
+            [(one["action"], unescape(one["piece"]), one["probability"]) for one in state]
+            for state in row.get("candidates") or ()
+        ]
+    return pd.DataFrame(rows, columns=COLUMNS.names, dtype=object)  # pandas' own strings refuse lone surrogates
+
+
+Row: TypeAlias = Mapping[Any, Any]
+"""A row of `Store.rollouts`: column to value."""
+
+
+def backspace_of(rows: Sequence[Row]) -> int | None:
+    """The id of `<backspace>` in a run's rollouts, None where no rollout used it.
+
+    The files do not name it.  It is the action which, taken as a deletion, turns the actions of every rollout into
+    its tokens; a policy's own row comes after its vocabulary, so large ids are tried first.
+    """
+    ended = [row["actions"][:-1] if row["stop"] == "ended" else row["actions"] for row in rows]
+    for candidate in sorted({action for actions in ended for action in actions}, reverse=True):
+        if all(_reduced(actions, candidate) == list(row["tokens"]) for actions, row in zip(ended, rows, strict=True)):
+            return int(candidate)
+    return None
+
+
+def _reduced(actions: Sequence[int], backspace: int) -> list[int]:
+    tokens: list[int] = []
+    for action in actions:
+        if action != backspace:
+            tokens.append(action)
+        elif tokens:
+            tokens.pop()
+    return tokens

@@ -1,0 +1,1 @@
+"""What the harness asks of the machine: files that appear whole, processes, devices, provenance."""

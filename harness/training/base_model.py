@@ -1,0 +1,94 @@
+"""The models that every cell of a grid shares: trained once by MLE, kept under a hash of all they depend on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import torch
+
+from harness.config.model import ModelConfig
+from harness.config.run import RunConfig
+from harness.data.stream import ExpertStream
+from harness.data.windows import rows
+from harness.hashing import content_hash
+from harness.models.initial import untrained
+from harness.plugins.options import build, resolve
+from harness.records.data import Splits
+from harness.records.training import Step
+from harness.registry import TRAINERS
+from harness.system.files import written_aside
+from harness.training.loop import fit
+
+REFERENCE_MODEL = ModelConfig(
+    name="gpt2",
+    layers=2,
+    width=128,
+    heads=4,
+    tokenizer="bpe",
+    vocab_size=2048,
+    base_steps=400,
+    base_rows=8,
+    base_seed=1,
+)
+"""The benchmark's reference LM, whose hidden states are MAUVE's features: its own size and seed, never the policy.
+
+Half a minute on one core.  Trained so on 1,000 WebText documents it orders GPT-2-large's published decoders rightly
+(nucleus .953, top-k .852, typical .803 at n = 500; human halves .957), but it is nearly blind to the order of words
+(shuffled human text .935): a difference that is only in word order needs a stronger featuriser.
+"""
+
+
+def base_id(config: RunConfig, splits: Splits) -> str:
+    """The name of a run's base: equal wherever model, base training and data are equal."""
+    return base_folder(Path(), config, splits.data_hash).name
+
+
+def base_folder(cache: Path, config: RunConfig, data_hash: str) -> Path:
+    """Where a run's base lies once it is trained."""
+    return cache / "bases" / content_hash([config.base().run_id, data_hash])
+
+
+def reference_config(config: RunConfig) -> RunConfig:
+    """The run whose base is the benchmark's reference LM."""
+    return config.model_copy(update={"model": REFERENCE_MODEL})
+
+
+def prepare_base(config: RunConfig, splits: Splits, cache: Path, device: torch.device) -> Generator[Step, None, Path]:
+    """Train a run's base unless it is cached; returns its directory, as `Policy.load` reads it.
+
+    The directory appears whole or not at all, so an interrupted training starts again.
+
+    Raises:
+        OutOfSpace: there is no room for it.
+    """
+    directory = base_folder(cache, config, splits.data_hash)
+    if directory.is_dir():
+        return directory
+    base = resolve(config.base())
+    policy = untrained(config.model, splits, device)
+    stream = ExpertStream(
+        rows(splits.train, policy), policy.space, base.actions, None, context=policy.context, seed=base.seeds.train
+    )
+    if base.training.steps:
+        yield from fit(policy, build(TRAINERS, base.trainer, "trainer"), stream, base)
+    with written_aside(directory, "a base model") as fresh:
+        policy.save(fresh)
+        try:
+            os.rename(fresh, directory)
+        except OSError:
+            if not directory.is_dir():  # else another process finished the same base first; the two are equal
+                raise
+    return directory
+
+
+def prepared(config: RunConfig, splits: Splits, cache: Path, device: torch.device) -> Path:
+    """As `prepare_base`, for who does not watch the progress."""
+    steps = prepare_base(config, splits, cache, device)
+    try:
+        while True:
+            next(steps)
+    except StopIteration as stop:
+        directory: Path = stop.value
+        return directory

@@ -1,0 +1,316 @@
+"""The one training loop, step by step: every trainer goes through it, and only its loss differs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from harness.actions.batch import ActionValues, Batch, pack
+from harness.config.run import RunConfig
+from harness.config.training import TrainingConfig
+from harness.data.noise_sources import FromPolicy
+from harness.data.stream import ExpertStream, Normalizer
+from harness.errors import HarnessError
+from harness.models.policy import Policy
+from harness.plugins.trainer import Moment, Replay, Trainer
+from harness.records.rollout import Trajectory
+from harness.records.training import Interim, Spent, Step
+from harness.seeding import key
+from harness.training.checkpoint import State
+from harness.training.replay_buffer import ReplayBuffer, StartMeasure
+
+CURVE_POINTS = 50  # a curve has about this many points, whatever the budget
+
+
+class Diverged(HarnessError):
+    """The loss is no longer a number."""
+
+    exit_code = 1
+
+
+@dataclass
+class Meter:
+    """Counts every node that goes through `evaluate`, so that a trainer's cost is measured, never declared.
+
+    `learned` are the nodes whose forward pass keeps a gradient, `looked` those without: the frozen reference's.
+    """
+
+    policy: Policy
+    reference: Policy | None
+    learned: int = 0
+    looked: int = 0
+
+    def evaluate(self, batch: Batch, reference: bool = False) -> ActionValues:
+        """Action values under the policy, or without gradient under the frozen reference."""
+        learned = not reference and torch.is_grad_enabled()
+        self.learned += batch.nodes * learned
+        self.looked += batch.nodes * (not learned)
+        if not reference:
+            if self.policy.reference is not None:  # the policy's value is measured against a frozen one's
+                self.looked += batch.nodes
+            return self.policy.evaluate(batch)
+        if self.reference is None:
+            raise HarnessError("this trainer evaluates a reference that its `needs` does not name; set reference")
+        with torch.no_grad():
+            return self.reference.evaluate(batch)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much of a run's budget is used, in its own unit."""
+
+    config: TrainingConfig
+
+    def used(self, step: int, tokens: int, seconds: float) -> float:
+        """Share of the budget in [0, 1]."""
+        if self.config.steps is not None:
+            return min(1.0, step / self.config.steps) if self.config.steps else 1.0
+        if self.config.tokens is not None:
+            return min(1.0, tokens / self.config.tokens)
+        assert self.config.seconds is not None
+        return min(1.0, seconds / self.config.seconds)
+
+    def learning_rate(self, progress: float) -> float:
+        """Warm-up, then the schedule; never exactly 0, so that the first step already moves."""
+        config = self.config
+        grain = 1 / config.steps if config.steps else 1 / 400
+        if progress < config.warmup:
+            return config.lr * min(1.0, (progress + grain) / config.warmup)
+        rest = (progress - config.warmup) / (1 - config.warmup)
+        shape = {"constant": 1.0, "linear": 1 - rest, "cosine": (1 + math.cos(math.pi * rest)) / 2}
+        return config.lr * shape[config.schedule]
+
+
+class Training:
+    """One run's optimisation, step by step; cut at any step and continued from its state, it ends in the same bits.
+
+    Attributes:
+        step: optimiser steps so far.
+        seconds: time in training so far, sampling of the replay buffer included.
+        progress: share of the budget used, in [0, 1].
+        points: the curve so far.
+        interims: its scores so far, of whoever looked where `due` said so.
+        due: whether the last step passed a point at which the run is to be scored.
+        before: what training had taken when that step began.
+        threads: how many CPU threads computed it; where there are several numbers, it was resumed with another one,
+            which moves the last bits.
+    """
+
+    def __init__(self, policy: Policy, trainer: Trainer, stream: ExpertStream, config: RunConfig) -> None:
+        """Everything in place for the first step; training moves `policy`, in place."""
+        self.policy, self.trainer, self.stream, self.config = policy, trainer, stream, config
+        self.needs, self.seed = trainer.needs, config.seeds.train
+        policy.set_scope(config.training.scope)
+        policy.set_value(self.needs.value)
+        reference = None
+        if self.needs.reference is not None:
+            frozen = self.needs.reference == "start"
+            load = Policy.load
+            reference = policy.frozen_copy() if frozen else load(self.needs.reference, policy.context, policy.dtype)
+            reference.to(policy.device)
+        self.normalizer = Normalizer(stream.expert, self.needs.weighting)
+        self.buffer = None if self.needs.rollouts is None else self._buffer(self.needs.rollouts)
+        self.meter, self.budget = Meter(policy, reference), Budget(config.training)
+        self.parameters = policy.parameters()
+        matrices = [p for p in self.parameters.values() if p.ndim > 1]
+        vectors = [p for p in self.parameters.values() if p.ndim <= 1]
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": matrices, "weight_decay": config.training.weight_decay},
+                {"params": vectors, "weight_decay": 0.0},
+            ],
+            lr=config.training.lr,
+            fused=True,
+        )
+        self.step, self.seconds, self.progress = 0, 0.0, self.budget.used(0, 0, 0.0)
+        self.points: list[Step] = []
+        self.interims: list[Interim] = []
+        self.due, self.before = False, self.spent
+        self.threads = {torch.get_num_threads()}
+
+    def _buffer(self, replay: Replay) -> ReplayBuffer:
+        noise = self.stream.noise
+        starts = StartMeasure(
+            self.stream.expert,
+            self.needs.weighting,
+            replay.start,
+            noise.noise_rate,
+            noise.noise_run,
+            self.stream.propose,
+            self.policy.context,
+        )
+        return ReplayBuffer(replay, starts, self.seed)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the budget is spent."""
+        return self.progress >= 1
+
+    @property
+    def tokens(self) -> int:
+        """Nodes through the model so far: with gradient, without, and in the sampler."""
+        return self.meter.learned + self.without_gradient + self.sampled
+
+    @property
+    def without_gradient(self) -> int:
+        """Nodes so far that were only looked at: the frozen reference's, and those that mistakes were drawn from."""
+        propose = self.stream.propose
+        return self.meter.looked + (propose.nodes if isinstance(propose, FromPolicy) else 0)
+
+    @property
+    def sampled(self) -> int:
+        """Nodes that the replay buffer's rollouts asked for so far."""
+        return 0 if self.buffer is None else self.buffer.sampled_nodes
+
+    @property
+    def spent(self) -> Spent:
+        """What training has taken so far."""
+        return Spent(self.step, self.tokens, self.seconds)
+
+    @property
+    def sampled_actions(self) -> int:
+        """Actions that the replay buffer's rollouts took so far."""
+        return 0 if self.buffer is None else self.buffer.sampled_actions
+
+    def _batch(self, step_rows: list[Trajectory], part: np.ndarray, *, is_expert: bool) -> Batch:
+        scale = 1.0 if self.buffer is None or is_expert else self.buffer.starts.mass
+        weights = torch.float64 if self.policy.dtype == "float64" else torch.float32
+        packed = pack(
+            [step_rows[i] for i in part],
+            self.policy.space,
+            self.needs.weighting,
+            is_expert=is_expert,
+            normalizer=self.normalizer.of(step_rows),
+            scale=scale,
+            dtype=weights,
+        )
+        return packed.to(self.policy.device)
+
+    def advance(self) -> Step | None:
+        """One optimiser step; what it gives for the curve, where the curve has a point.
+
+        A curve has about `CURVE_POINTS` points, the first and the last step among them; `terms` are means over the
+        step's micro-batches, with the sampler's actions so far and the rollouts' age where there are rollouts.
+
+        Raises:
+            Diverged: the loss is not finite.
+        """
+        began, self.before = time.perf_counter(), self.spent
+        training, step = self.config.training, self.step
+        lr = self.budget.learning_rate(self.progress)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        expert = self.stream.batch(step * training.rows, training.rows)
+        rollouts: list[Trajectory] = []
+        age = 0.0
+        if self.buffer is not None:
+            self.buffer.refresh(self.policy, step)
+            rollouts, age = self.buffer.draw(training.rows, step)
+        moment = Moment(self.progress, torch.Generator().manual_seed(key(self.seed, "loss", step) >> 1))
+        total = torch.zeros((), device=self.policy.device)
+        terms: dict[str, torch.Tensor] = {}
+        shares: dict[str, float] = {}  # a term may be missing where a micro-batch has nothing to say about it
+        for part in np.array_split(np.arange(training.rows), training.accumulation):
+            share = len(part) / training.rows
+            loss = self.trainer.loss(
+                self.meter.evaluate,
+                self._batch(expert, part, is_expert=True),
+                self._batch(rollouts, part, is_expert=False) if self.buffer is not None else None,
+                moment,
+            )
+            (loss.total * share).backward()  # type: ignore[no-untyped-call]
+            total = total + loss.total.detach() * share
+            for name, value in loss.terms.items():
+                terms[name] = terms.get(name, torch.zeros(())) + torch.as_tensor(value).detach() * share
+                shares[name] = shares.get(name, 0.0) + share
+        torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), training.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        marked = int(self.progress * CURVE_POINTS) if step else -1
+        self.step += 1
+        self.seconds += time.perf_counter() - began
+        self.progress = self.budget.used(self.step, self.tokens, self.seconds)
+        self.due = due(self.config, self.before, self.spent, finished=self.finished)
+        if int(self.progress * CURVE_POINTS) == marked and not self.finished:
+            return None
+        value = float(total)
+        if not math.isfinite(value):
+            raise Diverged(
+                f"the loss is {value} after {self.step} steps; lower training.lr (model.base_lr where it is a base's) "
+                "or trainer.alpha"
+            )
+        named = {name: float(term) / shares[name] for name, term in terms.items()}
+        if self.without_gradient:
+            named["tokens_without_gradient"] = float(self.without_gradient)
+        if self.buffer is not None:
+            named["tokens_sampled"] = float(self.sampled)
+            named |= {"rollout_age": age, "sampled_actions": float(self.sampled_actions)}
+        self.points.append(Step(self.step, self.tokens, self.seconds, value, lr, named, self.progress))
+        return self.points[-1]
+
+    def state(self) -> State:
+        """All that the next step depends on beside the configuration: weights, moments, counts, rollouts.
+
+        There is no generator among it: every stream of randomness belongs to a seed, a purpose and a step, and the
+        schedule and the order of the data are functions of the counts.
+        """
+        tensors = {f"policy.{name}": p.detach() for name, p in self.parameters.items()}
+        for name, parameter in self.parameters.items():
+            moments = self.optimizer.state.get(parameter, {})
+            tensors |= {f"optimizer.{name}.{moment}": value for moment, value in moments.items()}
+        counts = {"step": self.step, "seconds": self.seconds, "threads": sorted(self.threads)}
+        counts |= {"tokens": self.meter.learned, "without_gradient": self.without_gradient}
+        replay = None if self.buffer is None else self.buffer.state()
+        facts = {**counts, "replay": replay, "points": [dataclasses.asdict(point) for point in self.points]}
+        facts["interims"] = [interim.as_json() for interim in self.interims]
+        return State({name: tensor.to("cpu", copy=True) for name, tensor in tensors.items()}, facts)
+
+    def restore(self, state: State) -> None:
+        """Go on from a state of the same configuration."""
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(state.tensors[f"policy.{name}"])
+                prefix = f"optimizer.{name}."
+                moments = {key[len(prefix) :]: t for key, t in state.tensors.items() if key.startswith(prefix)}
+                self.optimizer.state[parameter] = {key: t.to(parameter.device) for key, t in moments.items()}
+        self.step, self.seconds = state.facts["step"], state.facts["seconds"]
+        self.meter.learned = state.facts["tokens"]
+        self.meter.looked = state.facts.get("without_gradient", 0)  # older versions had them among the tokens
+        if isinstance(self.stream.propose, FromPolicy):
+            self.stream.propose.nodes = 0  # what it had counted is among what was looked at
+        self.interims = [Interim.from_json(interim) for interim in state.facts.get("interims", ())]
+        self.points = [Step(**point) for point in state.facts["points"]]
+        self.threads |= set(state.facts["threads"])
+        if self.buffer is not None:
+            self.buffer.restore(state.facts["replay"])
+        self.progress = self.budget.used(self.step, self.tokens, self.seconds)
+
+
+def fit(policy: Policy, trainer: Trainer, stream: ExpertStream, config: RunConfig) -> Iterator[Step]:
+    """Minimise the trainer's loss on `policy`, in place, until the budget is spent; yields the points of the curve.
+
+    Raises:
+        Diverged: the loss is not finite.
+    """
+    training = Training(policy, trainer, stream, config)
+    while not training.finished:
+        point = training.advance()
+        if point is not None:
+            yield point
+
+
+def due(config: RunConfig, before: Spent, now: Spent, *, finished: bool) -> bool:
+    """Whether a point at which the run is to be scored lies in (before, now]; where there are any, the end is one."""
+    at = config.evaluation
+    passed = (
+        any(before.step < point <= now.step for point in at.at_steps or ()),
+        any(before.tokens < point <= now.tokens for point in at.at_tokens or ()),
+        any(before.seconds < point <= now.seconds for point in at.at_seconds or ()),
+    )
+    return any(passed) or (finished and at.while_training)
