@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from models import tiny_policy
+from tiny_policies import tiny_policy
 
 from harness.config.run import RunConfig
 from harness.data.noise_sources import proposals

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from models import tiny_policy
 from oracle.third_party import TRAINER_NAMES
+from tiny_policies import tiny_policy
 
 from harness.config.run import RunConfig
 from harness.data.noise_sources import FromPolicy

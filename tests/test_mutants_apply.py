@@ -1,4 +1,4 @@
-"""The mutants that `make prove` tries still fit the source: what each of them replaces stands there once."""
+"""The mutants that `make prove` tries still fit the source: what each replaces stands there once, its tests exist."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from mutants import MUTANTS
 from survival_mutants import SURVIVAL_MUTANTS
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 
 
 def test_what_a_mutant_replaces_stands_in_its_file_once() -> None:
@@ -18,3 +18,14 @@ def test_what_a_mutant_replaces_stands_in_its_file_once() -> None:
             stale += [(mutant.name, old)] if source.count(old) != 1 else []
             source = source.replace(old, new)
     assert stale == []
+
+
+def test_the_tests_that_must_notice_a_mutant_exist() -> None:
+    missing = []
+    for mutant in (*MUTANTS, *SURVIVAL_MUTANTS):
+        for test in mutant.tests:
+            file, _, name = test.partition("::")
+            path = ROOT / file
+            found = path.is_file() and f"def {name.partition('[')[0]}(" in path.read_text()
+            missing += [] if found or (path.is_file() and not name) else [(mutant.name, test)]
+    assert missing == []

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import typer.main
-from models import tiny_policy
+from tiny_policies import tiny_policy
 
 from harness.actions.batch import ActionValues, Batch, pack
 from harness.actions.weights import Weighting

@@ -130,7 +130,7 @@ MUTANTS = (
         "<backspace> is legal at the boundary",
         "harness/actions/batch.py",
         (("legal_.append(len(surviving) > prompt)", "legal_.append(True)"),),
-        (f"{PROPERTIES}::test_3_loss_is_minus_J", "tests/test_actions.py::test_worked_example_of_the_objective"),
+        (f"{PROPERTIES}::test_3_loss_is_minus_J", "tests/actions/test_batch.py::test_worked_example_of_the_objective"),
     ),
     Mutant(
         "<backspace> is legal at the boundary of rows that delete nothing",
@@ -142,7 +142,7 @@ MUTANTS = (
         "<backspace> is legal at the boundary of a rollout",
         "harness/generation/rollouts.py",
         (("legal = writing.depth > writing.boundary", "legal = writing.depth > 0"),),
-        ("tests/test_rollouts.py::test_no_backspace_at_the_boundary_and_none_without_the_action",),
+        ("tests/generation/test_rollouts.py::test_no_backspace_at_the_boundary_and_none_without_the_action",),
     ),
     Mutant(
         "rows that were cut get the last V-term",
@@ -186,6 +186,6 @@ MUTANTS = (
         "scope = head trains the embeddings that share its weights",
         "harness/models/policy.py",
         (("head.weight = nn.Parameter(head.weight.detach().clone())", "head.weight.requires_grad_(True)"),),
-        ("tests/test_fit.py::test_scope_head_trains_the_output_layer_and_the_value_head_alone",),
+        ("tests/training/test_loop.py::test_scope_head_trains_the_output_layer_and_the_value_head_alone",),
     ),
 )

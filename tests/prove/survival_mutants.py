@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from mutants import Mutant
 
-RESUME, QUEUE, SUPERVISOR = "tests/contracts/test_resume.py", "tests/test_queue.py", "tests/test_supervisor.py"
+RESUME, QUEUE, SUPERVISOR = (
+    "tests/contracts/test_resume.py",
+    "tests/storage/test_queue.py",
+    "tests/runner/test_supervisor.py",
+)
 
 
 def left_out(what: str, file: str, old: str, new: str) -> Mutant:
@@ -87,13 +91,13 @@ SURVIVAL_MUTANTS = (
         "asked to stop, a worker saves nothing",
         "harness/training/resume.py",
         (("if stopping or since > pause:", "if since > pause:"),),
-        ("tests/test_cli.py::test_a_worker_that_is_terminated_gives_its_cell_back_and_exits_with_75",),
+        ("tests/cli/test_app.py::test_a_worker_that_is_terminated_gives_its_cell_back_and_exits_with_75",),
     ),
     Mutant(
         "a folder serves two stores",
         "harness/storage/database.py",
         (("keep_out(self.place)", "pass"), ("settle(self.place, self._identity())", "pass")),
-        ("tests/test_store_folder.py::test_a_second_store_in_the_folder_is_refused_and_the_first_keeps_its_files",),
+        ("tests/storage/test_folder.py::test_a_second_store_in_the_folder_is_refused_and_the_first_keeps_its_files",),
     ),
     Mutant(
         "a full disk is a cell's own fault",
@@ -102,7 +106,9 @@ SURVIVAL_MUTANTS = (
             ("        return error.errno in FULL", "        return False"),
             ("in str(error) for number in FULL", "in str(error) for number in ()"),
         ),
-        ("tests/test_policies.py::test_without_room_the_folder_stays_as_it_was_and_nothing_is_left_beside_it",),
+        (
+            "tests/training/test_trained_policies.py::test_without_room_the_folder_stays_as_it_was_and_nothing_is_left_beside_it",
+        ),
     ),
     left_out("the weights", "harness/training/loop.py", 'parameter.copy_(state.tensors[f"policy.{name}"])', "pass"),
     left_out(

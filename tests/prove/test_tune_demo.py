@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from test_cli import Shell
+from shell import Shell
 
 from harness.storage.store import Store
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from postgres import server
-from test_queue import ROOT, filled
+from writers import HELPERS, filled
 
 from harness.storage.store import Store
 
@@ -76,7 +76,7 @@ def test_twenty_thousand_transactions_without_an_error(url: str, tmp_path: Path)
         children = [
             subprocess.Popen(
                 [sys.executable, "-c", program, url, str(ATTEMPTS), str(over)],
-                cwd=ROOT,
+                cwd=HELPERS,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,

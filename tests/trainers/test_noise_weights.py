@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
-from models import tiny_policy
 from oracle.cases import BACKSPACE, GAMMA, KAPPA
 from oracle.tabular import FLOAT, batch, evaluator, loss, space
 from oracle.third_party import DIVERGENCE_NAMES
 from oracle.world import Row, World, chain
+from tiny_policies import tiny_policy
 
 from harness.actions.batch import Batch, pack
 from harness.actions.noise import uniform

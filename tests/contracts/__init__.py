@@ -1,1 +1,0 @@
-"""What every plug-in must keep to, whoever wrote it."""

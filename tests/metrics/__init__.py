@@ -1,1 +1,0 @@
-"""The metrics, each against arithmetic by hand, an independent computation or published numbers."""
