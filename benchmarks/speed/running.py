@@ -13,7 +13,7 @@ from harness.config.run import RunConfig
 from harness.plugins.options import resolve
 from harness.plugins.speed import Comparison, NotHere, Setting, Turn
 from harness.runner.grid import run_grid
-from harness.runner.options import Rules
+from harness.runner.options import RunnerOptions
 from harness.storage.store import Store
 
 CELLS = 4
@@ -42,8 +42,8 @@ def two_workers(setting: Setting) -> tuple[Turn, Turn]:
     def turn(workers: int) -> Turn:
         def cells_per_hour() -> float:
             with Store(f"sqlite:///{setting.folder}/{next(stores)}/runs.db") as store:
-                rules = Rules(workers=workers, device="cpu", threads=2)
-                for progress in run_grid(cells(), store, grid_name="speed", rules=rules):
+                options = RunnerOptions(workers=workers, device="cpu", threads=2)
+                for progress in run_grid(cells(), store, grid_name="speed", options=options):
                     assert progress.stage != "failed", progress.message
                 rows = store.runs("speed", "done")
             assert len(rows) == CELLS

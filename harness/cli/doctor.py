@@ -16,7 +16,7 @@ from typing import Literal
 import psutil
 
 from harness.errors import HarnessError, StoreError
-from harness.runner.options import Rules
+from harness.runner.options import RunnerOptions
 from harness.storage.engines import NETWORK, Place, filesystem, place_of
 from harness.storage.store import Store
 from harness.storage.url import printable_url
@@ -82,7 +82,8 @@ def machine() -> Iterator[Finding]:
     asked = os.environ.get("OMP_NUM_THREADS", "unset")
     cores = facts["cpu"]["cores"] or 1
     allowed = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else cores
-    found = f"{cores} cores, {allowed} for this process, OMP_NUM_THREADS {asked}: {Rules().threads_each} for one worker"
+    each = RunnerOptions().threads_each
+    found = f"{cores} cores, {allowed} for this process, OMP_NUM_THREADS {asked}: {each} for one worker"
     busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if busy > cores:
         advice = "others compute here, too: threads of one worker then wait for each other; try --threads 1"
@@ -135,7 +136,7 @@ def _guarded(look: Callable[[Store, bool], Iterator[Finding]], store: Store, dee
 
 def _damage(store: Store, deep: bool) -> Iterator[Finding]:
     """What the database says about itself."""
-    found = store.database.complaints(thorough=deep)
+    found = store.database.integrity_errors(thorough=deep)
     if found:
         more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
         advice = "restore a copy; to rescue what can be read: sqlite3 runs.db .recover | sqlite3 rescued.db"

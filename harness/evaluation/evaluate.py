@@ -20,7 +20,7 @@ from harness.generation.generate import sample_prompts, sample_starts
 from harness.models.policy import Policy
 from harness.plugins.metric import Unscorable
 from harness.records.data import Example, Splits
-from harness.records.evaluation import Evaluation, ExactStep, FinishedLaw, Judge
+from harness.records.evaluation import Evaluation, ExactStep, FinishedLaw, TokenScorer
 from harness.records.rollout import Rollout
 
 EXACT_TEXTS = 500  # expert texts on whose states the exact law is compared
@@ -38,7 +38,7 @@ def evaluate(
     prompts: tuple[Example, ...],
     config: RunConfig,
     features: Features,
-    judge: Judge | None = None,
+    token_scorer: TokenScorer | None = None,
 ) -> Evaluation:
     """Everything that the metrics of `config` may look at; the policy is not changed."""
     mistake, sampling, seed = splits.mistake, config.sampling, config.seeds.sample
@@ -90,7 +90,7 @@ def evaluate(
         mistake_texts=len(splits.test[:MISTAKE_TEXTS]),
         own_steps=None if law is None else cache(own),
         finished=None if law is None else cache(finish),
-        judge=judge,
+        token_scorer=token_scorer,
     )
 
 

@@ -15,24 +15,24 @@ from harness.actions.batch import pack
 from harness.actions.weights import Weighting
 from harness.config.model import ModelConfig
 from harness.models.policy import CHUNK_LOGITS, Policy
-from harness.records.evaluation import Judge
+from harness.records.evaluation import TokenScorer
 from harness.records.law import Law
 from harness.records.rollout import Trajectory
 
 BATCH_NODES = 2**13  # nodes of one forward pass
 
 
-def choose_judge(policy: Policy, law: Law | None, base: Path | None, model: ModelConfig) -> Judge:
+def choose_token_scorer(policy: Policy, law: Law | None, base: Path | None, model: ModelConfig) -> TokenScorer:
     """The law where it is known, else the base (without one, the pretrained model), loaded when first asked.
 
     `policy` may be in any state: its tokenizer and device are used.
     """
     if law is not None:
-        return LawJudge(law, policy)
-    return ModelJudge(base, f"base:{base.name if base else model.name}", model, policy.device)
+        return LawScorer(law, policy)
+    return ModelScorer(base, f"base:{base.name if base else model.name}", model, policy.device)
 
 
-class LawJudge:
+class LawScorer:
     """The exact law over characters, for a policy whose tokens are single characters."""
 
     name = "law"
@@ -57,7 +57,7 @@ class LawJudge:
         return float(np.log(chance)) if chance > 0 else -np.inf
 
 
-class ModelJudge:
+class ModelScorer:
     """A causal LM as it was before training; texts that begin alike share forward passes."""
 
     def __init__(self, base: Path | None, name: str, config: ModelConfig, device: torch.device) -> None:

@@ -182,7 +182,7 @@ class UsefulRevert:
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
         """The reference, where there is one."""
-        return {} if evaluation.judge is None else {"reference": evaluation.judge.name}
+        return {} if evaluation.token_scorer is None else {"reference": evaluation.token_scorer.name}
 
     def count(self, evaluation: Evaluation) -> int:
         """Replaced tokens."""
@@ -195,10 +195,10 @@ class UsefulRevert:
         found = self._reverts(evaluation)
         if not found:
             raise Unscorable(f"in {len(evaluation.rollouts)} rollouts no own token was deleted and directly replaced")
-        if evaluation.judge is None:
+        if evaluation.token_scorer is None:
             raise Unscorable("there is no law and no base model to judge deletions by; score it where the run is made")
         states = [revert.state for revert in found] * 2
-        judged = evaluation.judge(states, [r.deleted for r in found] + [r.instead for r in found])
+        judged = evaluation.token_scorer(states, [r.deleted for r in found] + [r.instead for r in found])
         deleted, instead = np.asarray(judged, np.float64).reshape(2, -1)
         known = ~(np.isnan(deleted) | np.isnan(instead))
         if not known.any():

@@ -103,7 +103,7 @@ Pair = Callable[[str, Sequence[tuple[str, str]]], Sequence[tuple[str, str]]]
 one has; a pair with an empty side stays as it is."""
 
 
-class Judge(Protocol):
+class TokenScorer(Protocol):
     """A distribution over next tokens that stands still: what one action of a policy is compared with."""
 
     @property
@@ -126,8 +126,8 @@ class Evaluation:
     becomes `reference-lm:HASH`).  `exact_steps` are in the states of expert texts.  What costs forward passes and few
     metrics want is a function: `features`, `paired`; about mistakes `forced` (by uniformly random legal actions),
     `forced_wrong` (by tokens that the benchmark knows to be wrong), `corrupted` and `p_back` (over `mistake_texts`
-    expert texts), of which the last three are None where the benchmark knows no mistakes; about single actions `judge`
-    (the exact law, or the base that training started from); and beside a known law `own_steps`, in the states of the
+    expert texts), of which the last three are None where the benchmark knows no mistakes; about single actions
+    `token_scorer` (the exact law, or the base that training started from); and beside a known law `own_steps`, in the states of the
     rollouts' reduced texts, and `finished`.
 
     Texts that something else wrote are `written`; then there are no rollouts, hence no actions to count.  `unpaired`
@@ -152,7 +152,7 @@ class Evaluation:
     own_steps: Callable[[], tuple[ExactStep, ...]] | None = None
     finished: Finish | None = None
     paired: Pair | None = None
-    judge: Judge | None = None
+    token_scorer: TokenScorer | None = None
     written: tuple[str, ...] | None = None
     unpaired: tuple[str, ...] | None = None
 

@@ -14,7 +14,7 @@ from harness.records.training import Interim, Step
 
 
 @dataclass(frozen=True)
-class At:
+class StageProgress:
     """A sign of life: which stage, and the share of it that is done."""
 
     stage: Stage
@@ -35,7 +35,7 @@ class Resumed:
 
 
 @dataclass(frozen=True)
-class Saved:
+class SavedCheckpoint:
     """A checkpoint file: the optimiser step it holds, its path relative to the store's folder, its SHA-256.
 
     It counts only once the store has it under the claim that wrote it: a file that no row names was written by
@@ -59,4 +59,4 @@ class Results:
     provenance: Mapping[str, Any]
 
 
-Event: TypeAlias = At | Resumed | Step | Interim | Saved | Results
+Event: TypeAlias = StageProgress | Resumed | Step | Interim | SavedCheckpoint | Results

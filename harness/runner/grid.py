@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from harness.config.run import RunConfig
 from harness.data.splits import load_splits
 from harness.records.progress import Progress
-from harness.runner.options import DEFAULT, Rules
+from harness.runner.options import DEFAULT, RunnerOptions
 from harness.runner.supervisor import supervise
 from harness.storage.store import Store
 
@@ -17,7 +17,7 @@ def run_grid(
     store: Store,
     *,
     grid_name: str,
-    rules: Rules = DEFAULT,
+    options: RunnerOptions = DEFAULT,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Generator[Progress, None, None]:
     """Run every cell that is not done, failed ones included; the same call again continues.
@@ -32,7 +32,7 @@ def run_grid(
         if config.run_id in done:
             message = _changed(config, done[config.run_id])
             yield Progress(config.run_id, position, len(cells), "skipped", 1.0, message, config.label)
-    yield from supervise(store, rules, cells, stopping)
+    yield from supervise(store, options, cells, stopping)
 
 
 def _changed(config: RunConfig, data_hash: str) -> str:

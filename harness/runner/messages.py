@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from harness.records.events import Event, Saved
+from harness.records.events import Event, SavedCheckpoint
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Stopped:
     """The run was asked to stop and has saved what it can."""
 
 
-Said: TypeAlias = Event | Failed | Stopped
+Message: TypeAlias = Event | Failed | Stopped
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Job:
     config: str
     folder: str
     device: str
-    checkpoints: tuple[Saved, ...]
+    checkpoints: tuple[SavedCheckpoint, ...]
     every: float
 
 

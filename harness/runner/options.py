@@ -10,7 +10,7 @@ import psutil
 
 
 @dataclass(frozen=True)
-class Rules:
+class RunnerOptions:
     """How cells are computed; nothing here changes a result, but for the last bits that `threads` moves.
 
     Attributes:
@@ -54,7 +54,7 @@ class Rules:
         return max(1, (psutil.cpu_count(logical=False) or 1) // self.workers)
 
 
-DEFAULT = Rules()
+DEFAULT = RunnerOptions()
 
 
 def alike(error: str) -> str:

@@ -19,11 +19,11 @@ import psutil
 
 from harness.config.run import RunConfig
 from harness.errors import EnvironmentProblem, StoreError
-from harness.records.events import At, Results, Resumed, Saved
+from harness.records.events import Results, Resumed, SavedCheckpoint, StageProgress
 from harness.records.progress import Stage
 from harness.records.training import Interim, Step
-from harness.runner.messages import Failed, Job, Said, Stop, Stopped
-from harness.runner.options import Rules
+from harness.runner.messages import Failed, Job, Message, Stop, Stopped
+from harness.runner.options import RunnerOptions
 from harness.runner.worker import work
 from harness.storage.queue import Claim, LostClaim
 from harness.storage.store import Store
@@ -71,9 +71,9 @@ class Seat:
         connection: the pipe to the process.
     """
 
-    def __init__(self, store: Store, rules: Rules, context: ForkServerContext) -> None:
+    def __init__(self, store: Store, options: RunnerOptions, context: ForkServerContext) -> None:
         """A free seat without a process."""
-        self._store, self._rules, self._context = store, rules, context
+        self._store, self._rules, self._context = store, options, context
         self.claim: Claim | None = None
         self.connection: Connection
         self._process: BaseProcess | None = None
@@ -82,7 +82,7 @@ class Seat:
         self._output = Path()
         self._steps: list[Step] = []
         self._interims: list[Interim] = []
-        self._unwritten: Said | None = None  # what was heard, and the store has not taken yet
+        self._unwritten: Message | None = None  # what was heard, and the store has not taken yet
         self._verdict = "", "", False  # why the process was ended: outcome, error, again
         self._heard = self._began = self._written = self._forgiven = 0.0
 
@@ -189,7 +189,7 @@ class Seat:
             self.claim = None
             yield Ended("waiting", str(error))
 
-    def _write(self, said: Said) -> Iterator[Now | Ended]:
+    def _write(self, said: Message) -> Iterator[Now | Ended]:
         claim, store = self.claim, self._store
         assert claim is not None
         match said:
@@ -197,9 +197,9 @@ class Seat:
                 self._steps.append(said)
             case Interim():
                 self._interims.append(said)
-            case Saved():
+            case SavedCheckpoint():
                 self._log(said)
-            case At():
+            case StageProgress():
                 yield Now(said.stage, said.fraction)
             case Resumed():
                 if claim.checkpoints and said.step < claim.checkpoints[0].step:
@@ -247,23 +247,25 @@ class Seat:
     def _watch(self, again: bool) -> Iterator[Ended]:
         assert self.claim is not None
         assert self._process is not None
-        now, rules = time.monotonic(), self._rules
+        now, options = time.monotonic(), self._rules
         if self._gone() and not self.connection.poll():
             yield self._crash(again)
-        elif now - self._heard > rules.stall_after:
-            yield self._end("stalled", f"its process said nothing for {rules.stall_after:.0f} s (--stall-after)", again)
-        elif rules.timeout is not None and now - self._began > rules.timeout:
-            yield self._end("failed", f"it took longer than {rules.timeout:.0f} s (--timeout)", False)
+        elif now - self._heard > options.stall_after:
+            yield self._end(
+                "stalled", f"its process said nothing for {options.stall_after:.0f} s (--stall-after)", again
+            )
+        elif options.timeout is not None and now - self._began > options.timeout:
+            yield self._end("failed", f"it took longer than {options.timeout:.0f} s (--timeout)", False)
         elif now - self._written > min(self._store.lease / BEATS, FRESH if self._steps or self._interims else math.inf):
             self._log(None)
 
-    def _log(self, saved: Saved | None) -> None:
+    def _log(self, saved: SavedCheckpoint | None) -> None:
         """Write the points that have come, and a checkpoint with them; renews the lease in any case."""
         assert self.claim is not None
         if self._steps or self._interims or saved is not None:
             self._store.log(self.claim.run_id, self.claim.owner, self._steps, saved, self._interims)
         else:
-            self._store.beat(self.claim.run_id, self.claim.owner)
+            self._store.heartbeat(self.claim.run_id, self.claim.owner)
         self._steps, self._interims = [], []
         self._written = time.monotonic()
 

@@ -19,15 +19,15 @@ from harness.evaluation.evaluate import evaluate
 from harness.evaluation.features import Features
 from harness.evaluation.scoring import profiles, score
 from harness.evaluation.temperature import Tuned, best_temperature, needs_reference
-from harness.evaluation.token_scorer import choose_judge
+from harness.evaluation.token_scorer import choose_token_scorer
 from harness.generation.prompts import choose_prompts
 from harness.models.initial import start_policy
 from harness.models.policy import Policy
 from harness.plugins.options import build
 from harness.plugins.trainer import Trainer
 from harness.records.data import Splits
-from harness.records.evaluation import Judge
-from harness.records.events import At, Event, Results, Resumed
+from harness.records.evaluation import TokenScorer
+from harness.records.events import Event, Results, Resumed, StageProgress
 from harness.records.progress import Stage
 from harness.records.score import Score
 from harness.records.training import Interim, Step
@@ -81,15 +81,17 @@ def run(config: RunConfig, device: torch.device, attempt: Attempt) -> Iterator[E
         training = _training(config, policy, splits)
         for event in train(training, attempt):
             yield event
-            if isinstance(event, At) and training.due:  # before the step is saved: a checkpoint has its scores
-                judge = choose_judge(policy, splits.law, base, config.model)
-                training.interims.append(_interim(training, policy, held_out, features, judge))
+            if (
+                isinstance(event, StageProgress) and training.due
+            ):  # before the step is saved: a checkpoint has its scores
+                token_scorer = choose_token_scorer(policy, splits.law, base, config.model)
+                training.interims.append(_interim(training, policy, held_out, features, token_scorer))
                 yield training.interims[-1]
         threads = sorted(training.threads)
         if not config.untrained:  # else it is what was loaded, and lies there already
             origin = keep(policy, kept, config, training.points, splits.data_hash, training.interims, threads)
 
-    yield At("sample", 0.0)
+    yield StageProgress("sample", 0.0)
     tuned: Tuned | None = None
     if config.sampling.temperature == "best":
         tuned = yield from _shares("sample", best_temperature(policy, held_out.of("validation"), config, features))
@@ -97,14 +99,14 @@ def run(config: RunConfig, device: torch.device, attempt: Attempt) -> Iterator[E
     if config.control is not None:
         evaluation = CONTROLS[config.control](policy, held, prompts, written, features)
     else:
-        judge = choose_judge(policy, splits.law, base, config.model)
-        evaluation = evaluate(policy, held, prompts, written, features, judge)
+        token_scorer = choose_token_scorer(policy, splits.law, base, config.model)
+        evaluation = evaluate(policy, held, prompts, written, features, token_scorer)
     metrics = config.metrics or ()
     scores: list[Score] = []
-    yield At("score", 0.0)
+    yield StageProgress("score", 0.0)
     for one in score(evaluation, metrics):
         scores.append(one)
-        yield At("score", 0.0)  # a sign of life: a metric may take long
+        yield StageProgress("score", 0.0)  # a sign of life: a metric may take long
     if tuned is not None:
         scores.append(tuned.as_score(evaluation.texts_hash))
     curves = tuple(profiles(evaluation, metrics))
@@ -143,11 +145,13 @@ def _training(config: RunConfig, policy: Policy, splits: Splits) -> Training:
     return Training(policy, trainer, stream, config)
 
 
-def _interim(training: Training, policy: Policy, held_out: HeldOut, features: Features, judge: Judge) -> Interim:
+def _interim(
+    training: Training, policy: Policy, held_out: HeldOut, features: Features, token_scorer: TokenScorer
+) -> Interim:
     """The policy's scores as it is now, on the validation split; nothing of what trains is changed."""
     held, config = held_out.of("validation"), training.config
     prompts = choose_prompts(policy, held.prompts, config.sampling)
-    evaluation = evaluate(policy, held, prompts, config, features, judge)
+    evaluation = evaluate(policy, held, prompts, config, features, token_scorer)
     return Interim(training.spent, training.before, tuple(score(evaluation, config.interim_metrics)))
 
 
@@ -159,21 +163,21 @@ def _tokens(last: Step | None) -> dict[str, int]:
     return {"with_gradient": last.tokens - looked - sampled, "without_gradient": looked, "sampler": sampled}
 
 
-def _staged(steps: Generator[Step, None, Path]) -> Generator[At, None, Path]:
+def _staged(steps: Generator[Step, None, Path]) -> Generator[StageProgress, None, Path]:
     """The steps of a shared model's training as progress; returns what they return."""
     try:
         while True:
-            yield At("base", next(steps).progress)
+            yield StageProgress("base", next(steps).progress)
     except StopIteration as stop:
         path: Path = stop.value
         return path
 
 
-def _shares(stage: Stage, shares: Generator[float, None, Tuned]) -> Generator[At, None, Tuned]:
+def _shares(stage: Stage, shares: Generator[float, None, Tuned]) -> Generator[StageProgress, None, Tuned]:
     """A stage's shares as progress; returns what they return."""
     try:
         while True:
-            yield At(stage, next(shares))
+            yield StageProgress(stage, next(shares))
     except StopIteration as stop:
         tuned: Tuned = stop.value
         return tuned

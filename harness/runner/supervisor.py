@@ -16,13 +16,13 @@ from typing import Any
 from harness.config.run import RunConfig
 from harness.errors import EnvironmentProblem, HarnessError, StoreError
 from harness.records.progress import Progress
-from harness.runner.options import DEFAULT, Rules, alike
+from harness.runner.options import DEFAULT, RunnerOptions, alike
 from harness.runner.process import Ended, Seat
 from harness.runner.worker import server
 from harness.storage.store import Store
 from harness.system.processes import host_of, this_owner
 
-__all__ = ["DEFAULT", "Rules", "supervise"]
+__all__ = ["DEFAULT", "RunnerOptions", "supervise"]
 
 TICK = 0.2  # seconds between two looks at the clock
 POLL = 1.0  # seconds between two attempts to claim something where nothing was free
@@ -41,7 +41,7 @@ class FailedAlike(HarnessError):
 
 def supervise(
     store: Store,
-    rules: Rules,
+    options: RunnerOptions,
     cells: Sequence[RunConfig] | None,
     stopping: Callable[[], bool],
     *,
@@ -56,7 +56,7 @@ def supervise(
         StoreError: the store is out of reach for longer than a lease, SQLite and in use on another host, or has a cell
             of another version.
         EnvironmentProblem: no room for a checkpoint.
-        FailedAlike: the first cells failed alike, and `rules.keep_going` is None.
+        FailedAlike: the first cells failed alike, and `options.keep_going` is None.
     """
     elsewhere = store.hosts() - {host_of(this_owner())}
     if elsewhere and store.is_file:
@@ -65,7 +65,7 @@ def supervise(
             "--store postgresql://USER@HOST/DATABASE?files=/FOLDER"
         )
     store.sweep()
-    office = _Office(store, rules, cells, grid)
+    office = _Office(store, options, cells, grid)
     try:
         yield from office.run(stopping)
     finally:
@@ -75,13 +75,15 @@ def supervise(
 class _Office:
     """The seats at which cells are computed, and what has become of the cells so far."""
 
-    def __init__(self, store: Store, rules: Rules, cells: Sequence[RunConfig] | None, grid: str | None) -> None:
+    def __init__(
+        self, store: Store, options: RunnerOptions, cells: Sequence[RunConfig] | None, grid: str | None
+    ) -> None:
         context = server()
-        self.store, self.rules, self.grid = store, rules, grid
+        self.store, self.options, self.grid = store, options, grid
         self.among = None if cells is None else [config.run_id for config in cells]
         self.known = {} if cells is None else {config.run_id: config for config in cells}
         self.position: dict[str, int] = {}
-        self.seats = [Seat(store, rules, context) for _ in range(rules.workers)]
+        self.seats = [Seat(store, options, context) for _ in range(options.workers)]
         self.ended: list[Ended] = []
         self.told: set[str] = set()
         self.died: dict[str, int] = {}
@@ -120,7 +122,7 @@ class _Office:
         busy = [seat for seat in self.seats if seat.claim is not None]
         if not busy:
             left = self.store.unfinished(self.among)
-            if not left and not self.rules.forever:
+            if not left and not self.options.forever:
                 return False
             for run_id, owner in left.items():
                 if owner is not None and run_id not in self.told:
@@ -150,8 +152,8 @@ class _Office:
             self.last_claim = time.monotonic()
             self._count()
             return
-        died = deaths(self.store.attempts(claim.run_id).to_dict("records"), self.rules.crashes)
-        if died >= self.rules.crashes:
+        died = deaths(self.store.attempts(claim.run_id).to_dict("records"), self.options.crashes)
+        if died >= self.options.crashes:
             error = f"its last {died} attempts ended with their workers; `harness retry {claim.run_id}` tries it again"
             self.store.fail(claim.run_id, claim.owner, error)
             yield from self._ended(claim.run_id, Ended("failed", error))
@@ -170,7 +172,7 @@ class _Office:
     def _hear(self, seat: Seat) -> Iterator[Progress]:
         assert seat.claim is not None
         run_id = seat.claim.run_id
-        for at in seat.hear(again=self.died[run_id] + 1 < self.rules.crashes):
+        for at in seat.hear(again=self.died[run_id] + 1 < self.options.crashes):
             if not isinstance(at, Ended):
                 yield self._progress(run_id, at.stage, at.fraction, at.message)
                 continue
@@ -187,11 +189,11 @@ class _Office:
     def _judge(self) -> None:
         """End it all where going on makes no sense."""
         failures = [one for one in self.ended if one.stage == "failed"]
-        if failures and self.rules.keep_going is False:
+        if failures and self.options.keep_going is False:
             raise FailedAlike(f"stopped at the first failed cell (--fail-fast): {failures[0].error}")
-        first = self.ended[: self.rules.alike]
-        same = len(first) == self.rules.alike and len({alike(one.error) for one in first}) == 1
-        if same and first[0].stage == "failed" and self.rules.keep_going is None:
+        first = self.ended[: self.options.alike]
+        same = len(first) == self.options.alike and len({alike(one.error) for one in first}) == 1
+        if same and first[0].stage == "failed" and self.options.keep_going is None:
             raise FailedAlike(
                 f"the first {len(first)} cells failed alike: {first[-1].error}\n"
                 "mend that, and the same command goes on; or add --keep-going to run the others all the same"
@@ -208,7 +210,7 @@ class _Office:
         try:
             for seat in self.seats:
                 seat.ask_to_stop()
-            deadline = time.monotonic() + self.rules.grace
+            deadline = time.monotonic() + self.options.grace
             while any(seat.claim for seat in self.seats) and time.monotonic() < deadline:
                 busy = [seat for seat in self.seats if seat.claim is not None]
                 _wait(busy, TICK)

@@ -19,8 +19,8 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from queue import SimpleQueue
 
-from harness.records.events import At
-from harness.runner.messages import Failed, Job, Said, Stop, Stopped
+from harness.records.events import StageProgress
+from harness.runner.messages import Failed, Job, Message, Stop, Stopped
 
 SIGN_OF_LIFE = 0.2  # seconds between two
 
@@ -97,7 +97,7 @@ def _end() -> None:
     os._exit(75)
 
 
-def _computed(job: Job, stop: threading.Event) -> Iterator[Said]:
+def _computed(job: Job, stop: threading.Event) -> Iterator[Message]:
     from harness.config.run import RunConfig
     from harness.runner.run import run
     from harness.system.device import choose_device
@@ -107,7 +107,7 @@ def _computed(job: Job, stop: threading.Event) -> Iterator[Said]:
     shown, at = "", 0.0
     try:
         for event in run(RunConfig.model_validate_json(job.config), choose_device(job.device), attempt):
-            if isinstance(event, At):
+            if isinstance(event, StageProgress):
                 if stop.is_set() and event.stage != "train":  # training saves itself first
                     raise StopRequested
                 if event.stage == shown and time.monotonic() - at < SIGN_OF_LIFE:

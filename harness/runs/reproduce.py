@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from harness.errors import HarnessError
 from harness.records.progress import Progress
-from harness.runner.options import Rules
+from harness.runner.options import RunnerOptions
 from harness.runner.supervisor import supervise
 from harness.runs import fingerprint
 from harness.stats.intervals import t_quantile
@@ -71,11 +71,11 @@ class Verdict:
 
 
 def reproduce(
-    store: Store, run_id: str, rules: Rules, stopping: Callable[[], bool] = lambda: False
+    store: Store, run_id: str, options: RunnerOptions, stopping: Callable[[], bool] = lambda: False
 ) -> Generator[Progress, None, Verdict]:
     """Train a finished run again, its base included, in a store of its own; the verdict is kept with the run.
 
-    Device and number of threads are the stored run's, unless `rules` says otherwise.
+    Device and number of threads are the stored run's, unless `options` says otherwise.
 
     Raises:
         HarnessError: the run is not finished, or cannot be computed any more.
@@ -85,22 +85,22 @@ def reproduce(
     if then is None:
         raise HarnessError(f"run {run_id} is not finished, so there is nothing to compare with; `harness run` its grid")
     config = store.config(run_id)
-    threads = rules.threads or (then.get("training_threads") or [then.get("threads")])[0]
-    device = str(then.get("device") or "auto").partition(":")[0] if rules.device == "auto" else rules.device
-    rules = replace(rules, workers=1, threads=threads, device=device)
+    threads = options.threads or (then.get("training_threads") or [then.get("threads")])[0]
+    device = str(then.get("device") or "auto").partition(":")[0] if options.device == "auto" else options.device
+    options = replace(options, workers=1, threads=threads, device=device)
     with (
         tempfile.TemporaryDirectory(prefix="harness-reproduce-") as folder,
         Store(f"sqlite:///{folder}/runs.db") as own,
     ):
         own.enqueue("reproduce", [config])
-        yield from supervise(own, rules, [config], stopping)
+        yield from supervise(own, options, [config], stopping)
         now = own.provenance(run_id)
         if now is None:
             if stopping():
                 raise KeyboardInterrupt
             raise HarnessError(f"run {run_id} was not finished again: {own.runs()['error'][0]}")
         verdict = compare(store, own, run_id)
-    store.judge(run_id, verdict.word, {**asdict(verdict), "git": now["git"], "packages": now["packages"]})
+    store.record_verdict(run_id, verdict.word, {**asdict(verdict), "git": now["git"], "packages": now["packages"]})
     return verdict
 
 

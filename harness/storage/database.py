@@ -56,7 +56,7 @@ class Database:
         self.url = printable_url(url)
         self.place = place_of(url)
         self._mode = mode
-        with self.told():
+        with self.translated_errors():
             if mode == "rwc":
                 self.place.folder.mkdir(parents=True, exist_ok=True)
                 keep_out(self.place)
@@ -71,7 +71,7 @@ class Database:
         self._engine.dispose()
 
     @contextmanager
-    def told(self) -> Iterator[None]:
+    def translated_errors(self) -> Iterator[None]:
         """Turn what the database and the disk say into what a person can do."""
         try:
             yield
@@ -85,7 +85,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A transaction that sees one moment of the store and blocks nobody."""
-        with self.told(), self._engine.connect() as connection:
+        with self.translated_errors(), self._engine.connect() as connection:
             yield connection
 
     @contextmanager
@@ -93,13 +93,13 @@ class Database:
         """A transaction that holds SQLite's write lock from its start, committed unless an exception leaves it."""
         if self._mode == "ro":
             raise StoreError(f"{self.url} was opened for reading only; open it without read_only to write")
-        with self.told():
+        with self.translated_errors():
             with self._writer.begin() as connection:
                 yield connection
                 failpoint("commit.before")
             failpoint("commit.after")
 
-    def complaints(self, *, thorough: bool) -> list[str]:
+    def integrity_errors(self, *, thorough: bool) -> list[str]:
         """What SQLite finds wrong with its own file; `thorough` compares every index and reference, too."""
         if self._engine.dialect.name != "sqlite":
             return []

@@ -20,7 +20,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from harness.errors import StoreError, UnknownName
-from harness.records.events import Saved
+from harness.records.events import SavedCheckpoint
 from harness.storage.database import Database
 from harness.storage.engines import Mode, database_time
 from harness.storage.schema import ATTEMPTS, CELLS, CHECKPOINTS, CURVES, INTERIMS, RUNS, STATUSES
@@ -45,7 +45,7 @@ class Claim:
     run_id: str
     owner: str
     attempt: int
-    checkpoints: tuple[Saved, ...]
+    checkpoints: tuple[SavedCheckpoint, ...]
 
 
 def now() -> str:
@@ -96,7 +96,7 @@ class Queue:
         """
         with self._database.write() as connection:
             self._row(connection, run_id)
-            self._bury(connection)
+            self._release_dead(connection)
             mine = sa.and_(RUNS.c.status == "running", RUNS.c.owner == owner)
             wanted = sa.and_(RUNS.c.run_id == run_id, sa.or_(_FREE, RUNS.c.status == "failed", mine))
             return self._take(connection, wanted, lambda _: owner) is not None
@@ -112,7 +112,7 @@ class Queue:
             among: only these runs.
         """
         with self._database.write() as connection:
-            self._bury(connection)
+            self._release_dead(connection)
             for part in _chunks(among):
                 here = _FREE if part is None else sa.and_(_FREE, RUNS.c.run_id.in_(part))
                 first = sa.select(RUNS.c.run_id).where(here).order_by(RUNS.c.created, RUNS.c.run_id).limit(1)
@@ -145,7 +145,7 @@ class Queue:
             leftover.unlink(missing_ok=True)
         return claim
 
-    def _bury(self, connection: sa.Connection) -> None:
+    def _release_dead(self, connection: sa.Connection) -> None:
         """End the leases of processes that this host knows to be dead.
 
         A row that another transaction holds is left to it: two that wait for each other's rows would wait for ever.
@@ -169,7 +169,7 @@ class Queue:
 
     # -------------------------------------------------------------------------------------------- holding a run
 
-    def beat(self, run_id: str, owner: str) -> None:
+    def heartbeat(self, run_id: str, owner: str) -> None:
         """Renew the lease.
 
         Raises:
@@ -178,7 +178,7 @@ class Queue:
         with self._database.write() as connection:
             self._fence(connection, run_id, owner, {})
 
-    def register(self, connection: sa.Connection, run_id: str, saved: Saved) -> None:
+    def register(self, connection: sa.Connection, run_id: str, saved: SavedCheckpoint) -> None:
         """Make a checkpoint file count, inside a fenced transaction; the ones it replaces go."""
         row = {"run_id": run_id, **dataclasses.asdict(saved)}
         here = CHECKPOINTS.c.run_id == run_id
@@ -286,7 +286,7 @@ class Queue:
             found = connection.execute(query if run_id is None else query.where(ATTEMPTS.c.run_id == run_id))
             return pd.DataFrame(found.mappings().all(), columns=[column.name for column in ATTEMPTS.c], dtype=object)
 
-    def checkpoints(self, run_id: str) -> tuple[Saved, ...]:
+    def checkpoints(self, run_id: str) -> tuple[SavedCheckpoint, ...]:
         """The checkpoints that count, newest first."""
         with self._database.read() as connection:
             return self._checkpoints(connection, run_id)
@@ -316,9 +316,9 @@ class Queue:
     def _checkpoint_folder(self, run_id: str) -> Path:
         return self.folder / "checkpoints" / run_id
 
-    def _checkpoints(self, connection: sa.Connection, run_id: str) -> tuple[Saved, ...]:
+    def _checkpoints(self, connection: sa.Connection, run_id: str) -> tuple[SavedCheckpoint, ...]:
         query = sa.select(CHECKPOINTS).where(CHECKPOINTS.c.run_id == run_id).order_by(CHECKPOINTS.c.step.desc())
-        return tuple(Saved(row.step, row.path, row.sha256, row.threads) for row in connection.execute(query))
+        return tuple(SavedCheckpoint(row.step, row.path, row.sha256, row.threads) for row in connection.execute(query))
 
     def _row(self, connection: sa.Connection, run_id: str) -> sa.Row[Any]:
         row = connection.execute(sa.select(RUNS).where(RUNS.c.run_id == run_id)).first()

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from harness.config.run import RunConfig, flatten, is_control, place
 from harness.errors import StoreError
 from harness.records.data import Example
-from harness.records.events import Saved
+from harness.records.events import SavedCheckpoint
 from harness.records.rollout import Rollout
 from harness.records.score import Point, Profile, Score
 from harness.records.training import Interim, Step
@@ -113,7 +113,7 @@ class Store(Ledger):
         run_id: str,
         owner: str,
         steps: Sequence[Step],
-        saved: Saved | None = None,
+        saved: SavedCheckpoint | None = None,
         interims: Sequence[Interim] = (),
     ) -> None:
         """Append steps to the run's curve; with `saved`, make that checkpoint count in the same transaction.
@@ -166,7 +166,7 @@ class Store(Ledger):
         where = {"path": final.relative_to(self.folder).as_posix(), "n": len(rollouts)}
         where |= {"run_id": run_id, "sha256": hashlib.sha256(content).hexdigest()}
         done = {"status": "done", "finished": now(), "provenance": provenance}
-        with self._database.told():
+        with self._database.translated_errors():
             self._folder.mkdir(exist_ok=True)
         try:
             with self._database.write() as connection:
@@ -206,7 +206,7 @@ class Store(Ledger):
                     if rows:
                         connection.execute(sa.insert(table), rows)
 
-    def judge(self, run_id: str, verdict: str, details: Mapping[str, Any]) -> None:
+    def record_verdict(self, run_id: str, verdict: str, details: Mapping[str, Any]) -> None:
         """Keep what became of a run that was trained again; earlier verdicts stay."""
         row = {"run_id": run_id, "at": now(), "verdict": verdict, "details": details}
         with self._database.write() as connection:
@@ -360,7 +360,7 @@ class Store(Ledger):
         if row is None:
             raise StoreError(f"run {run_id} has no rollouts here; finished runs do: see `harness ls runs`")
         path = self.folder / row.path
-        with self._database.told():
+        with self._database.translated_errors():
             if not path.is_file():
                 raise StoreError(f"{path} is missing; restore it from a copy")
             content = path.read_bytes()

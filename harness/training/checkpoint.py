@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from harness.records.events import Saved
+from harness.records.events import SavedCheckpoint
 from harness.system.files import write_durably
 
 _FACTS = "facts.json"  # JSON as a tensor of bytes: one file, one hash
@@ -46,7 +46,7 @@ class State:
         return hashlib.sha256(State(self.tensors, facts).to_bytes()).hexdigest()
 
 
-def write(state: State, folder: Path, path: str) -> Saved:
+def write(state: State, folder: Path, path: str) -> SavedCheckpoint:
     """Write a state to `folder / path`, durably: the file appears whole or not at all.
 
     Raises:
@@ -60,10 +60,10 @@ def write(state: State, folder: Path, path: str) -> Saved:
         write_durably(content, partial, final)
     finally:
         partial.unlink(missing_ok=True)
-    return Saved(state.facts["step"], path, hashlib.sha256(content).hexdigest(), torch.get_num_threads())
+    return SavedCheckpoint(state.facts["step"], path, hashlib.sha256(content).hexdigest(), torch.get_num_threads())
 
 
-def read(saved: Saved, folder: Path) -> State | None:
+def read(saved: SavedCheckpoint, folder: Path) -> State | None:
     """The state in a file, or None where the file is missing or is not, bit by bit, the one that was written."""
     try:
         content = (folder / saved.path).read_bytes()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.records.events import At, Event, Resumed, Saved
+from harness.records.events import Event, Resumed, SavedCheckpoint, StageProgress
 from harness.system.failpoints import failpoint
 from harness.system.files import OutOfSpace
 from harness.training import checkpoint
@@ -37,7 +37,7 @@ class Attempt:
     run_id: str
     number: int
     folder: Path
-    checkpoints: tuple[Saved, ...] = ()
+    checkpoints: tuple[SavedCheckpoint, ...] = ()
     every: float = 60.0
     stopping: Callable[[], bool] = lambda: False
 
@@ -51,7 +51,7 @@ class Attempt:
             damaged.append(saved.path)
         return None, Resumed(0, (), tuple(damaged))
 
-    def save(self, state: State) -> Saved:
+    def save(self, state: State) -> SavedCheckpoint:
         """Write a checkpoint under a name of this attempt's own.
 
         Raises:
@@ -85,7 +85,7 @@ def train(training: Training, attempt: Attempt) -> Iterator[Event]:
         point = training.advance()
         if point is not None:
             yield point
-        yield At("train", training.progress)
+        yield StageProgress("train", training.progress)
         stopping, since = attempt.stopping(), time.monotonic() - saved_at
         if stopping or since > pause:
             began = time.monotonic()

@@ -28,7 +28,7 @@ from typing import Any
 import psutil
 
 from harness.config.run import RunConfig
-from harness.runner.options import Rules
+from harness.runner.options import RunnerOptions
 from harness.runner.supervisor import supervise
 from harness.runner.worker import server
 from harness.runs.fingerprint import content
@@ -37,7 +37,7 @@ from harness.system.failpoints import NAMES
 
 STEPS, WORKERS = 120, 4
 LEASE, FROZEN, SILENT = 2.0, 3.0, 6.0  # seconds: a lease, a freeze, and the silence after which a worker is ended
-RULES = Rules(threads=1, checkpoint_every=0.1, stall_after=SILENT, crashes=10**6, keep_going=True)
+RULES = RunnerOptions(threads=1, checkpoint_every=0.1, stall_after=SILENT, crashes=10**6, keep_going=True)
 
 
 def cells(count: int) -> list[RunConfig]:
@@ -180,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     began = time.monotonic()
     with Store(f"sqlite:///{asked.folder}/alone/runs.db", lease=LEASE) as alone:
         alone.enqueue("chaos", grid)
-        for _ in supervise(alone, Rules(workers=2, threads=2), None, lambda: False):
+        for _ in supervise(alone, RunnerOptions(workers=2, threads=2), None, lambda: False):
             pass
         expected = content(alone)
     between = time.monotonic()

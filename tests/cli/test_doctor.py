@@ -13,7 +13,7 @@ from stored import ME, RESULTS, config, running, step
 
 from harness.cli.doctor import Finding, examine, machine
 from harness.errors import StoreError
-from harness.records.events import Saved
+from harness.records.events import SavedCheckpoint
 from harness.storage import engines
 from harness.storage.store import Store
 from harness.system import sqlite
@@ -31,7 +31,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
         path = f"checkpoints/{claimed}/1-1.safetensors"
         (opened.folder / path).parent.mkdir(parents=True)
         (opened.folder / path).write_bytes(content)
-        opened.log(claimed, ME, [step(1)], Saved(1, path, hashlib.sha256(content).hexdigest(), 1))
+        opened.log(claimed, ME, [step(1)], SavedCheckpoint(1, path, hashlib.sha256(content).hexdigest(), 1))
         yield opened
 
 

@@ -17,14 +17,14 @@ from harness.errors import HarnessError
 from harness.grids.check import check
 from harness.grids.grid import load_grid
 from harness.runner.grid import run_grid
-from harness.runner.options import Rules
+from harness.runner.options import RunnerOptions
 from harness.runs.load import load_policy
 from harness.runs.reproduce import reproduce
 from harness.storage.store import Store
 
 LEFT = Path(__file__).parent / "c0548de"
 EXPECTED: dict[str, Any] = json.loads((LEFT / "expected.json").read_text())
-ONE_THREAD = Rules(threads=1)
+ONE_THREAD = RunnerOptions(threads=1)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_checkpoint_is_resumed_to_the_scores_of_the_run_that_was_never_stopped
     with Store.open(f"sqlite:///{left}/runs.db") as store:
         assert sorted(cell.run_id for cell in cells) == sorted([EXPECTED["finished"], EXPECTED["resumed"]])
         assert [one.step for one in store.checkpoints(EXPECTED["resumed"])] == [153]
-        list(run_grid(cells, store, grid_name="tiny", rules=ONE_THREAD))
+        list(run_grid(cells, store, grid_name="tiny", options=ONE_THREAD))
         assert list(store.attempts(EXPECTED["resumed"])["from_step"]) == [0, 153]
         curve = store.curves(EXPECTED["resumed"])
         assert list(curve["loss"]) == pytest.approx(EXPECTED["losses"], rel=1e-5)

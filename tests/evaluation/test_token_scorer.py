@@ -1,4 +1,4 @@
-"""What judges say about single actions, against plain forward passes and the law itself."""
+"""What token scorers say of single actions, against plain forward passes and the law itself."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 from tiny_policies import ALPHABET, fresh_logits, tiny_policy
 
 from harness.config.model import ModelConfig
-from harness.evaluation import token_scorer as judges
-from harness.evaluation.token_scorer import LawJudge, ModelJudge, choose_judge
+from harness.evaluation import token_scorer as scorers
+from harness.evaluation.token_scorer import LawScorer, ModelScorer, choose_token_scorer
 
 
 class Pairs:
@@ -30,10 +30,10 @@ class Pairs:
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
-def test_a_model_judges_as_fresh_forward_passes_do(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_scores_as_fresh_forward_passes_do(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Texts that begin alike, the bare start, a text twice, the end as the action; one text a batch changes nothing.
 
-    The judged policy has `<backspace>`; its base has not, and what it was before training is what judges.
+    The policy that is trained has `<backspace>`; its base has not, and what it was before training is what scores.
     """
     config = ModelConfig(name=name, tokenizer="characters", base_steps=0, context=24, dtype="float64")
     base = tiny_policy(name, backspace=False, seed=3)
@@ -42,29 +42,29 @@ def test_a_model_judges_as_fresh_forward_passes_do(name: str, tmp_path: Path, mo
     states = [(start,), (start, ids[0]), (start, ids[0], ids[1], ids[2]), (start, ids[0]), (start, ids[1]), (start,)]
     tokens = [ids[0], ids[1], end, ids[2], ids[3], ids[5]]
     expected = [float(fresh_logits(base, s).log_softmax(-1)[t]) for s, t in zip(states, tokens, strict=True)]
-    judge = choose_judge(tiny_policy(name), None, tmp_path / "0123abcd", config)
-    assert judge.name == "base:0123abcd"
-    assert judge(states, tokens) == pytest.approx(expected, abs=1e-9)
-    monkeypatch.setattr(judges, "BATCH_NODES", 1)
-    monkeypatch.setattr(judges, "CHUNK_LOGITS", 1)
-    again = ModelJudge(tmp_path / "0123abcd", "", config, torch.device("cpu"))
+    scorer = choose_token_scorer(tiny_policy(name), None, tmp_path / "0123abcd", config)
+    assert scorer.name == "base:0123abcd"
+    assert scorer(states, tokens) == pytest.approx(expected, abs=1e-9)
+    monkeypatch.setattr(scorers, "BATCH_NODES", 1)
+    monkeypatch.setattr(scorers, "CHUNK_LOGITS", 1)
+    again = ModelScorer(tmp_path / "0123abcd", "", config, torch.device("cpu"))
     assert again(states, tokens) == pytest.approx(expected, abs=1e-9)
 
 
-def test_the_law_judges_where_it_is_known() -> None:
+def test_the_law_scores_where_it_is_known() -> None:
     """After `ab` a has 3/4, the end 1/4 and b nothing; nothing is known after `ba`, which no text begins with."""
     policy = tiny_policy()
     a, b = policy.encode("ab")
-    judge = choose_judge(policy, Pairs(), None, ModelConfig(name="gpt2"))
-    assert isinstance(judge, LawJudge)
-    assert judge.name == "law"
+    scorer = choose_token_scorer(policy, Pairs(), None, ModelConfig(name="gpt2"))
+    assert isinstance(scorer, LawScorer)
+    assert scorer.name == "law"
     ab, ba = (policy.start_id, a, b), (policy.start_id, b, a)
-    found = judge([ab, ab, ab, ba], [a, policy.end_id, b, a])
+    found = scorer([ab, ab, ab, ba], [a, policy.end_id, b, a])
     assert found[:3] == pytest.approx([math.log(3 / 4), math.log(1 / 4), -math.inf])
     assert np.isnan(found[3])
 
 
 def test_a_pretrained_model_is_its_own_base() -> None:
     """Nothing is loaded until it is asked."""
-    judge = choose_judge(tiny_policy(), None, None, ModelConfig(name="somebody/model"))
-    assert judge.name == "base:somebody/model"
+    scorer = choose_token_scorer(tiny_policy(), None, None, ModelConfig(name="somebody/model"))
+    assert scorer.name == "base:somebody/model"

@@ -159,8 +159,8 @@ class Table:
             return np.log([self.chances.get(key, np.nan) for key in keys])
 
 
-def revert_case(*rollouts: Rollout, judge: Table | None) -> Evaluation:
-    return Evaluation(tuple(Example("") for _ in rollouts), rollouts, 9, 0, judge=judge)
+def revert_case(*rollouts: Rollout, scorer: Table | None) -> Evaluation:
+    return Evaluation(tuple(Example("") for _ in rollouts), rollouts, 9, 0, token_scorer=scorer)
 
 
 def test_useful_reverts_by_hand():
@@ -171,7 +171,7 @@ def test_useful_reverts_by_hand():
     """
     table = Table({("", "a"): 0.2, ("", "b"): 0.5, ("", "$"): 0.0, ("a", "a"): 0.4, ("a", "b"): 0.4})
     texts = ("a<b$", "b<a$", "a<$", "a<a$", "ab<a$", "ba<b$")
-    case = revert_case(*(rollout(actions, "ended") for actions in texts), judge=table)
+    case = revert_case(*(rollout(actions, "ended") for actions in texts), scorer=table)
     assert UsefulRevert().measure(case) == {"useful_revert_rate": 1 / 5, "harmful_revert_rate": 2 / 5}
     assert UsefulRevert().count(case) == 6
     assert UsefulRevert().parameters(case) == {"reference": "table"}
@@ -182,8 +182,8 @@ def test_useful_reverts_refuse_with_the_reason():
     with pytest.raises(Unscorable, match="no <backspace> action"):
         UsefulRevert().measure(Evaluation((Example(""),), (written,), None, 0))
     with pytest.raises(Unscorable, match="in 1 rollouts no own token was deleted and directly replaced"):
-        UsefulRevert().measure(revert_case(rollout("ab$", "ended"), judge=Table({})))
+        UsefulRevert().measure(revert_case(rollout("ab$", "ended"), scorer=Table({})))
     with pytest.raises(Unscorable, match="no law and no base model"):
-        UsefulRevert().measure(revert_case(written, judge=None))
+        UsefulRevert().measure(revert_case(written, scorer=None))
     with pytest.raises(Unscorable, match="gives no probability in any of the 1 states"):
-        UsefulRevert().measure(revert_case(written, judge=Table({})))
+        UsefulRevert().measure(revert_case(written, scorer=Table({})))

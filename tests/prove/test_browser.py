@@ -86,7 +86,7 @@ def browser() -> Iterator[Any]:
     """Chromium that finds no other machine."""
     playwright.expect.set_options(timeout=PATIENCE)
     with playwright.sync_playwright() as driver:
-        arguments = ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+        arguments = ["--host-resolver-options=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
         opened = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
         yield opened
         opened.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from chaos.chaos import cells
 
-from harness.runner.options import Rules
+from harness.runner.options import RunnerOptions
 from harness.runner.supervisor import supervise
 from harness.runs.fingerprint import content
 from harness.storage.store import Store
@@ -33,11 +33,11 @@ def small(tmp_path: Path) -> Iterator[Path]:
 
 PROGRAM = """
 import sys
-from harness.runner.options import Rules
+from harness.runner.options import RunnerOptions
 from harness.storage.store import Store
 from harness.runner.supervisor import supervise
 with Store(sys.argv[1]) as store:
-    for _ in supervise(store, Rules(workers=2, threads=2, checkpoint_every=0.05), None, lambda: False):
+    for _ in supervise(store, RunnerOptions(workers=2, threads=2, checkpoint_every=0.05), None, lambda: False):
         pass
 """
 
@@ -47,7 +47,7 @@ def test_a_full_disk_stops_the_grid_and_loses_nothing(small: Path, tmp_path: Pat
     grid = cells(6)
     with Store(f"sqlite:///{tmp_path}/alone/runs.db") as alone:
         alone.enqueue("g", grid)
-        list(supervise(alone, Rules(workers=2, threads=2), None, lambda: False))
+        list(supervise(alone, RunnerOptions(workers=2, threads=2), None, lambda: False))
         expected = content(alone)
     url, stopped = f"sqlite:///{small}/runs.db", 0
     with Store(url) as store:

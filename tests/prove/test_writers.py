@@ -29,7 +29,7 @@ def work():
         with Store(sys.argv[1]) as store:
             while (claim := store.claim_next(this_owner())) is not None:
                 store.log(claim.run_id, claim.owner, [step(claim.attempt)])
-                store.beat(claim.run_id, claim.owner)
+                store.heartbeat(claim.run_id, claim.owner)
                 store.fail(claim.run_id, claim.owner, "again", again=claim.attempt < int(sys.argv[2]))
                 count += 4
     except BaseException as error:

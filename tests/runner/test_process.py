@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import EnvironmentProblem
-from harness.runner.options import Rules
+from harness.runner.options import RunnerOptions
 from harness.runner.process import Seat
 from harness.runner.worker import server
 from harness.storage.store import Store
@@ -21,7 +21,7 @@ def test_without_a_process_three_times_in_a_row_it_gives_up_with_advice(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Twice no room, then room: that is forgotten; three times in a row it is the machine's trouble."""
-    seat = Seat(store, Rules(threads=1), server())
+    seat = Seat(store, RunnerOptions(threads=1), server())
     try:
         for end in (True, False):
             monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))

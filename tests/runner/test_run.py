@@ -18,10 +18,10 @@ from harness.evaluation.features import Features
 from harness.grids.check import check
 from harness.grids.grid import Grid, load_grid
 from harness.models.initial import start_policy
-from harness.records.events import At, Event, Results, Saved
+from harness.records.events import Event, Results, SavedCheckpoint, StageProgress
 from harness.records.progress import Progress
 from harness.runner.grid import run_grid
-from harness.runner.options import Rules
+from harness.runner.options import RunnerOptions
 from harness.runner.run import run as compute
 from harness.runner.supervisor import FailedAlike
 from harness.storage.store import Store
@@ -123,7 +123,7 @@ def test_a_failing_cell_says_why_and_the_others_go_on(grid: Grid, tmp_path: Path
         assert "the loss is" in error
         assert "training.lr" in error
         with pytest.raises(FailedAlike, match="--fail-fast"):
-            list(run_grid(cells, store, grid_name="x", rules=Rules(keep_going=False)))
+            list(run_grid(cells, store, grid_name="x", options=RunnerOptions(keep_going=False)))
 
 
 def test_ground_truth_noise_is_refused_before_anything_runs(grid: Grid) -> None:
@@ -199,7 +199,7 @@ def test_a_base_that_does_not_fit_leaves_nothing_behind(grid: Grid, tmp_path: Pa
 def test_the_threads_of_a_resumed_training_are_recorded_though_its_attempt_died(grid: Grid, tmp_path: Path) -> None:
     """Stopped while training with one thread, resumed with two, killed while sampling: the third finds its policy."""
     (config, *_), cpu = check(grid), torch.device("cpu")
-    known, saved = torch.get_num_threads(), list[Saved]()
+    known, saved = torch.get_num_threads(), list[SavedCheckpoint]()
 
     def attempt(stopping: bool = False) -> Iterator[Event]:
         return compute(config, cpu, Attempt(config.run_id, 1, tmp_path, tuple(saved), stopping=lambda: stopping))
@@ -207,10 +207,10 @@ def test_the_threads_of_a_resumed_training_are_recorded_though_its_attempt_died(
     torch.set_num_threads(1)
     try:
         with pytest.raises(StopRequested):
-            saved.extend(event for event in attempt(stopping=True) if isinstance(event, Saved))
+            saved.extend(event for event in attempt(stopping=True) if isinstance(event, SavedCheckpoint))
         torch.set_num_threads(2)
         for event in attempt():
-            if isinstance(event, At) and event.stage == "sample":
+            if isinstance(event, StageProgress) and event.stage == "sample":
                 break
         *_, last = attempt()
     finally:

@@ -19,7 +19,7 @@ from harness.errors import EnvironmentProblem, StoreError
 from harness.plugins.options import resolve
 from harness.records.progress import Progress
 from harness.registry import include
-from harness.runner.options import Rules, alike
+from harness.runner.options import RunnerOptions, alike
 from harness.runner.supervisor import FailedAlike, deaths, supervise
 from harness.runs.fingerprint import content
 from harness.storage.store import Store
@@ -90,10 +90,10 @@ def cells(trouble: str, seeds: int = 1, steps: int = 30, full: Path | None = Non
 
 
 def run(
-    store: Store, grid: list[RunConfig], plugin: Path, stopping: Callable[[], bool] = lambda: False, **rules: Any
+    store: Store, grid: list[RunConfig], plugin: Path, stopping: Callable[[], bool] = lambda: False, **options: Any
 ) -> list[Progress]:
     store.enqueue("g", grid)
-    return list(supervise(store, Rules(threads=1, include=(str(plugin),), **rules), grid, stopping))
+    return list(supervise(store, RunnerOptions(threads=1, include=(str(plugin),), **options), grid, stopping))
 
 
 def outcomes(store: Store) -> list[str]:
@@ -115,7 +115,7 @@ def test_a_cell_outlives_the_server_that_its_process_was_forked_from(store: Stor
     """Killed, the server takes along only what it knew of its children: the cell is done in its first attempt."""
     grid = cells("slow", steps=100)
     store.enqueue("g", grid)
-    for event in supervise(store, Rules(threads=1, include=(str(plugin),)), grid, lambda: False):
+    for event in supervise(store, RunnerOptions(threads=1, include=(str(plugin),)), grid, lambda: False):
         pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
         if event.stage == "train" and event.fraction < 0.5 and psutil.pid_exists(pid):
             os.kill(pid, signal.SIGKILL)
@@ -161,8 +161,8 @@ LONG = 300  # steps of 10 ms, of which two checkpoints take a part even where sa
 def stopped_halfway(store: Store, grid: list[RunConfig], plugin: Path) -> None:
     """Run until the first cell has two checkpoints, then ask to stop."""
     store.enqueue("g", grid)
-    rules = Rules(threads=1, include=(str(plugin),), checkpoint_every=0.05)
-    list(supervise(store, rules, grid, lambda: len(store.checkpoints(grid[0].run_id)) == 2))
+    options = RunnerOptions(threads=1, include=(str(plugin),), checkpoint_every=0.05)
+    list(supervise(store, options, grid, lambda: len(store.checkpoints(grid[0].run_id)) == 2))
 
 
 @pytest.fixture(scope="module")
@@ -202,12 +202,12 @@ def test_who_was_silent_too_long_drops_the_cell(store: Store, plugin: Path, unin
     """Its lease is ended and the cell claimed by somebody else, who gives it back: it is claimed again, and done."""
     grid = cells("slow", steps=LONG)
     store.enqueue("g", grid)
-    rules = Rules(threads=1, include=(str(plugin),), checkpoint_every=0.05)
+    options = RunnerOptions(threads=1, include=(str(plugin),), checkpoint_every=0.05)
     taken = None
     with Store(store.url, lease=-1.0) as other:  # a lease that is over as it begins
-        for event in supervise(store, rules, grid, lambda: False):
+        for event in supervise(store, options, grid, lambda: False):
             if taken is None and event.stage == "train" and event.fraction > 0.3:
-                other.beat(grid[0].run_id, str(store.runs()["owner"][0]))
+                other.heartbeat(grid[0].run_id, str(store.runs()["owner"][0]))
                 taken = other.claim_next("elsewhere:1:1")
                 assert taken is not None
     assert outcomes(store) == ["lost", "lost", "done"]
@@ -299,7 +299,7 @@ def test_a_cell_of_another_version_stays_free(store: Store, plugin: Path) -> Non
     with sqlite.driver.connect(store.path) as connection:
         connection.execute('UPDATE runs SET config = \'{"from": "the future"}\'')
     with pytest.raises(StoreError, match=r"(?s)not one of this version's.*the cell is free"):
-        list(supervise(store, Rules(threads=1), None, lambda: False))
+        list(supervise(store, RunnerOptions(threads=1), None, lambda: False))
     assert store.counts()["pending"] == 1
     assert outcomes(store) == ["released"]
 
@@ -322,9 +322,9 @@ class Unwell(Store):
         self._try("log", run_id)
         super().log(run_id, *args, **named)
 
-    def beat(self, run_id: str, owner: str) -> None:
+    def heartbeat(self, run_id: str, owner: str) -> None:
         self._try("beat", run_id)
-        super().beat(run_id, owner)
+        super().heartbeat(run_id, owner)
 
     def finish(self, run_id: str, *args: Any, **named: Any) -> None:
         self._try("finish", run_id)
@@ -379,12 +379,12 @@ def test_a_worker_for_a_grid_sees_the_cells_that_come_later(store: Store, plugin
     first, second, foreign = cells("none", seeds=3)
     store.enqueue("other", [foreign])
     store.enqueue("g", [first])
-    rules, over = Rules(threads=1, include=(str(plugin),), forever=True), time.monotonic() + 60
+    options, over = RunnerOptions(threads=1, include=(str(plugin),), forever=True), time.monotonic() + 60
 
     def stopping() -> bool:
         return store.counts("g")["done"] == 2 or time.monotonic() > over
 
-    for event in supervise(store, rules, None, stopping, grid="g"):
+    for event in supervise(store, options, None, stopping, grid="g"):
         if event.stage == "done":
             store.enqueue("g", [first, second])
     assert store.counts("g")["done"] == 2

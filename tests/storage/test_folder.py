@@ -14,7 +14,7 @@ import pytest
 from stored import ME, config
 
 from harness.errors import StoreError
-from harness.records.events import Saved
+from harness.records.events import SavedCheckpoint
 from harness.storage import folder as store_folder
 from harness.storage.folder import FILE, Mark, read, settle
 from harness.storage.store import Store
@@ -38,7 +38,7 @@ def test_a_second_store_in_the_folder_is_refused_and_the_first_keeps_its_files(s
     store.enqueue("g", [config()])
     claim = store.claim_next(ME)
     assert claim is not None
-    saved = Saved(1, f"checkpoints/{claim.run_id}/1-1.safetensors", "abc", 1)
+    saved = SavedCheckpoint(1, f"checkpoints/{claim.run_id}/1-1.safetensors", "abc", 1)
     (store.folder / saved.path).parent.mkdir(parents=True)
     (store.folder / saved.path).touch()
     store.log(claim.run_id, claim.owner, [], saved)

@@ -13,7 +13,7 @@ from stored import ME, RESULTS, step
 from writers import filled, many_writers
 
 from harness.errors import StoreError
-from harness.records.events import Saved
+from harness.records.events import SavedCheckpoint
 from harness.storage.database import Database
 from harness.storage.engines import PAUSE
 from harness.storage.queries import read_runs
@@ -50,9 +50,9 @@ def test_a_lease_that_is_over_is_anybodys_and_its_last_owner_is_refused(store: S
     assert (slow.owner, quick.owner) == ("elsewhere:1:1#1", "elsewhere:1:1#2")
     assert store.claim_next(ME) is None
     for write in (
-        lambda: store.beat(run_id, slow.owner),
+        lambda: store.heartbeat(run_id, slow.owner),
         lambda: store.log(run_id, slow.owner, [step(1)]),
-        lambda: store.log(run_id, slow.owner, [], Saved(1, "x", "y", 1)),
+        lambda: store.log(run_id, slow.owner, [], SavedCheckpoint(1, "x", "y", 1)),
         lambda: store.rewind(run_id, slow.owner, 0),
         lambda: store.fail(run_id, slow.owner, "late"),
         lambda: store.release(run_id, slow.owner),
@@ -85,7 +85,7 @@ def test_every_write_renews_the_lease(store: Store) -> None:
     with Store(store.url, lease=-1.0) as short:
         claim = short.claim_next("elsewhere:1:1")
     assert claim is not None
-    store.beat(run_id, claim.owner)
+    store.heartbeat(run_id, claim.owner)
     assert store.claim_next(ME) is None
     assert store.hosts() == {"elsewhere"}
 
@@ -97,7 +97,7 @@ def test_a_claim_goes_on_from_the_newest_checkpoint_and_cuts_what_lies_beyond(st
     assert claim is not None
     folder = store.folder / "checkpoints" / run_id
     folder.mkdir(parents=True)
-    saved = [Saved(n, f"checkpoints/{run_id}/1-{n}.safetensors", "abc", 1) for n in (2, 4, 6)]
+    saved = [SavedCheckpoint(n, f"checkpoints/{run_id}/1-{n}.safetensors", "abc", 1) for n in (2, 4, 6)]
     for one in saved:
         (store.folder / one.path).touch()
     (folder / "1-5.safetensors").touch()  # written, never registered
@@ -131,7 +131,7 @@ def test_a_checkpoint_and_its_points_are_one_transaction(store: Store) -> None:
     assert claim is not None
     store.log(run_id, claim.owner, [step(1)])
     with pytest.raises(Exception, match="UNIQUE"):
-        store.log(run_id, claim.owner, [step(1)], Saved(1, "x", "y", 1))
+        store.log(run_id, claim.owner, [step(1)], SavedCheckpoint(1, "x", "y", 1))
     assert store.checkpoints(run_id) == ()
 
 
@@ -172,14 +172,14 @@ def test_a_writer_waits_as_long_as_others_get_on_and_no_longer(store: Store, mon
     other = threading.Thread(target=others, args=([0.1] * 16,))
     other.start()
     holds.wait()
-    store.beat(run_id, f"{ME}#1")
+    store.heartbeat(run_id, f"{ME}#1")
     other.join()
     holds.clear()
     other = threading.Thread(target=others, args=([60.0],))
     other.start()
     holds.wait()
     with pytest.raises(StoreError, match="database is locked; another process has been writing"):
-        store.beat(run_id, f"{ME}#1")
+        store.heartbeat(run_id, f"{ME}#1")
     enough.set()
     other.join()
 
@@ -199,7 +199,7 @@ def test_a_writer_asks_less_often_while_nobody_commits(store: Store, monkeypatch
     with Database(store.url, "rw").write() as other:
         other.execute(sa.text("UPDATE runs SET step = 1"))
         with pytest.raises(StoreError, match="database is locked"):
-            store.beat(run_id, f"{ME}#1")
+            store.heartbeat(run_id, f"{ME}#1")
     assert longest[0] == PAUSE
     assert longest == sorted(longest)
     assert 0.2 < longest[-1] <= 0.51
@@ -214,4 +214,4 @@ def test_a_writer_waits_for_one_that_keeps_readers_out(store: Store) -> None:
     assert other.execute("PRAGMA journal_mode=DELETE").fetchone() == ("delete",)
     other.execute("BEGIN EXCLUSIVE")
     threading.Timer(0.3, other.rollback).start()
-    store.beat(run_id, f"{ME}#1")
+    store.heartbeat(run_id, f"{ME}#1")

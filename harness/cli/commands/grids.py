@@ -40,17 +40,19 @@ from harness.cli.signals import stop_on_signals
 if TYPE_CHECKING:
     from harness.cli.progress import Tally
     from harness.config.run import RunConfig
-    from harness.runner.options import Rules
+    from harness.runner.options import RunnerOptions
 
 
 def demo(store: StoreUrl = DEFAULT_STORE, seeds: SeedCount = None, device: Device = "auto") -> None:
     """Run the small real ablation that ships with the harness, and print its leaderboard."""
-    from harness.runner.options import Rules
+    from harness.runner.options import RunnerOptions
     from harness.runner.worker import server
 
     server()
     # its models are too small to share between threads, which only wait for each other on a busy machine
-    tally = run_cells("demo", checked_cells(the_grid("demo", seeds=seeds)), store, Rules(device=device, threads=1))
+    tally = run_cells(
+        "demo", checked_cells(the_grid("demo", seeds=seeds)), store, RunnerOptions(device=device, threads=1)
+    )
     print_leaderboard(open_store(store), "demo")
     typer.echo("\nNext: harness ls grids  |  harness info sequence_match  |  harness run GRID.yaml")
     raise typer.Exit(1 if tally.failed else 0)
@@ -98,13 +100,13 @@ def run(
     include: Include = None,
 ) -> None:
     """Run a grid's unfinished cells; the same command again continues where it stopped."""
-    from harness.runner.options import Rules
+    from harness.runner.options import RunnerOptions
     from harness.runner.worker import server
 
     server()  # it gets ready while the grid is read and checked
     include_files(include)
     asked = the_grid(grid, overrides, seeds)
-    rules = Rules(
+    options = RunnerOptions(
         workers=workers,
         device=device,
         threads=threads,
@@ -114,7 +116,7 @@ def run(
         timeout=timeout,
         stall_after=stall_after,
     )
-    tally = run_cells(asked.name, checked_cells(asked), store, rules, limit=limit)
+    tally = run_cells(asked.name, checked_cells(asked), store, options, limit=limit)
     raise typer.Exit(1 if tally.failed else 0)
 
 
@@ -156,7 +158,13 @@ def _counts(grid: str | None, store: str) -> dict[str, dict[str, int]]:
 
 
 def run_cells(
-    name: str, cells: Sequence[RunConfig], url: str, rules: Rules, limit: str | None = None, *, alone: bool = False
+    name: str,
+    cells: Sequence[RunConfig],
+    url: str,
+    options: RunnerOptions,
+    limit: str | None = None,
+    *,
+    alone: bool = False,
 ) -> Tally:
     """Run the cells of a grid that are not done and say how they ended; with `alone` the grid has no others.
 
@@ -173,7 +181,7 @@ def run_cells(
     with Store(url) as store, stop_on_signals() as stopping:
         store.enqueue(name, cells, alone=alone)  # what --limit leaves out is pending, not unknown
         cells = cells if limit is None else first(cells, limit)
-        tally = follow(run_grid(cells, store, grid_name=name, rules=rules, stopping=stopping), Console(stderr=True))
+        tally = follow(run_grid(cells, store, grid_name=name, options=options, stopping=stopping), Console(stderr=True))
     typer.echo(f"{tally.cells} cells: {tally.done} done now, {tally.skipped} done before, {tally.failed} failed")
     if stopping():
         raise KeyboardInterrupt

@@ -132,7 +132,7 @@ def evaluate(
     from harness.cli.commands.grids import run_cells
     from harness.grids.check import check
     from harness.grids.untrained import as_it_is
-    from harness.runner.options import Rules
+    from harness.runner.options import RunnerOptions
     from harness.runner.worker import server
 
     server()
@@ -143,7 +143,9 @@ def evaluate(
     trained = [cell.training.steps for cell in cells if not cell.untrained]
     if trained:
         raise ConfigError(f"training.steps={trained[0]}: evaluate trains nothing; write a grid and `harness run` it")
-    rules = Rules(device=device, threads=threads, include=tuple(str(path.absolute()) for path in include or ()))
-    tally = run_cells(grid.name, cells, store, rules)
+    options = RunnerOptions(
+        device=device, threads=threads, include=tuple(str(path.absolute()) for path in include or ())
+    )
+    tally = run_cells(grid.name, cells, store, options)
     print_leaderboard(open_store(store), grid.name)
     raise typer.Exit(1 if tally.failed else 0)

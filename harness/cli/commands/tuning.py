@@ -65,7 +65,7 @@ def tune(
     from harness.grids.controls import controls, missing_mle
     from harness.grids.tuning import as_trials, choose, final_cells
     from harness.grids.tuning import trials as planned
-    from harness.runner.options import Rules
+    from harness.runner.options import RunnerOptions
     from harness.runner.worker import server
     from harness.storage.store import Store
 
@@ -82,7 +82,7 @@ def tune(
     typer.echo(_estimate(asked.name, tried, runs, cells, store))
     if plan:
         return
-    rules = Rules(
+    options = RunnerOptions(
         workers=workers,
         device=device,
         threads=threads,
@@ -92,14 +92,14 @@ def tune(
         timeout=timeout,
         stall_after=stall_after,
     )
-    run_cells(f"{asked.name}-trials", runs, store, rules, alone=True)
+    run_cells(f"{asked.name}-trials", runs, store, options, alone=True)
     with Store(store) as opened:
         choices = choose(opened, f"{asked.name}-trials", tried)
         final = final_cells(cells, choices)
         final = check_cells([*final, *controls(final)] if asked.controls else final)
         opened.record_trials(f"{asked.name}-tuned", as_trials(choices))
     typer.echo("\n".join(map(_told, choices)))
-    tally = run_cells(f"{asked.name}-tuned", final, store, replace(rules, keep_going=keep_going), alone=True)
+    tally = run_cells(f"{asked.name}-tuned", final, store, replace(options, keep_going=keep_going), alone=True)
     typer.echo(f"Next: harness leaderboard {asked.name}-tuned  |  harness leaderboard {asked.name}-trials")
     raise typer.Exit(1 if tally.failed else 0)
 

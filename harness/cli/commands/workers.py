@@ -55,14 +55,14 @@ def worker(
     from rich.console import Console
 
     from harness.cli.progress import follow
-    from harness.runner.options import Rules
+    from harness.runner.options import RunnerOptions
     from harness.runner.supervisor import supervise
     from harness.runner.worker import server
     from harness.storage.store import Store
 
     server()
     include_files(include)
-    rules = Rules(
+    options = RunnerOptions(
         workers=workers,
         device=device,
         threads=threads,
@@ -76,7 +76,7 @@ def worker(
     )
     with Store.open(store) as opened, stop_on_signals() as stopping:
         name = None if grid is None else stored_grid_name(grid, opened.grids())
-        tally = follow(supervise(opened, rules, None, stopping, grid=name), Console(stderr=True))
+        tally = follow(supervise(opened, options, None, stopping, grid=name), Console(stderr=True))
         stopped = stopping()
     typer.echo(f"{tally.done} done, {tally.failed} failed")
     raise typer.Exit(RELEASED if stopped else 1 if tally.failed else 0)
@@ -118,7 +118,7 @@ def reproduce(
     from rich.console import Console
 
     from harness.cli.progress import follow
-    from harness.runner.options import Rules
+    from harness.runner.options import RunnerOptions
     from harness.runner.worker import server
     from harness.runs.reproduce import Verdict
     from harness.runs.reproduce import reproduce as reproduced
@@ -127,11 +127,13 @@ def reproduce(
 
     server()
     include_files(include)
-    rules = Rules(device=device, threads=threads, include=tuple(str(path.absolute()) for path in include or ()))
+    options = RunnerOptions(
+        device=device, threads=threads, include=tuple(str(path.absolute()) for path in include or ())
+    )
     verdicts: list[Verdict] = []
     with Store.open(store) as opened, stop_on_signals() as stopping:
         run_id = find_run(opened, run)
-        steps = reproduced(opened, run_id, rules, stopping)
+        steps = reproduced(opened, run_id, options, stopping)
 
         def watched() -> Iterator[Progress]:
             verdicts.append((yield from steps))
