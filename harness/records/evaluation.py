@@ -127,8 +127,8 @@ class Evaluation:
     metrics want is a function: `features`, `paired`; about mistakes `forced` (by uniformly random legal actions),
     `forced_wrong` (by tokens that the benchmark knows to be wrong), `corrupted` and `p_back` (over `mistake_texts`
     expert texts), of which the last three are None where the benchmark knows no mistakes; about single actions
-    `token_scorer` (the exact law, or the base that training started from); and beside a known law `own_steps`, in the states of the
-    rollouts' reduced texts, and `finished`.
+    `token_scorer` (the exact law, or the base that training started from); and beside a known law `own_steps`, in the
+    states of the rollouts' reduced texts, and `finished`.
 
     Texts that something else wrote are `written`; then there are no rollouts, hence no actions to count.  `unpaired`
     are expert texts that answer no prompt in particular, of any number; they stand in for the prompts' own.
