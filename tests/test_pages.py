@@ -42,3 +42,13 @@ def test_a_mark_and_a_link_would_be_noticed() -> None:
     assert MARK.search("=======\n")
     assert not MARK.search("a ======= b\n========\n")
     assert LINK.findall("[a](b/c.md#d) ![e](f.png)") == ["b/c.md", "f.png"]
+
+
+PERSONS = re.compile(r"\b(who|whoever|whom|he|his|him|she|everybody|everyone|nobody|somebody|someone)\b", re.IGNORECASE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_a_page_names_the_thing(page: Path) -> None:
+    """The worker, the supervisor, the caller, the reader: a program is no person."""
+    found = [line for line in page.read_text().splitlines() if PERSONS.search(line)]
+    assert found == [], f"{name(page)} speaks of a person: {found[0]}"

@@ -36,7 +36,7 @@ def test_default_language_is_the_one_whose_regime_is_known() -> None:
 def test_the_same_options_give_the_texts_they_always_gave() -> None:
     """Stored runs name their data by this hash: a change of the laws' file must not change the texts."""
     markov = Language(length=16, symbols=6, successors=2)
-    assert markov.splits().data_hash == "f8facc042b15706c"  # as README shows it
+    assert markov.splits().data_hash == "f8facc042b15706c"  # as results/README.md shows it
     assert Language(law="template", train=50, validation=20, test=20).splits().train[0].text.split()[0] in (
         "a",
         "all",
