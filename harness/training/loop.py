@@ -14,7 +14,6 @@ import torch
 from harness.actions.batch import ActionValues, Batch, pack
 from harness.config.run import RunConfig
 from harness.config.training import TrainingConfig
-from harness.data.noise_sources import FromPolicy
 from harness.data.stream import ExpertStream, Normalizer
 from harness.errors import HarnessError
 from harness.models.policy import Policy
@@ -160,8 +159,12 @@ class Training:
     @property
     def without_gradient(self) -> int:
         """Nodes so far that were only looked at: the frozen reference's, and those that mistakes were drawn from."""
-        propose = self.stream.propose
-        return self.meter.looked + (propose.nodes if isinstance(propose, FromPolicy) else 0)
+        return self.meter.looked + self._proposed
+
+    @property
+    def _proposed(self) -> int:
+        """Nodes that the source of injected mistakes has put through the policy; 0 without one."""
+        return 0 if self.stream.propose is None else self.stream.propose.nodes
 
     @property
     def sampled(self) -> int:
@@ -282,8 +285,7 @@ class Training:
         self.step, self.seconds = state.facts["step"], state.facts["seconds"]
         self.meter.learned = state.facts["tokens"]
         self.meter.looked = state.facts.get("without_gradient", 0)  # older versions had them among the tokens
-        if isinstance(self.stream.propose, FromPolicy):
-            self.stream.propose.nodes = 0  # what it had counted is among what was looked at
+        self.meter.looked -= self._proposed  # so that `without_gradient` is the state's
         self.interims = [Interim.from_json(interim) for interim in state.facts.get("interims", ())]
         self.points = [Step(**point) for point in state.facts["points"]]
         self.threads |= set(state.facts["threads"])
