@@ -111,7 +111,7 @@ def test_tokens_are_counted_where_they_are_spent() -> None:
 
 
 def test_mistakes_drawn_from_the_policy_cost_tokens() -> None:
-    """The same loss with other mistakes: what is drawn from the policy is looked at, without a gradient."""
+    """The same loss with other mistakes: what is drawn from the policy costs nodes without a gradient."""
     policy = tiny_policy(context=10)
     propose = FromPolicy(policy)
     _, steps = trained({"name": "mle"}, {"steps": 5}, policy=policy, propose=propose)
