@@ -1,4 +1,4 @@
-"""What every metric must keep to, whoever wrote it: registering it is enough to be tested here."""
+"""The contract of every metric, of this project or not: registering it is enough to be tested here."""
 
 from __future__ import annotations
 
