@@ -4,5 +4,5 @@ Read `evaluate.py` first: it assembles everything that metrics may look at, from
 exact laws, one file each.  `scoring.py` turns an evaluation into scores and needs no torch; `controls.py` evaluates the
 ceiling and the floor; `temperature.py` chooses the sampling temperature on the validation split.
 
-Below it in `LAYERS`: training, data, generation, models, metrics, stats and what these stand on.  It knows no store.
+It may import the rows of `LAYERS` before its own (training, data, generation, models, stats, ...), but not storage.
 """

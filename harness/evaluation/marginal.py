@@ -65,7 +65,7 @@ class Bounds:
 
 
 class PrefixTree:
-    """Prefix tree with the policy's action probabilities at every expanded state; deeper states have bounds only.
+    """Prefix tree with the policy's action probabilities at every expanded state; for all others, 0 <= stay <= 1.
 
     Attributes:
         index: text -> its index below; parents come before children.
@@ -173,12 +173,12 @@ class PrefixTree:
 
         Ends when the bounds are at most `tolerance` (nats) wide, when all is known, or with `max_states` states.
         """
-        while (room := max_states - len(self.index)) > 0:
+        while (left := max_states - len(self.index)) > 0:
             gain = self.gains()
             open_ = gain >= 0
             if gain[open_].sum() <= tolerance:
                 return
-            count = min(BATCH, room, int(open_.sum()))
+            count = min(BATCH, left, int(open_.sum()))
             best = np.argpartition(-gain, count - 1, axis=None)[:count]
             texts = list(self.index)
             places, tokens = np.unravel_index(best, gain.shape)

@@ -4,5 +4,5 @@ Read `loop.py` first: every trainer goes through it.  `replay_buffer.py` holds t
 `resume.py` runs the loop from the newest whole checkpoint (`checkpoint.py`) on.  `base_model.py` trains what all cells
 of a grid share; `trained_policies.py` keeps the result for other decoders and for export.
 
-Below it in `LAYERS`: data, generation, models, plugins and what these stand on.  It knows no store.
+It may import the rows of `LAYERS` before its own (data, generation, models, plugins, ...), but not storage.
 """
