@@ -25,9 +25,9 @@ STEPS = 5  # optimiser steps in a turn
 
 def steps_per_node(run: Training, device: str, steps: int = STEPS) -> float:
     """Microseconds for each node that goes through `evaluate`; those that the sampler computes are not counted."""
-    before = run.meter.learned
+    before = run.meter.with_gradient
     spent = seconds(lambda: [run.advance() for _ in range(steps)], device)
-    return 1e6 * spent / (run.meter.learned - before)
+    return 1e6 * spent / (run.meter.with_gradient - before)
 
 
 # ----------------------------------------------------------------------------------------------- MLE and Trainer
@@ -159,10 +159,10 @@ def mixture_run(setting: Setting) -> tuple[Turn, Turn]:
 
     def cycle() -> float:
         assert mixture.step % STEPS == 0
-        before = mixture.meter.learned
+        before = mixture.meter.with_gradient
         first = seconds(mixture.advance, setting.device)
         others = seconds(lambda: [mixture.advance() for _ in range(STEPS - 1)], setting.device) / (STEPS - 1)
-        return 1e6 * (first + 24 * others) / (25 * (mixture.meter.learned - before) / STEPS)
+        return 1e6 * (first + 24 * others) / (25 * (mixture.meter.with_gradient - before) / STEPS)
 
     return cycle, lambda: steps_per_node(mle, setting.device)
 

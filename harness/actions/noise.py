@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 
@@ -27,8 +28,27 @@ class Slot:
     rng: np.random.Generator
 
 
-Propose = Callable[[Sequence[Slot]], list[int]]
-"""One wrong token for each slot; never the slot's expert token, never an unwritable one."""
+class Propose(Protocol):
+    """A source of wrong tokens."""
+
+    @property
+    def nodes(self) -> int:
+        """Number of nodes that went through the policy for its tokens so far; 0 if no policy is asked."""
+
+    def __call__(self, slots: Sequence[Slot]) -> list[int]:
+        """One wrong token for each slot; never the slot's expert token, never an unwritable one."""
+
+
+@dataclass(frozen=True)
+class WithoutPolicy:
+    """A `Propose` that draws each slot's token by itself and asks no policy."""
+
+    draw: Callable[[Slot], int]
+    nodes: int = 0
+
+    def __call__(self, slots: Sequence[Slot]) -> list[int]:
+        """As `Propose`."""
+        return [self.draw(slot) for slot in slots]
 
 
 def from_weights(weights: np.ndarray, space: ActionSpace) -> Propose:
@@ -38,11 +58,7 @@ def from_weights(weights: np.ndarray, space: ActionSpace) -> Propose:
     total = np.cumsum(allowed)
     if np.count_nonzero(allowed) < 2:
         raise ConfigError("actions.noise_kind: fewer than two tokens may be injected; the vocabulary is too small")
-
-    def propose(slots: Sequence[Slot]) -> list[int]:
-        return [_draw(total, allowed, slot) for slot in slots]
-
-    return propose
+    return WithoutPolicy(lambda slot: _draw(total, allowed, slot))
 
 
 def _draw(total: np.ndarray, weights: np.ndarray, slot: Slot) -> int:
@@ -93,10 +109,7 @@ def ground_truth(
             "nothing may be wrong there, so use uniform, unigram or policy"
         )
 
-    def propose(slots: Sequence[Slot]) -> list[int]:
-        return [wrong(slot) for slot in slots]
-
-    return propose
+    return WithoutPolicy(wrong)
 
 
 def inject(

@@ -1,4 +1,4 @@
-"""The control policies: a second sample of expert texts, and unigrams."""
+"""The control policies: a second sample of expert texts (the ceiling), and unigrams (the floor)."""
 
 from __future__ import annotations
 
@@ -27,29 +27,31 @@ from harness.seeding import generator
 
 
 def control_policy(config: RunConfig, splits: Splits, device: torch.device) -> Policy:
-    """The policy whose tokenizer and context a control borrows; its weights are never asked."""
+    """The policy that gives a control its tokenizer and context; its weights are never used."""
     if config.model.from_scratch:
         return untrained(config.model, splits, device)
-    policy = Borrowed(config.model, device)
+    policy = WeightlessPolicy(config.model, device)
     policy.drop_backspace()
     return policy
 
 
-class Borrowed(Policy):
-    """The tokenizer, context and action space of a pretrained model, of which no weight is read or held."""
+class WeightlessPolicy(Policy):
+    """The tokenizer, context and action space of a pretrained model, of which no weight is read or held.
+
+    `device` is the device of its batches.
+    """
 
     def __init__(self, model: ModelConfig, device: torch.device) -> None:
-        """Of the model that a configuration names; `device` is where to put what is made of it."""
-        self._where = device
+        self._device = device
         super().__init__(*models.outline(model.name, model.revision), model.context, model.dtype)
 
     def _check_head(self) -> None:
-        """Nobody asks for its logits."""
+        """Accept any output layer: no logits are computed."""
 
     @property
     def device(self) -> torch.device:
-        """Where its batches go."""
-        return self._where
+        """Device of its batches."""
+        return self._device
 
 
 # ---------------------------------------------------------------------------------------------------- the ceiling
@@ -60,10 +62,10 @@ def expert(
 ) -> Evaluation:
     """A second sample of expert texts against the references, one for each.
 
-    A benchmark that can draws fresh texts; where a text is the answer to a question, the answers themselves stand there
-    and every metric shows its best.  Elsewhere they are other passages than the references, of validation
-    documents and of test documents alike, in a random order; they answer prompts of their own.  Where there are fewer
-    than references, some references are left out, and n says so.
+    Fresh texts, if the benchmark can draw them.  If a text is the answer to a question, the answers themselves, so that
+    every metric shows its best value.  Else other passages than the references, of validation and of test documents
+    alike, in a random order; they answer prompts of their own.  If they are fewer than the references, some references
+    are left out, and n says so.
     """
     rng = generator(config.seeds.sample, "second sample")
     if splits.fresh is not None:
@@ -76,20 +78,20 @@ def expert(
         pool, ends = [others[i] for i in rng.permutation(len(others))], False
     chosen = choose_prompts(policy, pool, config.sampling)
     length = config.sampling.length
-    rollouts = tuple(as_rollout(policy, example, ends=ends, length=length) for example in chosen[: len(prompts)])
+    rollouts = tuple(expert_rollout(policy, example, ends=ends, length=length) for example in chosen[: len(prompts)])
     return of_texts(prompts[: len(rollouts)], rollouts, policy.space, splits, config, features)
 
 
 def _last(every: Sequence[Example], chosen: Sequence[Example]) -> int:
-    """How many of the prompts were looked at until the last chosen one was found."""
+    """Number of prompts up to the last chosen one."""
     return 1 + max(index for index, example in enumerate(every) if example.prompt == chosen[-1].prompt)
 
 
-def as_rollout(policy: Policy, example: Example, *, ends: bool, length: int | None) -> Rollout:
-    """An expert text as the actions that would write it; their probabilities are unknown (NaN).
+def expert_rollout(policy: Policy, example: Example, *, ends: bool, length: int | None) -> Rollout:
+    """An expert text as a rollout of the actions that write it; their probabilities are unknown (NaN).
 
-    `ends` says that the text is a whole one, so that its end is an action too where a rollout of `length` tokens at
-    most would have room for it; a passage of a longer document is cut off instead.
+    With `ends` the text is a whole one: its end is an action, too, if a rollout of at most `length` tokens has room for
+    it.  Without, it is a passage of a longer document and is cut off.
 
     Raises:
         ConfigError: the tokenizer does not know a character of it.
@@ -116,13 +118,13 @@ def as_rollout(policy: Policy, example: Example, *, ends: bool, length: int | No
 
 
 class Unigram(Policy):
-    """A policy that forgets everything: in each state the law is the training split's token frequencies, end included.
+    """A policy without memory: in each state, the training split's token frequencies, the end included.
 
-    Every token that can stand in a text is counted once more than it occurs, so that no text is impossible.
+    It has the tokenizer and context of `policy`, and no `<backspace>`.  Every token that can stand in a text is counted
+    once more than it occurs, so that no text is impossible.
     """
 
     def __init__(self, policy: Policy, rows: Sequence[Trajectory]) -> None:
-        """A policy with the tokenizer and context of `policy`, and no `<backspace>`."""
         vars(self).update(vars(policy))
         count = np.bincount([action for row in rows for action in row.actions], minlength=policy.space.size)
         writable = np.ones(policy.space.size, bool)
@@ -132,15 +134,15 @@ class Unigram(Policy):
 
     @property
     def device(self) -> torch.device:
-        """Where the frequencies are."""
+        """Device of the frequencies."""
         return self.log_probs.device
 
     def hidden(self, batch: Batch) -> Tensor:
-        """Nothing to remember, [N, T, 1]."""
+        """Zeros, [N, T, 1]: there is no hidden state."""
         return torch.zeros(*batch.input_ids.shape, 1, device=self.device)
 
     def extend(self, cache: Any, input_ids: Tensor, position_ids: Tensor, visible: Tensor) -> Tensor:
-        """Nothing to remember, [N, K, 1]."""
+        """Zeros, [N, K, 1]: there is no hidden state."""
         return torch.zeros(*input_ids.shape, 1, device=self.device)
 
     def logits(self, hidden: Tensor, legal: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""From a trained policy to what metrics look at: likelihood of test texts, rollouts from prompts, exact laws."""
+"""The assembly of an `Evaluation`: likelihood of test texts, rollouts from prompts, mistakes, exact laws."""
 
 from __future__ import annotations
 
@@ -19,17 +19,14 @@ from harness.generation.decoders import Contrastive, decoder_of
 from harness.generation.generate import sample_prompts, sample_starts
 from harness.models.policy import Policy
 from harness.plugins.metric import Unscorable
-from harness.records.data import Example, Splits
+from harness.records.data import Example, Mistake, Splits
 from harness.records.evaluation import Evaluation, ExactStep, FinishedLaw, TokenScorer
+from harness.records.law import Law
 from harness.records.rollout import Rollout
 
-EXACT_TEXTS = 500  # expert texts on whose states the exact law is compared
-
-
+CANDIDATE_ROLLOUTS = 32  # rollouts of a run that keep the likeliest actions of each state, for its replay
 MISTAKE_TEXTS = 200  # expert texts into which mistakes are put, one at every place
-
-
-CANDIDATE_ROLLOUTS = 32  # rollouts of a run that keep the likeliest actions of each state, for whoever looks at them
+EXACT_TEXTS = 500  # expert texts on whose states the exact law is compared
 
 
 def evaluate(
@@ -41,57 +38,24 @@ def evaluate(
     token_scorer: TokenScorer | None = None,
 ) -> Evaluation:
     """Everything that the metrics of `config` may look at; the policy is not changed."""
-    mistake, sampling, seed = splits.mistake, config.sampling, config.seeds.sample
-    propose = None if mistake is None else ground_truth(mistake, policy.decode, policy.inside)
+    sampling, seed = config.sampling, config.seeds.sample
 
     def forced(epsilon: float) -> tuple[Rollout, ...]:
         return tuple(sample_prompts(policy, prompts, sampling, seed, epsilon))
 
-    def forced_wrong(epsilon: float) -> tuple[Rollout, ...]:
-        assert propose is not None
-        force = forced_mistakes(propose, len(prompts), seed)
-        return tuple(sample_prompts(policy, prompts, sampling, seed, epsilon, force))
-
-    def corrupted(wrong: int) -> tuple[Rollout, ...]:
-        assert propose is not None
-        starts = corrupted_starts(policy, prompts, propose, wrong, length=sampling.length, seed=config.seeds.metric)
-        return tuple(sample_starts(policy, starts, sampling, seed))
-
-    def p_back(wrong: int) -> np.ndarray:
-        assert mistake is not None
-        return backspace_after(policy, splits.test[:MISTAKE_TEXTS], mistake, wrong, config.seeds.metric)
-
-    law, rollouts = splits.law, tuple(sample_prompts(policy, prompts, sampling, seed, candidates=CANDIDATE_ROLLOUTS))
-    decoder = decoder_of(sampling, policy.space.backspace_id)
-
-    def own() -> tuple[ExactStep, ...]:
-        assert law is not None
-        return tuple(own_steps(policy, law, rollouts))
-
-    def finish(texts: int | None, states: int) -> FinishedLaw:
-        assert law is not None
-        if isinstance(decoder, Contrastive):
-            raise Unscorable("contrastive search looks at hidden states, not only at chances; use another decoder")
-        if sampling.best_of > 1 or sampling.reject:
-            raise Unscorable("each text was chosen among several, so their law is not the decoder's; use best_of=1")
-        writes = writer(policy, law, decoder, sampling.length)
-        if texts is None:
-            return enumerated(writes, law, states)
-        return sampled(writes, law, [example.text for example in splits.test[:texts]], states)
-
-    return replace(
+    rollouts = tuple(sample_prompts(policy, prompts, sampling, seed, candidates=CANDIDATE_ROLLOUTS))
+    evaluation = replace(
         of_texts(prompts, rollouts, policy.space, splits, config, features),
         likelihood=likelihood(policy, splits.test),
-        exact_steps=() if law is None else tuple(expert_steps(policy, law, splits.test[:EXACT_TEXTS])),
         forced=cache(forced),
-        forced_wrong=None if mistake is None else cache(forced_wrong),
-        corrupted=None if mistake is None else cache(corrupted),
-        p_back=None if mistake is None or policy.space.backspace_id is None else cache(p_back),
-        mistake_texts=len(splits.test[:MISTAKE_TEXTS]),
-        own_steps=None if law is None else cache(own),
-        finished=None if law is None else cache(finish),
+        mistake_texts=len(splits.test[:MISTAKE_TEXTS]),  # part of a score's name, also where it has no value
         token_scorer=token_scorer,
     )
+    if splits.mistake is not None:
+        evaluation = _with_mistakes(evaluation, policy, splits.mistake, splits.test, config)
+    if splits.law is not None:
+        evaluation = _with_law(evaluation, policy, splits.law, splits.test, config)
+    return evaluation
 
 
 def of_texts(
@@ -102,7 +66,7 @@ def of_texts(
     config: RunConfig,
     features: Features,
 ) -> Evaluation:
-    """What metrics may look at where texts are all there is: nothing that asks the policy that wrote them."""
+    """The part of an evaluation that needs texts alone, and no policy."""
     return Evaluation(
         prompts=prompts,
         rollouts=rollouts,
@@ -113,4 +77,57 @@ def of_texts(
         features=features,
         featuriser_id=features.identify,
         paired=features.paired,
+    )
+
+
+def _with_mistakes(
+    evaluation: Evaluation, policy: Policy, mistake: Mistake, test: tuple[Example, ...], config: RunConfig
+) -> Evaluation:
+    """Add the policy's reactions to the benchmark's mistakes; each is computed when a metric first needs it."""
+    prompts, sampling, seeds = evaluation.prompts, config.sampling, config.seeds
+    propose = ground_truth(mistake, policy.decode, policy.inside)
+
+    def forced_wrong(epsilon: float) -> tuple[Rollout, ...]:
+        force = forced_mistakes(propose, len(prompts), seeds.sample)
+        return tuple(sample_prompts(policy, prompts, sampling, seeds.sample, epsilon, force))
+
+    def corrupted(wrong: int) -> tuple[Rollout, ...]:
+        starts = corrupted_starts(policy, prompts, propose, wrong, length=sampling.length, seed=seeds.metric)
+        return tuple(sample_starts(policy, starts, sampling, seeds.sample))
+
+    def p_back(wrong: int) -> np.ndarray:
+        return backspace_after(policy, test[:MISTAKE_TEXTS], mistake, wrong, seeds.metric)
+
+    return replace(
+        evaluation,
+        forced_wrong=cache(forced_wrong),
+        corrupted=cache(corrupted),
+        p_back=None if policy.space.backspace_id is None else cache(p_back),
+    )
+
+
+def _with_law(
+    evaluation: Evaluation, policy: Policy, law: Law, test: tuple[Example, ...], config: RunConfig
+) -> Evaluation:
+    """Add the policy beside a known law: in expert states, in own states, and over finished texts."""
+    sampling, decoder = config.sampling, decoder_of(config.sampling, policy.space.backspace_id)
+
+    def own() -> tuple[ExactStep, ...]:
+        return tuple(own_steps(policy, law, evaluation.rollouts))
+
+    def finish(texts: int | None, states: int) -> FinishedLaw:
+        if isinstance(decoder, Contrastive):
+            raise Unscorable("contrastive search looks at hidden states, not only at chances; use another decoder")
+        if sampling.best_of > 1 or sampling.reject:
+            raise Unscorable("each text was chosen among several, so their law is not the decoder's; use best_of=1")
+        writes = writer(policy, law, decoder, sampling.length)
+        if texts is None:
+            return enumerated(writes, law, states)
+        return sampled(writes, law, [example.text for example in test[:texts]], states)
+
+    return replace(
+        evaluation,
+        exact_steps=tuple(expert_steps(policy, law, test[:EXACT_TEXTS])),
+        own_steps=cache(own),
+        finished=cache(finish),
     )

@@ -1,4 +1,4 @@
-"""A policy beside a known law: what it does in the states of expert texts, of its own texts, and of any text at all."""
+"""A policy beside a known law: its probabilities in the states of expert texts, of its own texts, and of any text."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def expert_steps(policy: Policy, law: Law, examples: Sequence[Example]) -> Itera
 
 
 def own_steps(policy: Policy, law: Law, rollouts: Sequence[Rollout]) -> Iterator[ExactStep]:
-    """The same in every state of texts that the policy finished, or had written when it was cut off.
+    """The policy's law beside the true one in every state of rollouts' reduced texts, finished or cut off.
 
-    Texts that went on from a prompt have no such states: they are left out.
+    Texts that continue a prompt have no such states and are left out.
     """
     symbols = {policy.encode(symbol)[0]: symbol for symbol in law.alphabet}
     tokens, texts = [], []
@@ -77,7 +77,7 @@ def writer(policy: Policy, law: Law, decoder: Decoder | Greedy, max_length: int 
 
 @torch.no_grad()
 def chances(policy: Policy, decoder: Decoder | Greedy, prefixes: Sequence[Prefix]) -> np.ndarray:
-    """[M, V] chances of every action after each of M texts, in float64; texts of one length go together."""
+    """Probabilities [M, V] of every action after each of M texts, float64; texts of one length share forward passes."""
     found = np.zeros((len(prefixes), policy.space.size))
     lengths = np.array([len(prefix) for prefix in prefixes])
     for length in np.unique(lengths).tolist():

@@ -24,8 +24,8 @@ class Features:
     """(featuriser, pooling, texts) -> float32 [n, F].
 
     A featuriser is `reference-lm` (the directory given here), a model directory or a Hub id; pooling is `mean` or
-    `last`, over the text's own tokens, of the last hidden state.  Texts are cut to 512 tokens
-    or the model's context.  An empty text has the feature of the bare start token.
+    `last`, over the text's own tokens, of the last hidden state.  Texts are cut to 512 tokens or the model's context.
+    An empty text has the feature of the bare start token.
     """
 
     def __init__(self, reference: Path | None, device: torch.device) -> None:
@@ -41,10 +41,10 @@ class Features:
         return featuriser
 
     def __call__(self, featuriser: str, pooling: str, texts: Sequence[str]) -> np.ndarray:
-        """Features of every text; a text that was asked for before costs nothing.
+        """Features of every text, each text computed once.
 
         Raises:
-            Unscorable: `reference-lm` where there is none.
+            Unscorable: `reference-lm`, and there is none.
             EnvironmentProblem: the featuriser cannot be loaded.
         """
         known = self._known.setdefault((featuriser, pooling), {})
@@ -86,7 +86,7 @@ class Features:
 
 @lru_cache(maxsize=4)
 def _loaded(name: str, device: torch.device) -> Policy:
-    """The model, which all cells of a process share.  Features they do not: a text's last bits depend on its batch."""
+    """The model, shared by all cells of a process; features are not, since their last bits depend on the batch."""
     return Policy.load(name, None).to(device)
 
 

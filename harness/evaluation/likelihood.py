@@ -15,8 +15,6 @@ from harness.records.data import Example
 from harness.records.evaluation import Likelihood
 from harness.records.rollout import Trajectory
 
-# ------------------------------------------------------------------------------------------------- likelihood
-
 
 def likelihood(
     policy: Policy, examples: Sequence[Example], *, window: int | None = None, stride: int | None = None
@@ -24,11 +22,11 @@ def likelihood(
     """Likelihood of whole texts by a sliding window; every token after the prompt is scored exactly once.
 
     Args:
-        policy: whose likelihood.
+        policy: the policy that gives the probabilities.
         examples: the texts; a prompt is context and not scored.  The end token is scored, the start token is not.
         window: tokens seen at once (default: the context).
-        stride: how far the window moves; all but a text's first window score their last `stride` tokens (default:
-            half the window, so that every token but a text's first ones sees at least half a window).
+        stride: tokens by which the window moves; all but a text's first window score their last `stride` tokens
+            (default: half the window, so that every token but a text's first ones sees at least half a window).
     """
     window = min(window or policy.context, policy.context)
     texts = [
@@ -54,7 +52,7 @@ def likelihood(
 def token_nll(
     policy: Policy, texts: Sequence[tuple[int, Sequence[int]]], window: int, stride: int
 ) -> tuple[float, float, int]:
-    """Summed NLL in nats of texts given as (first scored index, token ids): raw, without `<backspace>`, and how many.
+    """Summed NLL in nats of texts given as (first scored index, token ids): raw; without `<backspace>`; token count.
 
     The first token of a text has no context and cannot be scored, so the first scored index is at least 1.
 

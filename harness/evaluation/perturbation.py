@@ -1,4 +1,4 @@
-"""How a policy answers mistakes: in the text it goes on from, forced as it writes, and how likely it deletes them."""
+"""Perturbation by mistakes: in the text that is continued, forced on the writing, and P(<backspace>) after them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from harness.seeding import generator
 def corrupted_starts(
     policy: Policy, prompts: Sequence[Example], propose: Propose, wrong: int, *, length: int | None, seed: int
 ) -> list[Start]:
-    """For each prompt, its expert text up to a random place and `wrong` mistakes there, all of it deletable.
+    """Starts of rollouts: each prompt's expert text up to a random place and `wrong` mistakes there, all deletable.
 
     A place is before a token of the text or before its end, uniform over those where the mistakes fit into the context
-    and into `length` tokens after the prompt.  Prompt i draws from its own stream of `seed`, its place first: where
-    there is room for more mistakes, more of them stand in the same place and begin with the same ones.
+    and into `length` tokens after the prompt.  Prompt i draws from its own stream of `seed`, its place first: if there
+    is room for more mistakes, they stand in the same place and begin with the same ones.
 
     Raises:
-        Unscorable: behind some prompt there is no room for so many mistakes.
+        Unscorable: after some prompt there is no room for so many mistakes.
     """
     starts = []
     for index, example in enumerate(prompts):
@@ -53,24 +53,21 @@ def corrupted_starts(
 
 
 def forced_mistakes(propose: Propose, rows: int, seed: int) -> Replace:
-    """Mistakes to force on rows 0 to `rows` - 1 while they write; each row draws its own from its own stream."""
+    """Mistakes to force on rollouts 0 to `rows` - 1 while they are written; each draws from a stream of its own."""
     rngs = [generator(seed, "forced", row) for row in range(rows)]
     return lambda row, text: propose([Slot(text, None, rngs[row])])[0]
 
 
-# ------------------------------------------------------------------------------------------------------- mistakes
-
-
 @torch.no_grad()
 def backspace_after(policy: Policy, examples: Sequence[Example], mistake: Mistake, wrong: int, seed: int) -> np.ndarray:
-    """[S, wrong] pi(<backspace>|s) after 1, ..., `wrong` mistakes in a row, at every place of the expert texts.
+    """pi(<backspace>|s) after 1, ..., `wrong` mistakes in a row, at every place of the expert texts; [S, wrong].
 
     A place is before any token of a text or before its end; places whose mistakes would not fit into the context are
     left out.  Each text is one row that makes the mistakes, deletes them and goes on, so one forward pass sees it all.
     """
     assert policy.space.backspace_id is not None
     propose = ground_truth(mistake, policy.decode, policy.inside)
-    rows, looked = [], []  # each row's trajectory, and the actions in whose states the policy is asked
+    rows, looked = [], []  # trajectories, and the actions in whose states pi is read
     for index, example in enumerate(examples):
         rng = generator(seed, "mistakes", index)
         prompt, text = prompt_tokens(policy, example.prompt), policy.follow(example.prompt, example.text)

@@ -1,4 +1,7 @@
-"""From an evaluation to scores and profiles: every metric that was asked for, and why one has no value.  No torch."""
+"""Scoring: an evaluation and the requested metrics to scores and profiles, with a reason for each missing value.
+
+No torch.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +28,14 @@ from harness.stats.intervals import Interval, bootstrap_interval
 
 @dataclass(frozen=True)
 class Asked:
-    """A metric with its options, and which of its measures are wanted."""
+    """A requested metric with its options, and the measures of it that are wanted."""
 
     plugin: Plugin
     measures: tuple[str, ...]
 
 
 def asked(names: Sequence[str]) -> list[Asked]:
-    """What names ask for: a measure's name that one alone, another metric's name all that it measures.
+    """The metrics and measures that names stand for: a measure's name for itself, a metric's name for all its measures.
 
     `diversity` is both a metric and one of its measures, and means the measure, as in `harness leaderboard`.
 
@@ -55,16 +58,16 @@ def asked(names: Sequence[str]) -> list[Asked]:
 
 
 def score_asked(evaluation: Evaluation, wanted: Sequence[Asked]) -> Iterator[Score]:
-    """The scores that were asked for, in that order."""
+    """The requested scores, in the order of the request."""
     for one in wanted:
         yield from (found for found in score(evaluation, [one.plugin]) if found.metric in one.measures)
 
 
 def text_intervals(evaluation: Evaluation, wanted: Sequence[Asked], resamples: int) -> dict[str, Interval]:
-    """95 % intervals over texts of what was asked for, by full name; scores without a value have none.
+    """95 % bootstrap intervals over texts of the requested scores, by full name; scores without a value have none.
 
-    References that belong to the texts are drawn with them; a set of references stays as it is, so that what is
-    measured on it alone has no interval.  An interval ends where its measure does.
+    References that belong to the texts are drawn with them; a set of references stays as it is, so that a score of the
+    references alone has no interval.  An interval is cut to the range of its measure.
     """
     found: dict[str, Interval] = {}
     for one in wanted:
@@ -79,7 +82,7 @@ def text_intervals(evaluation: Evaluation, wanted: Sequence[Asked], resamples: i
 
 
 def _bounded(interval: Interval, score: Score) -> Interval:
-    """The interval within what the score can be: fractions and probabilities in [0, 1], distances from 0 on."""
+    """The interval cut to the score's range: fractions and probabilities to [0, 1], distances to [0, inf)."""
     share = score.unit in ("fraction", "probability")
     if interval.low is None or interval.high is None or not (share or score.metric.endswith("_gap")):
         return interval
@@ -89,7 +92,7 @@ def _bounded(interval: Interval, score: Score) -> Interval:
 def _drawn(
     evaluation: Evaluation, plugin: Plugin, known: dict[bytes, dict[str, float]], measure: str, indices: np.ndarray
 ) -> float:
-    """A measure of the texts at these indices, NaN without a value."""
+    """Value of a measure on the texts at these indices; NaN without one."""
     key = indices.tobytes()
     if key not in known:
         scores = score(subset(evaluation, indices), [plugin])
@@ -106,7 +109,7 @@ def subset(evaluation: Evaluation, indices: np.ndarray) -> Evaluation:
 
 
 def score(evaluation: Evaluation, metrics: Sequence[Plugin]) -> Iterator[Score]:
-    """Every number of every named metric; one that has no value says why."""
+    """Every score of every named metric; a score without a value has a reason."""
     for index, given in enumerate(metrics):
         metric: Metric = build(METRICS, given, f"metrics[{index}]")
         values: Mapping[str, float | Unscorable]
@@ -130,13 +133,13 @@ def score(evaluation: Evaluation, metrics: Sequence[Plugin]) -> Iterator[Score]:
 
 
 def _count(metric: Metric, measure: str, evaluation: Evaluation) -> int:
-    """What a number is computed from: of `NAME_reference` beside a measure NAME the references, which may be a set."""
+    """Number of texts behind a score; for `NAME_reference` beside a measure NAME, of references, which may be a set."""
     alone = measure.endswith("_reference") and measure.removesuffix("_reference") in metric.measures
     return len(evaluation.references) if alone and not evaluation.in_pairs else metric.count(evaluation)
 
 
 def profiles(evaluation: Evaluation, metrics: Sequence[Plugin]) -> Iterator[Profile]:
-    """Every curve by position of every named metric that has one here."""
+    """Every profile (curve by position) of every named metric that has one for this evaluation."""
     for index, given in enumerate(metrics):
         metric = build(METRICS, given, f"metrics[{index}]")
         if not isinstance(metric, Profiled):

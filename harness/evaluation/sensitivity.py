@@ -1,4 +1,4 @@
-"""What metrics say about human texts that were damaged on purpose: a metric that does not move is blind to it."""
+"""Sensitivity of metrics to human texts that were damaged on purpose: a metric that does not move is blind to it."""
 
 from __future__ import annotations
 
@@ -25,13 +25,11 @@ from harness.records.score import Score
 from harness.seeding import generator
 from harness.training.base_model import prepared, reference_config
 
-TEMPERATURES = (1.0, 1.5)
-
 Damage = Callable[[str, np.random.Generator], str]
 
 
 def _spans(text: str) -> list[tuple[int, int]]:
-    """Where the text's whitespace words begin and end."""
+    """(begin, end) of each whitespace word of the text."""
     return [word.span() for word in re.finditer(r"\S+", text)]
 
 
@@ -40,7 +38,7 @@ def _words(text: str) -> int:
 
 
 def shuffled(text: str, rng: np.random.Generator) -> str:
-    """The text's words in random order; its whitespace stays where it is."""
+    """The text's words in random order; its whitespace keeps its place."""
     parts = re.split(r"(\s+)", text)
     at = [i for i, part in enumerate(parts) if part and not part.isspace()]
     for i, word in zip(at, rng.permutation([parts[i] for i in at]).tolist() if at else [], strict=True):
@@ -62,17 +60,16 @@ def repeated(text: str, rng: np.random.Generator) -> str:
     return space + " ".join(third[i % len(third)] for i in range(len(words))) if words else text
 
 
-DAMAGES: Mapping[str, Damage] = {
+DAMAGES: Mapping[str, Damage] = {  # by name
     "intact": lambda text, rng: text,
     "shuffled": shuffled,
     "truncated": truncated,
     "repeated": repeated,
 }
-"""What is done to a human text, by name."""
 
 
 def copied(text: str, train: Sequence[str], rng: np.random.Generator) -> str:
-    """A passage of a random training text with as many words as the text, or of the longest where none has as many."""
+    """A passage of a random training text with as many words as the text; of the longest one if none has as many."""
     wanted = _words(text)
     long_enough = [source for source in train if _words(source) >= wanted]
     source = (
@@ -85,11 +82,14 @@ def copied(text: str, train: Sequence[str], rng: np.random.Generator) -> str:
     return source[spans[begin][0] : spans[min(begin + wanted, len(spans)) - 1][1]]
 
 
+TEMPERATURES = (1.0, 1.5)  # at which the reference LM writes
+
+
 @dataclass(frozen=True)
 class Sensitivity:
-    """Scores of the same texts under each disturbance, which all hold the same names in the same order.
+    """Scores of the same texts under each damage: the same names in the same order for all.
 
-    `texts` is how many there are of them, and as many human texts they are compared with.
+    `texts` is the number of texts, which are compared with as many human texts.
     """
 
     texts: int
@@ -99,12 +99,12 @@ class Sensitivity:
 def sensitivity(
     benchmark: Plugin, wanted: Sequence[Asked], cache: Path, device: torch.device, *, seed: int = 0
 ) -> Sensitivity:
-    """Every metric on the second half of a benchmark's human continuations, disturbed, against the first half.
+    """Every metric on the second half of a benchmark's human continuations, damaged, against the first half.
 
-    The disturbances: `intact` (the ceiling, human against human), `shuffled` words, `truncated` to half, `repeated`
+    The damages: `intact` (the ceiling, human against human), `shuffled` words, `truncated` to half, `repeated`
     first third, `copied` passages of the training split, and what the benchmark's reference LM writes after the second
-    half's prompts at temperatures 1 and 1.5.  All texts are cut to what the reference LM can write.  The reference LM
-    is trained where `cache` does not hold it.
+    half's prompts at temperatures 1 and 1.5.  All texts are cut to the length that the reference LM can write.  The
+    reference LM is trained if `cache` does not hold it.
     """
     config = resolve(RunConfig(benchmark=benchmark, trainer=Plugin(name="mle"), metrics=()))
     splits = load_splits(config.benchmark)
@@ -143,12 +143,12 @@ def sensitivity(
 
 
 def as_markdown(found: Sensitivity) -> str:
-    """The table for a file: a row for each score, a column for each disturbance, four digits."""
+    """Markdown table: a line for each score, a column for each damage, four digits."""
     names = list(found.scores)
     lines = [f"| score | {' | '.join(names)} |", "|---|" + "---:|" * len(names)]
-    for row in zip(*found.scores.values(), strict=True):
-        cells = ["–" if one.value is None else f"{one.value:.4g}" for one in row]
-        lines.append(f"| `{row[0].metric}` | {' | '.join(cells)} |")
+    for same in zip(*found.scores.values(), strict=True):
+        cells = ["–" if one.value is None else f"{one.value:.4g}" for one in same]
+        lines.append(f"| `{same[0].metric}` | {' | '.join(cells)} |")
     first = next(iter(found.scores.values()))
     full = [f"- `{one.metric}`: `{one.name}`, {one.unit}, better: {one.direction}" for one in first]
     return "\n".join([*lines, "", *full]) + "\n"

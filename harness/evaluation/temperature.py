@@ -1,4 +1,4 @@
-"""The sampling temperature that the validation split chooses, so that no objective wins merely by being sharper."""
+"""Choice of the sampling temperature on the validation split, so that no objective wins merely by being sharper."""
 
 from __future__ import annotations
 
@@ -20,18 +20,16 @@ from harness.records.data import Splits
 from harness.records.score import Score, full_name
 from harness.seeding import key
 
-TEMPERATURES = (0.3, 0.6, 0.8, 0.9, 1.0, 1.2)
-
 
 @dataclass(frozen=True)
-class Tuned:
+class ChosenTemperature:
     """A chosen temperature and how it was chosen.
 
     Attributes:
         temperature: the chosen one.
-        measure: what it was chosen by, and `by` that score's full name.
+        measure: the measure that it was chosen by; `by` is that score's full name.
         values: the score at each temperature that gave one.
-        n: rollouts per temperature.
+        n: number of rollouts per temperature.
     """
 
     temperature: float
@@ -41,12 +39,12 @@ class Tuned:
     n: int
 
     def facts(self) -> dict[str, Any]:
-        """What a run's provenance says about the choice."""
+        """The choice as JSON values, for the run's provenance."""
         tried = {f"{temperature:g}": value for temperature, value in self.values.items()}
         return {"chosen": self.temperature, "by": self.by, "on_validation": tried, "n": self.n}
 
     def as_score(self, texts_hash: str) -> Score:
-        """The temperature as a score of the run, so that it can stand in a column; nothing ranks it."""
+        """The temperature as a score of the run, so that it can be a column; no leaderboard ranks it."""
         return Score(
             metric="temperature",
             definition="best-on-validation",
@@ -60,22 +58,25 @@ class Tuned:
         )
 
 
-def needs_reference(config: RunConfig) -> bool:
-    """Whether choosing the temperature looks at features of the benchmark's reference LM."""
+def temperature_needs_reference(config: RunConfig) -> bool:
+    """True if choosing the temperature needs features of the benchmark's reference LM."""
     return config.sampling.temperature == "best" and (
         getattr(selection(config)[0], "featuriser", None) == "reference-lm"
     )
 
 
+TEMPERATURES = (0.3, 0.6, 0.8, 0.9, 1.0, 1.2)
+
+
 def best_temperature(
     policy: Policy, splits: Splits, config: RunConfig, features: Features
-) -> Generator[float, None, Tuned]:
+) -> Generator[float, None, ChosenTemperature]:
     """Choose among `TEMPERATURES` by the benchmark's selection metric on rollouts from validation prompts.
 
     The other sampling settings stay as they are, and every temperature draws from the same streams.  Of equally good
-    temperatures the one nearest to 1 wins.  With few texts, n-gram distances favour a slightly lower temperature than
-    the true one, for sharper samples vary less.  It costs `len(TEMPERATURES)` times the sampling of a run, on at most
-    `sampling.rollouts` validation prompts.  Yields the share that is done.
+    temperatures the one nearest to 1 is chosen.  With few texts, n-gram distances favour a slightly lower temperature
+    than the true one, since sharper samples vary less.  The cost is `len(TEMPERATURES)` times the sampling of a run, on
+    at most `sampling.rollouts` validation prompts.  Yields the share that is done, in [0, 1).
 
     Raises:
         ConfigError: the metric has no value at any temperature.
@@ -103,4 +104,4 @@ def best_temperature(
     if not values:
         raise ConfigError(f"sampling.temperature=best: {measure} has no value at any temperature ({reason}); write one")
     best = min(values, key=lambda temperature: (cost(metric, measure, values[temperature]), abs(temperature - 1)))
-    return Tuned(best, measure, name, values, len(prompts))
+    return ChosenTemperature(best, measure, name, values, len(prompts))

@@ -1,4 +1,4 @@
-"""What single actions are judged by: the exact law of a language, or the base model that training started from."""
+"""Token scorers: log-probabilities of single actions under the exact law, or under the base of the training."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BATCH_NODES = 2**13  # nodes of one forward pass
 
 
 def choose_token_scorer(policy: Policy, law: Law | None, base: Path | None, model: ModelConfig) -> TokenScorer:
-    """The law where it is known, else the base (without one, the pretrained model), loaded when first asked.
+    """The law if it is known, else the base (without one, the pretrained model), loaded at the first use.
 
     `policy` may be in any state: its tokenizer and device are used.
     """
@@ -42,7 +42,7 @@ class LawScorer:
         self._policy = policy
 
     def __call__(self, states: Sequence[tuple[int, ...]], tokens: Sequence[int]) -> np.ndarray:
-        """[n] log-probabilities in nats; -inf for what the law forbids, NaN where no text of it goes on."""
+        """Log-probabilities [n] in nats; -inf for forbidden actions, NaN in states from which no text goes on."""
         return np.array([self._log_prob(state, token) for state, token in zip(states, tokens, strict=True)])
 
     def _log_prob(self, tokens: tuple[int, ...], token: int) -> float:
@@ -73,7 +73,7 @@ class ModelScorer:
 
     @torch.no_grad()
     def __call__(self, states: Sequence[tuple[int, ...]], tokens: Sequence[int]) -> np.ndarray:
-        """[n] log-probabilities in nats; NaN from a model that diverged."""
+        """Log-probabilities [n] in nats; NaN from a model that diverged."""
         ordered = sorted(set(states))
         # in lexicographic order a beginning of any other text is a beginning of the next one
         whole = [state for state, after in zip_longest(ordered, ordered[1:]) if (after or ())[: len(state)] != state]
@@ -93,7 +93,7 @@ class ModelScorer:
         states: Sequence[tuple[int, ...]],
         tokens: Sequence[int],
     ) -> np.ndarray:
-        """For each (row, i): log p(tokens[i] | states[i]), states[i] a beginning of texts[row]."""
+        """log p(tokens[i] | states[i]) for each (row, i), states[i] a beginning of texts[row]."""
         policy = self._policy
         # the end as the last action makes a row of the start token alone valid; its node is not looked at
         batch = pack(

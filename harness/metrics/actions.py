@@ -1,4 +1,4 @@
-"""What the policy does with its actions: how much it deletes and whether that helps, whether it ends or loops."""
+"""Rates of the policy's actions: deletions and their use, ends, loops."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from harness.records.rollout import Rollout
 
 @dataclass(frozen=True)
 class _Counts:
-    """One rollout's own actions, counted; injected ones belong to the environment and are left out."""
+    """Counts of one rollout's own actions; injected ones belong to the environment and are left out."""
 
     actions: int
     tokens: int
@@ -57,9 +57,9 @@ def _count(rollout: Rollout, backspace_id: int | None) -> _Counts:
 class Actions:
     """Rates over the policy's own actions (tokens, `<backspace>`, end) and over its rollouts.
 
-    Actions that were injected as a noise start count nowhere, except that the tokens they wrote can be deleted.  The
-    rates are pooled: all actions of all rollouts together.  A policy without `<backspace>` has backspace_rate 0 and
-    actions_per_kept_token 1; the latter is infinite where nothing was kept.
+    Actions that were injected as a noise start are not counted, but the tokens they wrote can be deleted.  The rates
+    are pooled: all actions of all rollouts together.  A policy without `<backspace>` has backspace_rate 0 and
+    actions_per_kept_token 1; the latter is infinite if no token was kept.
     """
 
     measures: ClassVar[Mapping[str, Measure]] = {
@@ -83,17 +83,17 @@ class Actions:
     definition: Annotated[Literal["own"], Field(description="own: injected actions are not the policy's")] = "own"
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
-        """None."""
+        """Empty: no parameter beside the definition."""
         return {}
 
     def count(self, evaluation: Evaluation) -> int:
-        """Rollouts, or texts that came without actions."""
+        """Number of rollouts, or of texts that came without actions."""
         return len(evaluation.texts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
         """All of `measures`; `Unscorable` without rollouts or without an action of the policy's own.
 
-        Of texts that came without actions, only how many are empty is known.
+        Of texts that came without actions, `empty_fraction` alone is known.
         """
         rollouts = evaluation.rollouts
         if evaluation.written:
@@ -128,7 +128,7 @@ class Actions:
 
 
 class Revert(NamedTuple):
-    """A token that the policy wrote and deleted, and its own next action in the state before that token."""
+    """A token that the policy wrote and deleted, and the policy's next action in the state before that token."""
 
     state: tuple[int, ...]
     deleted: int
@@ -136,10 +136,10 @@ class Revert(NamedTuple):
 
 
 def reverts(rollout: Rollout, backspace_id: int) -> list[Revert]:
-    """Every own token that an own `<backspace>` deleted and an own token or end directly replaced.
+    """Reverts: own tokens that an own `<backspace>` deleted and an own token or end directly replaced.
 
-    Of several deletions in a row only the last leads back to the state in which the replacement is written; what
-    followed that place was deleted with it and has no replacement of its own.
+    Of several deletions in a row only the last leads back to the state in which the replacement is written; the tokens
+    after that place were deleted with it and have no replacement of their own.
     """
     found: list[Revert] = []
     text: list[tuple[int, bool]] = []  # the reduced text after the prompt: token, and whether the policy wrote it
@@ -159,14 +159,14 @@ def reverts(rollout: Rollout, backspace_id: int) -> list[Revert]:
 
 @dataclass(frozen=True)
 class UsefulRevert:
-    """Do deletions help?  Share of replaced tokens that were less likely than what replaced them, under a reference.
+    """Share of replaced tokens that were less likely than their replacement under a reference: do deletions help?
 
     Counted are the policy's own tokens that its own `<backspace>` deleted and its own next action (a token or the end)
     replaced, in the state that was reached by that deletion: useful when log p(deleted|s) < log p(instead|s).  The
     reference p is the exact law where the benchmark has one, else the base model that the training started from; it is
-    part of the name.  The same token written again is neither useful nor harmful.  A policy that deletes without
-    looking and writes again from the reference is useful as often as harmful: read the two rates together.  States that
-    the law does not know, after an earlier mistake, are left out.
+    part of the name.  The same token written again is neither useful nor harmful.  A policy that deletes at random and
+    writes again from the reference is useful as often as harmful: read the two rates together.  States that the law
+    does not know, after an earlier mistake, are left out.
     """
 
     measures: ClassVar[Mapping[str, Measure]] = {
@@ -181,11 +181,11 @@ class UsefulRevert:
     )
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
-        """The reference, where there is one."""
+        """Name of the reference, if there is one."""
         return {} if evaluation.token_scorer is None else {"reference": evaluation.token_scorer.name}
 
     def count(self, evaluation: Evaluation) -> int:
-        """Replaced tokens."""
+        """Number of replaced tokens."""
         return len(self._reverts(evaluation))
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
@@ -198,8 +198,8 @@ class UsefulRevert:
         if evaluation.token_scorer is None:
             raise Unscorable("there is no law and no base model to judge deletions by; score it where the run is made")
         states = [revert.state for revert in found] * 2
-        judged = evaluation.token_scorer(states, [r.deleted for r in found] + [r.instead for r in found])
-        deleted, instead = np.asarray(judged, np.float64).reshape(2, -1)
+        log_probs = evaluation.token_scorer(states, [r.deleted for r in found] + [r.instead for r in found])
+        deleted, instead = np.asarray(log_probs, np.float64).reshape(2, -1)
         known = ~(np.isnan(deleted) | np.isnan(instead))
         if not known.any():
             raise Unscorable(f"the reference gives no probability in any of the {len(found)} states of replaced tokens")

@@ -1,4 +1,4 @@
-"""Whether a rollout is the one right answer: as it is written, with forced actions, and after a corrupted beginning."""
+"""Exact match with the one right answer: as written, with forced actions, and after a corrupted beginning."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ WRONG = (0, 1, 2, 3)
 
 
 def exact_match(prompts: Sequence[Example], rollouts: Sequence[Rollout]) -> float:
-    """Share of rollouts that ended and say just what the expert said to the same prompt.
+    """Share of rollouts that ended and equal the expert's text to the same prompt.
 
     Raises:
-        Unscorable: there is nothing to compare, or no prompt asks for anything.
+        Unscorable: there is nothing to compare, or all prompts are empty.
     """
     if not rollouts or len(prompts) != len(rollouts):
         raise Unscorable(
@@ -41,9 +41,9 @@ def exact_match(prompts: Sequence[Example], rollouts: Sequence[Rollout]) -> floa
 
 @dataclass(frozen=True)
 class ExactMatch:
-    """Share of rollouts that are the reference, character by character, and share of its beginning that is right.
+    """Share of rollouts that equal the reference, character by character, and share of its beginning that is right.
 
-    What counts is the reduced text, so a mistake that is deleted costs nothing.  A rollout that was cut off before its
+    The reduced text counts, so a mistake that is deleted costs nothing.  A rollout that was cut off before its
     end token is wrong.  `answer_prefix` is the mean over prompts of the length of the longest common beginning of text
     and reference, divided by the reference's length (an empty reference counts as begun rightly).
     """
@@ -58,15 +58,15 @@ class ExactMatch:
     ] = "characters"
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
-        """None."""
+        """Empty: no parameter beside the definition."""
         return {}
 
     def count(self, evaluation: Evaluation) -> int:
-        """Rollouts."""
+        """Number of rollouts."""
         return len(evaluation.rollouts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
-        """Fractions in [0, 1]; `Unscorable` without rollouts, or where no prompt asks for anything."""
+        """Fractions in [0, 1]; `Unscorable` without rollouts, or if all prompts are empty."""
         share = exact_match(evaluation.prompts, evaluation.rollouts)
         begun = [begun_rightly(*pair) for pair in zip(evaluation.texts, evaluation.references, strict=True)]
         return {"exact_match": share, "answer_prefix": math.fsum(begun) / len(begun)}
@@ -86,9 +86,9 @@ def begun_rightly(text: str, reference: str) -> float:
 class ForcedMatch:
     """Share of right answers when some of the actions that wrote them were forced on the policy.
 
-    While a text is written, each action is replaced with probability 1, 5, 10 or 20 %; what is not replaced is drawn as
-    without.  Right is what `exact_match` calls right.  A forced end cannot be mended, a forced token can, by a policy
-    with `<backspace>`.
+    While a text is written, each action is replaced with probability 1, 5, 10 or 20 %; the other actions are drawn as
+    without forcing.  Right is what `exact_match` calls right.  A forced end cannot be mended, a forced token can, by a
+    policy with `<backspace>`.
     """
 
     measures: ClassVar[Mapping[str, Measure]] = {
@@ -106,24 +106,24 @@ class ForcedMatch:
     definition: Annotated[
         Literal["uniform", "ground_truth"],
         Field(
-            description="what replaces an action: any legal one alike, or a token that the benchmark knows to be wrong"
+            description="replacement of an action: any legal one alike, or a token that the benchmark defines as wrong"
         ),
     ] = "uniform"
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
-        """None."""
+        """Empty: no parameter beside the definition."""
         return {}
 
     def count(self, evaluation: Evaluation) -> int:
-        """Rollouts per rate."""
+        """Number of rollouts per rate."""
         return len(evaluation.prompts) if _forces[self.definition](evaluation) else 0
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
-        """Fractions in [0, 1]; `Unscorable` as `exact_match`, or where nothing can be forced."""
+        """Fractions in [0, 1]; `Unscorable` as `exact_match`, or if no action can be forced."""
         return {f"exact_match_forced_{percent}": self._share(evaluation, percent) for percent in PERCENT[1:]}
 
     def profiles(self, evaluation: Evaluation) -> Mapping[str, Sequence[Point]]:
-        """The same by rate, from 0, where it is `exact_match`, to 0.2."""
+        """The share at rates from 0, where it is `exact_match`, to 0.2."""
         points = [Point(p / 100, self._share(evaluation, p), len(evaluation.prompts)) for p in PERCENT]
         return {"exact_match_forced": points}
 
@@ -147,9 +147,9 @@ _forces: Mapping[str, Callable[[Evaluation], Force | None]] = {
 class CorruptedMatch:
     """Share of right answers from a beginning of the right answer into which wrong characters were put.
 
-    The beginning is as long as a random place of the reference, then k wrong characters follow; the policy goes on
-    freely from there.  Where k is 0 it is helped by the beginning alone.  Right is what `exact_match` calls right: for
-    k > 0 the wrong characters must be deleted, so without `<backspace>` the share is 0, whatever the policy knows.
+    The beginning ends at a random place of the reference, then k wrong characters follow; the policy continues freely
+    from there.  With k = 0 the right beginning alone helps it.  Right is what `exact_match` calls right: for k > 0 the
+    wrong characters must be deleted, so without `<backspace>` the share is 0, however good the policy is.
     """
 
     measures: ClassVar[Mapping[str, Measure]] = {
@@ -169,11 +169,11 @@ class CorruptedMatch:
     ] = "ground_truth"
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
-        """None."""
+        """Empty: no parameter beside the definition."""
         return {}
 
     def count(self, evaluation: Evaluation) -> int:
-        """Rollouts for each number of wrong characters."""
+        """Number of rollouts for each number of wrong characters."""
         return 0 if evaluation.corrupted is None else len(evaluation.prompts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
@@ -181,7 +181,7 @@ class CorruptedMatch:
         return {f"exact_match_corrupted_{wrong}": _corrupted_share(evaluation, wrong) for wrong in WRONG}
 
     def profiles(self, evaluation: Evaluation) -> Mapping[str, Sequence[Point]]:
-        """The same by the number of wrong characters."""
+        """The share by the number of wrong characters."""
         points = [Point(wrong, _corrupted_share(evaluation, wrong), len(evaluation.prompts)) for wrong in WRONG]
         return {"exact_match_corrupted": points}
 

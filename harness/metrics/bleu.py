@@ -1,4 +1,4 @@
-"""BLEU of each rollout against all human texts and against all other rollouts, as NLTK has it, in linear time."""
+"""BLEU of each rollout against all human texts and against all other rollouts, equal to NLTK's, in linear time."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from harness.records.evaluation import Evaluation
 Tokenizer: TypeAlias = Literal["nltk", "whitespace", "characters"]
 Tokens: TypeAlias = Sequence[str]
 Matches: TypeAlias = tuple[list[int], list[int]]
-"""Of each text, how many of its n-grams are matched (clipped), and how many there are."""
+"""For each text, the number of its n-grams that are matched (clipped), and the number of its n-grams."""
 
 ORDERS = (2, 3, 4, 5)
-EPSILON = 0.1  # what NLTK's method1 counts where nothing matches
+EPSILON = 0.1  # matches that NLTK's method1 counts if nothing matches
 
 
 @cache
@@ -78,7 +78,7 @@ def self_bleu(texts: Sequence[Tokens]) -> dict[int, float]:
 
 
 def _matches(texts: Sequence[Tokens], references: Sequence[Tokens], n: int) -> Matches:
-    """An n-gram counts at most as often as in the one reference that has it most often."""
+    """Clipped matches: an n-gram counts at most as often as in the one reference that has it most often."""
     most: dict[Ngram, int] = {}
     for reference in references:
         for gram, count in Counter(ngrams(reference, n)).items():
@@ -89,9 +89,9 @@ def _matches(texts: Sequence[Tokens], references: Sequence[Tokens], n: int) -> M
 
 
 def _self_matches(texts: Sequence[Tokens], n: int) -> Matches:
-    """As `_matches` with all other texts as references.
+    """Clipped matches with all other texts as references.
 
-    Of each n-gram the two largest counts in one text are kept, and whose the largest is: without that text, the
+    For each n-gram the two largest counts in one text are kept, and the text of the largest: without that text, the
     second is the largest.
     """
     counts = [Counter(ngrams(text, n)) for text in texts]
@@ -111,7 +111,7 @@ def _self_matches(texts: Sequence[Tokens], n: int) -> Matches:
 
 
 def _closest(texts: Sequence[int], references: Counter[int], own: int) -> list[int]:
-    """The reference length closest to each text's, the shorter one of two; `own` references are the text itself."""
+    """Reference length closest to each text's, the shorter one of two; `own` references are the text itself."""
     known = sorted(references)
     closest = {}
     for length in set(texts):
@@ -136,8 +136,6 @@ def _bleu(texts: Sequence[int], closest: Sequence[int], matches: Sequence[Matche
             found[n].append(penalty * math.exp(math.fsum(log / n for log in logs[:n])))
     return {n: math.fsum(values) / len(values) for n, values in found.items()}
 
-
-# ---------------------------------------------------------------------------------------------------- metrics
 
 _TokenizerOption = Annotated[
     Tokenizer,
@@ -170,7 +168,7 @@ def _scores(
     written, human = ([tokenize(text) for text in side] for side in (evaluation.texts, evaluation.references))
 
     def scores(texts: Sequence[Tokens], compute: Callable[[], dict[int, float]]) -> dict[int, float]:
-        if texts and not any(texts):  # NLTK's 0 of an empty text is worth something beside other texts only
+        if texts and not any(texts):  # NLTK's 0 of an empty text means something beside other texts only
             raise Unscorable(f"all of {len(texts)} texts are empty: there is no word to compare")
         return compute()
 
@@ -209,15 +207,15 @@ class SelfBleu:
     tokenizer: _TokenizerOption = "nltk"
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
-        """The number of texts, that of references which are not theirs, and the tokenizer."""
+        """The number of texts, the number of references that are not paired with them, and the tokenizer."""
         return {"texts": len(evaluation.texts), "tokenizer": self.tokenizer, **against(evaluation)}
 
     def count(self, evaluation: Evaluation) -> int:
-        """Texts."""
+        """Number of texts."""
         return len(evaluation.texts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
-        """Fractions in [0, 1]; `Unscorable` with fewer than two texts, or none that is not empty."""
+        """Fractions in [0, 1]; `Unscorable` with fewer than two texts, or if all are empty."""
         return _scores("self_bleu", self.tokenizer, evaluation, lambda written, human: self_bleu(written))
 
 
@@ -240,13 +238,13 @@ class Bleu:
     tokenizer: _TokenizerOption = "nltk"
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
-        """The number of references, which is that of the texts where they are pairs, and the tokenizer."""
+        """The number of references (as `texts` if they are paired), and the tokenizer."""
         return (against(evaluation) or {"texts": len(evaluation.references)}) | {"tokenizer": self.tokenizer}
 
     def count(self, evaluation: Evaluation) -> int:
-        """Texts."""
+        """Number of texts."""
         return len(evaluation.texts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
-        """Fractions in [0, 1]; `Unscorable` without rollouts or references, or where all are empty."""
+        """Fractions in [0, 1]; `Unscorable` without rollouts or references, or if all are empty."""
         return _scores("bleu", self.tokenizer, evaluation, bleu)

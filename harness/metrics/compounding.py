@@ -1,4 +1,4 @@
-"""Whether errors compound: how much worse the policy is in the states that it reaches itself than in the expert's."""
+"""Compounding error: the policy's regret in the states that it reaches itself over that in expert states."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class ExcessError:
 
     The regret of a state is KL(law(.|s) || policy(.|s)) in nats, the policy without its `<backspace>` mass, as in
     `exact_kl`.  Own states are the beginnings of the reduced texts of rollouts, so a mistake that was deleted leads to
-    none.  Where a rollout has left the language for good the law is undefined: such a state is *lost* and its regret
-    is log(characters + 1), that of a uniform guess when one outcome is right.  (A Markov law goes on after
-    any of its symbols; a bracket or template law never does.)
+    none.  After a rollout has left the language for good the law is undefined: such a state is *lost* and its regret
+    is log(characters + 1), that of a uniform guess if one outcome is right.  (A Markov law goes on after any of its
+    symbols; a bracket or template law never does.)
 
-    At each position both sides are means over the texts that are so long.  `excess_error` is the sum over positions of
-    own regret over the sum of expert regret, at all positions that both reach: 1 without compounding error.  Positions
-    before the first mistake weigh as much as late ones, so look at the curve, too.  The decoder chooses the states;
-    the regret is that of the policy itself.
+    At each position both sides are means over the texts that are long enough.  `excess_error` is the sum over positions
+    of own regret over the sum of expert regret, at all positions that both reach: 1 without compounding error.
+    Positions before the first mistake weigh as much as late ones, so read the curve, too.  The decoder chooses the
+    states; the regret is that of the policy itself.
     """
 
     measures: ClassVar[Mapping[str, Measure]] = {
@@ -54,11 +54,11 @@ class ExcessError:
     ] = "kl"
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
-        """How many expert texts the denominator is over."""
+        """Number of expert texts in the denominator."""
         return {"texts": sum(step.position == 0 for step in evaluation.exact_steps)}
 
     def count(self, evaluation: Evaluation) -> int:
-        """Own states."""
+        """Number of own states."""
         return 0 if evaluation.own_steps is None else len(evaluation.own_steps())
 
     def _own(self, evaluation: Evaluation) -> tuple[ExactStep, ...]:
@@ -88,7 +88,7 @@ class ExcessError:
         }
 
     def profiles(self, evaluation: Evaluation) -> Mapping[str, Sequence[Point]]:
-        """A point for each position, where the expert regret there is not 0; `Unscorable` as `measure`."""
+        """A point for each position at which the expert regret is not 0; `Unscorable` as `measure`."""
         own, expert = self._regrets(evaluation)
         both = sorted(own.keys() & expert.keys())
         steps = self._own(evaluation)
@@ -106,7 +106,7 @@ class ExcessError:
 
 
 def _regret(steps: Sequence[ExactStep], lost: float) -> np.ndarray:
-    """[S] nats."""
+    """Regret of each state, [S] nats; `lost` for lost states."""
     return np.where([step.lost for step in steps], lost, regrets(steps, renormalise=True))
 
 

@@ -1,4 +1,4 @@
-"""How far the policy is from a language whose law is known: exact KL per state, and actions the law forbids."""
+"""Distance of the policy from a language with a known law: exact KL per state, and share of forbidden actions."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class ExactKL:
     )
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
-        """How many expert texts the states are of."""
+        """Number of expert texts that the states are of."""
         return {"texts": sum(step.position == 0 for step in evaluation.exact_steps)}
 
     def count(self, evaluation: Evaluation) -> int:
-        """Expert states."""
+        """Number of expert states."""
         return len(evaluation.exact_steps)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
@@ -55,9 +55,9 @@ class ExactKL:
 
 @dataclass(frozen=True)
 class OutOfSupport:
-    """How often finished texts do what the law never does: per action (a character or the end) and per text.
+    """Share of finished texts' actions that the law gives probability 0: per action (a character or the end), per text.
 
-    A text that was cut off scores its characters only: its end is not the policy's choice.
+    Of a text that was cut off only the characters count: its end is not the policy's choice.
     """
 
     measures: ClassVar[Mapping[str, Measure]] = {
@@ -74,15 +74,15 @@ class OutOfSupport:
     definition: Annotated[Literal["law"], Field(description="law: forbidden is what has probability exactly 0")] = "law"
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
-        """None."""
+        """Empty: no parameter beside the definition."""
         return {}
 
     def count(self, evaluation: Evaluation) -> int:
-        """Texts."""
+        """Number of texts."""
         return len(evaluation.rollouts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
-        """Fractions in [0, 1]; `Unscorable` without a law, or where no text holds a character or an end."""
+        """Fractions in [0, 1]; `Unscorable` without a law, or if no text holds a character or an end."""
         share, bad = forbidden_shares(known_law(evaluation), evaluation.prompts, evaluation.rollouts)
         return {"out_of_support": share, "bad_texts": bad}
 

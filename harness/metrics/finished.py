@@ -1,4 +1,4 @@
-"""How far what a policy finally writes is from a known language: divergences between laws of whole texts."""
+"""Divergences between a known law and the marginal law of the texts that a policy finishes."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ from harness.metrics.law import known_law
 from harness.plugins.metric import Measure, Unscorable
 from harness.records.evaluation import Evaluation, FinishedLaw
 
-LOOSE = 0.02  # nats: a half-width beyond which the bounds of a log-probability say too little
+LOOSE = 0.02  # nats: half-width of the bounds of a log-probability beyond which there is no score
 
 
 @dataclass(frozen=True)
 class Finished:
-    """Divergences between the law and the law of finished texts: what stands there when the policy has ended.
+    """Divergences between the law and the law of finished texts, the reduced texts after the policy's end.
 
     With law(x) and p(x) the probabilities of a text x, r = p / law and m = (law + p) / 2, in nats:
 
         finished_kl = KL(law || p) = -E_law log r                     finished_tv = E_law max(0, 1 - r)
         finished_js = (KL(law || m) + KL(p || m)) / 2                 finished_outside = 1 - E_law r
-        finished_kl_reverse = KL(p || law), infinite where the policy may finish with what the law excludes
+        finished_kl_reverse = KL(p || law), infinite if the policy may finish with a text that the law excludes
         finished_kl_inside = KL(p given a text of the language || law)
 
     All but the infinite one depend on p at the texts of the language alone.  Texts that fill the context are outside;
     the decoder (temperature, top-k, top-p) is part of p; the budget of actions is not.  With `<backspace>` p(x) is the
-    sum over all the ways to x, solved on the tree of texts: it is not the policy renormalised without `<backspace>`.
+    sum over all action sequences to x (a marginal), solved on the tree of texts: it is not the policy renormalised
+    without `<backspace>`.
 
     `enumerated` sums over every text of the language, and with `<backspace>` over every text at all: exact.
     `sampled` takes the means over the first `texts` test texts: without bias for kl, tv, js and outside (an estimate,
-    so it may fall below 0), with one that vanishes as they grow for kl_inside.  There, with `<backspace>`, each log p
-    is known between two bounds that tighten with `states`; the middle is scored, `finished_bound` is the half-width.
-    `finished_kl_se` is the standard error of finished_kl over those texts, 0 where all are enumerated.
+    so it may fall below 0), with a bias that vanishes as they grow for kl_inside.  There, with `<backspace>`, each
+    log p is known between two bounds that tighten with `states`; the middle is scored, `finished_bound` is the
+    half-width.  `finished_kl_se` is the standard error of finished_kl over those texts, 0 if all are enumerated.
     """
 
     measures: ClassVar[Mapping[str, Measure]] = {
@@ -58,9 +59,9 @@ class Finished:
         Literal["enumerated", "sampled"], Field(description="over every text of the language, or over a sample of it")
     ] = "enumerated"
     texts: Annotated[int, Field(ge=2, description="sampled only: expert texts taken from the test split")] = 500
-    states: Annotated[int, Field(ge=1, description="the most states in which the policy is asked what it does")] = (
-        20_000
-    )
+    states: Annotated[
+        int, Field(ge=1, description="largest number of states in which the policy's probabilities are computed")
+    ] = 20_000
 
     def _law(self, evaluation: Evaluation) -> FinishedLaw:
         known_law(evaluation)
@@ -69,18 +70,18 @@ class Finished:
         return evaluation.finished(self.texts if self.definition == "sampled" else None, self.states)
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
-        """`texts` and `states` of a sample; an enumeration depends on nothing."""
+        """`texts` and `states` of a sample; empty for an enumeration."""
         return {"texts": self.texts, "states": self.states} if self.definition == "sampled" else {}
 
     def count(self, evaluation: Evaluation) -> int:
-        """Texts of the language that were looked at; 0 where there is no value."""
+        """Number of texts of the language that were looked at; 0 if there is no value."""
         try:
             return len(self._law(evaluation).share)
         except Unscorable:
             return 0
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
-        """See the class; `Unscorable` without a law or a policy, or where it takes more than `states` states."""
+        """All of `measures`; `Unscorable` without a law or a policy, or if more than `states` states are needed."""
         law = self._law(evaluation)
         width = float(np.sum(law.share * _minus(law.high, law.low))) / 2
         if not width <= LOOSE:
@@ -108,7 +109,7 @@ class Finished:
 
 
 def _minus(high: np.ndarray, low: np.ndarray) -> np.ndarray:
-    """high - low, 0 where both are -inf."""
+    """Difference high - low; 0 where both are -inf."""
     difference: np.ndarray = np.subtract(high, low, out=np.zeros_like(high), where=high != low)
     return difference
 

@@ -1,4 +1,4 @@
-"""How often which n-gram occurs over all texts: Zipf's exponent, and the distance to the human frequencies."""
+"""Frequencies of n-grams over all texts: Zipf's exponent, and the divergence from the human frequencies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ORDERS = (1, 2, 3, 4)
 
 
 def frequencies(texts: Sequence[str], n: int, units: Units = "words") -> Counter[Ngram]:
-    """How often each n-gram stands in all texts together.
+    """Count of each n-gram in all texts together.
 
     Raises:
         Unscorable: no text holds an n-gram.
@@ -68,9 +68,9 @@ def ngram_js(texts: Sequence[str], references: Sequence[str], n: int, units: Uni
 class Zipf:
     """Zipf's exponent s: least squares of log frequency on log rank over the `ranks` most frequent units.
 
-    All points weigh alike, so the many rare words decide; fewer than `ranks` distinct units give all ranks.  Human
-    text in words lies near 1; the value moves with the amount of text, hence the number of texts in the name.  Compare
-    with the human continuations' value.
+    All points have equal weight, so the many rare words decide; with fewer than `ranks` distinct units all ranks are
+    used.  Human text in words lies near 1; the value changes with the amount of text, hence the number of texts in the
+    name.  Compare with the human continuations' value.
     Source: Holtzman et al., arXiv 1904.09751, whose code fits the first 5,000 ranks.
     """
 
@@ -86,15 +86,15 @@ class Zipf:
     units: UnitsOption = "words"
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
-        """The most ranks, the number of texts, units other than words, and a set of references' size."""
+        """The largest rank, the number of texts, units other than words, and a set of references' size."""
         return {"ranks": self.ranks, "texts": len(evaluation.texts), **named(self.units), **against(evaluation)}
 
     def count(self, evaluation: Evaluation) -> int:
-        """Texts."""
+        """Number of texts."""
         return len(evaluation.texts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
-        """Exponents, at least 0; `Unscorable` where a side has fewer than two distinct units."""
+        """Exponents, at least 0; `Unscorable` if a side has fewer than two distinct units."""
         return measured(
             {
                 "zipf": partial(zipf_exponent, evaluation.texts, self.ranks, self.units),
@@ -108,11 +108,10 @@ class NgramDivergence:
     """Jensen-Shannon divergence in nats between the n-gram frequencies of rollouts and human continuations, n = 1 to 4.
 
     JS = 1/2 KL(p || m) + 1/2 KL(q || m) with m = (p + q) / 2; p and q are the relative frequencies over all texts of a
-    side together.  0 where they are equal, ln 2 = .693 where no n-gram is shared.  A distance between sets that costs
-    no model and works on languages of single characters.  The estimate is biased upwards: two samples of one
-    distribution are above 0, the more so the fewer texts and the larger n; only sets of one size compare, hence the
-    number of texts in the name.  It knows nothing of what n-grams cannot see: order across them, repetition within a
-    text, plagiarism.
+    side together.  0 if they are equal, ln 2 = .693 if no n-gram is shared.  A distance between sets that needs no
+    model and works on languages of single characters.  The estimate is biased upwards: two samples of one distribution
+    are above 0, the more so the fewer texts and the larger n; only sets of one size compare, hence the number of texts
+    in the name.  It is blind to what n-grams do not show: order across them, repetition within a text, plagiarism.
     Source: Lin, Divergence measures based on the Shannon entropy, IEEE Trans. Inf. Theory 37 (1991).
     """
 
@@ -131,10 +130,10 @@ class NgramDivergence:
         return {"texts": len(evaluation.texts), **named(self.units), **against(evaluation)}
 
     def count(self, evaluation: Evaluation) -> int:
-        """Texts."""
+        """Number of texts."""
         return len(evaluation.texts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
-        """Nats in [0, ln 2]; `Unscorable` where a side holds no n-gram."""
+        """Nats in [0, ln 2]; `Unscorable` if a side holds no n-gram."""
         texts, references = evaluation.texts, evaluation.references
         return measured({f"ngram_js_{n}": partial(ngram_js, texts, references, n, self.units) for n in ORDERS})

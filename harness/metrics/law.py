@@ -1,4 +1,4 @@
-"""What metrics on known languages share: forbidden actions, and regret at a state."""
+"""Forbidden actions, and regret at a state: shared by the metrics on known languages."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def known_law(evaluation: Evaluation) -> Law:
 
 
 def regrets(steps: Sequence[ExactStep], renormalise: bool) -> np.ndarray:
-    """[S] KL(law(.|s) || policy(.|s)) in nats at each state; infinite where the policy forbids what the law allows.
+    """KL(law(.|s) || policy(.|s)) at each state, [S] nats; infinite if the policy excludes what the law allows.
 
-    The policy's mass on outcomes that the law does not know stays lost.  Its `<backspace>` mass is lost too, unless
-    `renormalise`: then the policy is divided by 1 - pi(<backspace>|s) first.  0 where the law is lost.
+    The policy's mass on outcomes that the law does not know stays lost.  Its `<backspace>` mass is lost, too, unless
+    `renormalise`: then the policy is divided by 1 - pi(<backspace>|s) first.  0 in lost states.
 
     Raises:
         Unscorable: a probability is NaN, or `<backspace>` has probability 1 and nothing is left to renormalise.
@@ -51,7 +51,7 @@ def regrets(steps: Sequence[ExactStep], renormalise: bool) -> np.ndarray:
 
 
 def forbidden(law: Law, prompt: str, rollout: Rollout) -> list[bool]:
-    """For each character of the rollout's text, and its end if it ended: does the law give it probability 0?
+    """True for each character of the rollout's text, and its end if it ended, that the law gives probability 0.
 
     After the first point from which no text of the language can go on, every later action is forbidden.
 

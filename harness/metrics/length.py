@@ -1,4 +1,4 @@
-"""How long the texts are in words, beside the human continuations: what stands next to every score of whole texts."""
+"""Lengths of the texts in words, beside the human continuations': to be read with every score of whole texts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ QUANTILES = tuple(step / 10 for step in range(11))
 
 
 def word_counts(texts: Sequence[str]) -> np.ndarray:
-    """[n] whitespace words of each text, in rising order; an empty text has 0.
+    """Whitespace words of each text, [n], in rising order; an empty text has 0.
 
     Raises:
         Unscorable: there is no text.
@@ -28,7 +28,7 @@ def word_counts(texts: Sequence[str]) -> np.ndarray:
 
 
 def _distance(one: np.ndarray, other: np.ndarray) -> float:
-    """Mean absolute difference of rising counts; of unequal numbers, each side's share of the texts is stretched."""
+    """Mean absolute difference of sorted counts (Wasserstein-1); sides of unequal size are compared by quantile."""
     shares = np.unique(np.concatenate([np.arange(1, len(side) + 1) / len(side) for side in (one, other)]))
     middles = shares - np.diff(shares, prepend=0) / 2
     at = [side[np.ceil(middles * len(side)).astype(int) - 1] for side in (one, other)]
@@ -40,7 +40,7 @@ class Length:
     """Whitespace words of the rollouts and of the human continuations: means, whole distributions, unfinished texts.
 
     `length_distance` is the first Wasserstein distance between the two distributions; there are as many texts on both
-    sides, so it is the mean absolute difference of the sorted lengths, sum_i |a_(i) - b_(i)| / n.  It sees what equal
+    sides, so it is the mean absolute difference of the sorted lengths, sum_i |a_(i) - b_(i)| / n.  It shows what equal
     means hide: half of the texts empty and half twice as long.  `unfinished` is the share of rollouts that were cut
     off; their length is the budget's choice, not the policy's.  The distributions themselves are kept as curves of
     quantiles.
@@ -67,13 +67,13 @@ class Length:
         return against(evaluation)
 
     def count(self, evaluation: Evaluation) -> int:
-        """Texts."""
+        """Number of texts."""
         return len(evaluation.texts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
-        """Words, at least 0, and a fraction; `Unscorable` where there is no text.
+        """Words, at least 0, and a fraction; `Unscorable` without texts.
 
-        Without human texts, or without a record of what was cut off, what needs them has no value.
+        Without human texts, or without a record of what was cut off, the measures that need them have no value.
         """
         written = word_counts(evaluation.texts)
         found: dict[str, float | Unscorable] = dict.fromkeys(
@@ -86,13 +86,13 @@ class Length:
                 "length_gap": float(abs(written.mean() - human.mean())),
                 "length_distance": _distance(written, human),
             }
-        unfinished: float | Unscorable = Unscorable("nobody recorded which of these texts were cut off")
+        unfinished: float | Unscorable = Unscorable("there is no record of which of these texts were cut off")
         if evaluation.written is None:
             unfinished = sum(rollout.stop != "ended" for rollout in evaluation.rollouts) / len(written)
         return found | {"length": float(written.mean()), "unfinished": unfinished}
 
     def profiles(self, evaluation: Evaluation) -> Mapping[str, Sequence[Point]]:
-        """Eleven quantiles of each side, interpolated linearly; `Unscorable` where there is no rollout."""
+        """Eleven quantiles of each side, interpolated linearly; `Unscorable` without rollouts."""
         sides = (word_counts(evaluation.texts), word_counts(evaluation.references))
         return {
             name: [

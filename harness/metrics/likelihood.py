@@ -1,4 +1,4 @@
-"""How well the policy predicts the test documents: perplexity per token and per word, and bits per byte."""
+"""Likelihood of the test documents: perplexity per token and per word, and bits per byte."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ class Perplexity:
     ] = "sliding-window"
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
-        """The window and the stride in tokens, and which tokenizer made them."""
+        """The window and the stride in tokens, and the tokenizer's hash."""
         found = evaluation.likelihood
         if found is None:
             return {}
         return {"window": found.window, "stride": found.stride, "tokenizer": found.tokenizer}
 
     def count(self, evaluation: Evaluation) -> int:
-        """Documents."""
+        """Number of documents."""
         return 0 if evaluation.likelihood is None else evaluation.likelihood.documents
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float]:

@@ -22,7 +22,7 @@ from harness.records.evaluation import Evaluation
 
 
 def first_words(text: str, n: int) -> str:
-    """The text up to the end of its n-th whitespace word, its own spacing kept; all of it where it has no more.
+    """The text up to the end of its n-th whitespace word, its own spacing kept; all of it if it has no more words.
 
     >>> first_words("  a\\nb c ", 2), first_words("a ", 1), first_words("a", 0)
     ('  a\\nb', 'a ', '')
@@ -36,8 +36,8 @@ def first_words(text: str, n: int) -> str:
 def paired_words(reference: str, rollout: str) -> tuple[str, str]:
     """Both texts cut to the number of whitespace words of the shorter one.
 
-    A pair in which one side has no words stays as it is: cutting the human text to nothing as well would make an
-    empty rollout perfect.
+    A pair in which one side has no words stays as it is: cutting the human text to nothing, too, would make an empty
+    rollout perfect.
     """
     n = min(len(reference.split()), len(rollout.split()))
     return (first_words(reference, n), first_words(rollout, n)) if n else (reference, rollout)
@@ -100,7 +100,7 @@ class Mauve:
     scaling: Annotated[float, Field(gt=0, description="the constant c in exp(-c KL) of the divergence curve")] = 5.0
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
-        """All that the number depends on, with the featuriser's content hash and the number of clusters in use."""
+        """All that the score depends on, with the featuriser's content hash and the number of clusters in use."""
         return {
             "featuriser": f"{evaluation.featuriser_id(self.featuriser)}/{self.pooling}",
             "length": self._length(evaluation),
@@ -111,11 +111,11 @@ class Mauve:
         }
 
     def count(self, evaluation: Evaluation) -> int:
-        """Texts, or human texts where those are fewer."""
+        """Number of texts, or of human texts if they are fewer."""
         return _smaller(evaluation)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
-        """Numbers in [0, 1]; `Unscorable` without features, with too few texts, or with features that carry nothing."""
+        """Numbers in [0, 1]; `Unscorable` without features, with too few texts, or with equal or infinite features."""
         if evaluation.texts and not evaluation.references:
             raise Unscorable("there are no human texts to compare with; give references")
         n = _smaller(evaluation)
@@ -144,7 +144,7 @@ class Mauve:
             raise Unscorable(f"{bad} of {len(both)} feature vectors hold NaN or infinity; try another featuriser")
         if (both == both[0]).all():
             raise Unscorable("all texts have the same features; there is nothing to cluster")
-        unfinished: float | Unscorable = Unscorable("nobody recorded which of these texts were cut off")
+        unfinished: float | Unscorable = Unscorable("there is no record of which of these texts were cut off")
         if evaluation.written is None:
             unfinished = sum(rollout.stop != "ended" for rollout in evaluation.rollouts) / n
         return {**self._scores(human, written, evaluation.metric_seed), "mauve_unfinished": unfinished}
@@ -163,7 +163,7 @@ class Mauve:
         from threadpoolctl import threadpool_limits
 
         chosen = np.random.default_rng(seed).choice(2**31 - 8, size=self.seeds, replace=False, shuffle=False)
-        # one thread: hundreds of points are no work to share, and threads that wait for each other spin
+        # one thread: hundreds of points are too little work to share, and waiting threads would spin
         with threadpool_limits(1), quiet_stderr():
             results = [
                 compute_mauve(
@@ -185,7 +185,7 @@ class Mauve:
 
 
 def _smaller(evaluation: Evaluation) -> int:
-    """The number of texts on the side that has fewer."""
+    """Number of texts on the side that has fewer."""
     return min(len(evaluation.texts), len(evaluation.references))
 
 

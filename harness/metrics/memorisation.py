@@ -1,4 +1,4 @@
-"""How much of the rollouts is copied from the training split, beside how much of the human continuations is."""
+"""Share of the rollouts that is copied from the training split, beside the human continuations' share."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from harness.plugins.metric import Measure, Unscorable, against, measured
 from harness.records.evaluation import Evaluation
 
 ORDERS = (8, 16)
-ABSENT = -1  # a unit or an n-gram that stands in no training text, and what is beyond the end
+ABSENT = -1  # a unit or an n-gram that stands in no training text, and each place beyond the end
 
 
 class Copies:
-    """Finds the longest copied span at every place of a text, exactly, by a suffix array of the training texts.
+    """Index of the training texts (a suffix array) for the longest copied span at every place of a text, exactly.
 
     The training texts are one stream of units, each text closed by a mark of its own so that no span crosses texts.
     Level k numbers the distinct 2^k-grams of the stream in lexicographic order (prefix doubling: Karp, Miller &
@@ -45,7 +45,7 @@ class Copies:
         self._suffixes = np.argsort(self._levels[-1])
 
     def longest(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """For each text [units of it]: how many units from this place on stand in one training text."""
+        """For each text, [its units]: number of units from this place on that stand together in one training text."""
         split = [self._split(text) for text in texts]
         stream = [number for units in split for number in (*(self._ids.get(unit, ABSENT) for unit in units), ABSENT)]
         found = self._search(np.array(stream, np.int32))
@@ -53,7 +53,7 @@ class Copies:
         return [found[end - 1 - len(units) : end - 1] for units, end in zip(split, ends, strict=True)]
 
     def _lookup(self, stream: np.ndarray) -> list[np.ndarray]:
-        """Numbers of the stream's 2^k-grams, for every level k with one that is known."""
+        """Numbers of the stream's 2^k-grams, for every level k that has a known one."""
         found = [stream]
         size, last = len(self._suffixes), self._levels[-1]
         while (found[-1] >= 0).any():
@@ -63,7 +63,7 @@ class Copies:
                 pairs = _pairs(now, after, size)
                 at = np.minimum(np.searchsorted(self._keys[k], pairs), len(self._keys[k]) - 1)
                 known = self._keys[k][at] == pairs
-            else:  # each number is one place of the training stream: what follows there?
+            else:  # each number is one place of the training stream: compare what follows there
                 at = now
                 place = np.minimum(self._suffixes[now] + (1 << k), size - 1)
                 known = last[place] == after
@@ -71,7 +71,7 @@ class Copies:
         return found[:-1]
 
     def _search(self, stream: np.ndarray) -> np.ndarray:
-        """The longest common prefix with any suffix of the training stream, by binary search among them."""
+        """Length of the longest common prefix with any suffix of the training stream, by binary search among them."""
         levels = self._lookup(stream)
         longest = np.zeros(len(stream), np.int64)
         places = np.flatnonzero(stream >= 0)  # an unknown unit begins no copy
@@ -92,7 +92,7 @@ class Copies:
 
 
 def _shifted(level: np.ndarray, by: int) -> np.ndarray:
-    """What stands `by` places later, ABSENT beyond the end."""
+    """The level shifted by `by` places to the left; ABSENT beyond the end."""
     return np.concatenate([level[by:], np.full(min(by, len(level)), ABSENT, level.dtype)])
 
 
@@ -104,7 +104,7 @@ def _pairs(now: np.ndarray, after: np.ndarray, size: int) -> np.ndarray:
 
 @lru_cache(maxsize=2)
 def copies(train: tuple[str, ...], units: Units) -> Copies:
-    """The training texts made ready once for all metrics and runs of a process that share them."""
+    """The index of training texts, built once for all metrics and runs of a process that share them."""
     return Copies(train, units)
 
 
@@ -138,8 +138,8 @@ class Memorisation:
     Each number is given for the human continuations too: boilerplate and quotations stand in both, and only what is
     above the human value is the policy's copying.  MAUVE and perplexity on a small corpus can be won by copying, and
     these numbers show it.  A span lies within one training text.  `longest_copy` is the maximum over texts, which
-    grows with their number (part of the name), `longest_copy_mean` the mean over texts of each one's longest.  Whatever
-    differs, be it case or a comma, ends a span: copying that is paraphrased is not seen.
+    grows with their number (part of the name), `longest_copy_mean` the mean over texts of each one's longest.  Any
+    difference, be it case or a comma, ends a span: copying that is paraphrased is not seen.
     After the n-gram overlap of McCoy et al., arXiv 2111.09509.
     """
 
@@ -163,7 +163,7 @@ class Memorisation:
         return {"texts": len(evaluation.texts), **named(self.units), **against(evaluation)}
 
     def count(self, evaluation: Evaluation) -> int:
-        """Texts."""
+        """Number of texts."""
         return len(evaluation.texts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:

@@ -1,4 +1,4 @@
-"""How repetitive and varied the texts are: n-grams of words or characters, counted within texts and over all."""
+"""Repetition and variety of the texts: n-grams of words or characters, counted within texts and over all."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def distinct_n(texts: Sequence[str], n: int, units: Units = "words") -> float:
 def ngram_entropy(texts: Sequence[str], n: int, units: Units = "words") -> float:
     """Mean over texts of the entropy of each text's own n-gram frequencies, in nats (plug-in estimate).
 
-    A text without an n-gram enters as 0, the value of a text that says one thing: leaving it out would hide it.
+    A text without an n-gram enters as 0, the value of a text with one n-gram: leaving it out would hide it.
 
     Raises:
         Unscorable: no text is long enough to hold an n-gram.
@@ -100,17 +100,15 @@ def ngram_entropy_corpus(texts: Sequence[str], n: int, units: Units = "words") -
 
 
 def _entropy(counts: Counter[Ngram]) -> float:
-    """Nats.  `fsum` makes the value independent of the order in which the n-grams were met."""
+    """Entropy of counts, nats.  `fsum` makes the value independent of the order in which the n-grams were met."""
     total = counts.total()
     return math.fsum(-count / total * math.log(count / total) for count in counts.values())
 
 
-def _need(texts: Sequence[str]) -> None:
+def _require(texts: Sequence[str]) -> None:
     if not texts:
         raise Unscorable("there are no texts to count words in; sample at least one")
 
-
-# ---------------------------------------------------------------------------------------------------- metrics
 
 _Counting = Annotated[
     Counting,
@@ -139,12 +137,12 @@ class Repetition:
         return named(self.units)
 
     def count(self, evaluation: Evaluation) -> int:
-        """Texts."""
+        """Number of texts."""
         return len(evaluation.texts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
-        """Fractions in [0, 1); `Unscorable` where no text is long enough."""
-        _need(evaluation.texts)
+        """Fractions in [0, 1); `Unscorable` if no text is long enough."""
+        _require(evaluation.texts)
         return measured(
             {f"rep_{n}": partial(rep_n, evaluation.texts, n, self.definition, self.units) for n in REPEATED}
         )
@@ -152,7 +150,7 @@ class Repetition:
 
 @dataclass(frozen=True)
 class Diversity:
-    """Product of 1 - rep_n over n = 2, 3, 4, and how far that is from the human continuations' value.
+    """Product of 1 - rep_n over n = 2, 3, 4, and its distance from the human continuations' value.
 
     More diversity is not better: noise is the most diverse text of all.  Rank by `diversity_gap`.
     Source: Su et al., arXiv 2202.06417.
@@ -171,12 +169,12 @@ class Diversity:
         return named(self.units) | against(evaluation)
 
     def count(self, evaluation: Evaluation) -> int:
-        """Texts."""
+        """Number of texts."""
         return len(evaluation.texts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
-        """Fractions in [0, 1]; `Unscorable` where no rollout, or for the gap no reference, holds a 4-gram."""
-        _need(evaluation.texts)
+        """Fractions in [0, 1]; `Unscorable` if no rollout, or for the gap no reference, holds a 4-gram."""
+        _require(evaluation.texts)
         value = diversity(evaluation.texts, self.definition, self.units)
         try:
             human = diversity(evaluation.references, self.definition, self.units)
@@ -207,12 +205,12 @@ class Distinct:
         return {"texts": len(evaluation.texts), **named(self.units)}
 
     def count(self, evaluation: Evaluation) -> int:
-        """Texts."""
+        """Number of texts."""
         return len(evaluation.texts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
-        """Fractions in (0, 1]; `Unscorable` where no text is long enough."""
-        _need(evaluation.texts)
+        """Fractions in (0, 1]; `Unscorable` if no text is long enough."""
+        _require(evaluation.texts)
         return measured({f"distinct_{n}": partial(distinct_n, evaluation.texts, n, self.units) for n in DISTINCT})
 
 
@@ -240,12 +238,12 @@ class NgramEntropy:
         return {"n": self.n, "texts": len(evaluation.texts), **named(self.units)}
 
     def count(self, evaluation: Evaluation) -> int:
-        """Texts."""
+        """Number of texts."""
         return len(evaluation.texts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
-        """Nats, at least 0; `Unscorable` where no text is long enough."""
-        _need(evaluation.texts)
+        """Nats, at least 0; `Unscorable` if no text is long enough."""
+        _require(evaluation.texts)
         return {
             "ngram_entropy": ngram_entropy(evaluation.texts, self.n, self.units),
             "ngram_entropy_corpus": ngram_entropy_corpus(evaluation.texts, self.n, self.units),

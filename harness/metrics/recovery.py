@@ -1,4 +1,4 @@
-"""Whether a policy mends mistakes: random actions forced on it while it writes, wrong tokens put into expert texts."""
+"""Recovery from mistakes: random actions forced on the writing policy, wrong tokens put into expert texts."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from harness.records.score import Point
 
 @dataclass(frozen=True)
 class Recovery:
-    """How often finished texts leave a known language when some of the actions that wrote them were random.
+    """Share of finished texts that leave a known language when some of the actions that wrote them were random.
 
     While a text is written, each action is replaced with probability 5 % or 20 % by one drawn uniformly from the
-    legal actions: tokens, the end, and `<backspace>` where there is something to delete.  What counts is the reduced
-    text, as `out_of_support` counts it, so a mistake that is deleted costs nothing; a forced end cannot be mended.
+    legal actions: tokens, the end, and `<backspace>` if there is something to delete.  The reduced text counts, as for
+    `out_of_support`, so a mistake that is deleted costs nothing; a forced end cannot be mended.
     """
 
     measures: ClassVar[Mapping[str, Measure]] = {
@@ -38,15 +38,15 @@ class Recovery:
     )
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
-        """None."""
+        """Empty: no parameter beside the definition."""
         return {}
 
     def count(self, evaluation: Evaluation) -> int:
-        """Texts per rate."""
+        """Number of texts per rate."""
         return len(evaluation.prompts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
-        """Fractions in [0, 1]; `Unscorable` without a law or a policy to sample from, or where nothing is written."""
+        """Fractions in [0, 1]; `Unscorable` without a law or a policy to sample from, or if nothing is written."""
         law = known_law(evaluation)
         if evaluation.forced is None:
             raise Unscorable("errors are forced while the policy writes; texts that are already written have none")
@@ -62,12 +62,12 @@ WRONG = (0, 1, 2, 3)  # wrong tokens put into an expert text
 
 @dataclass(frozen=True)
 class Recovered:
-    """How often a policy that goes on from a corrupted text still ends inside the language.
+    """Share of rollouts from a corrupted text that still end inside the language.
 
-    At a random place of an expert text k tokens are put that the benchmark knows to be wrong; from there the policy
-    writes freely.  A rollout has recovered when it ended and the law gives its whole reduced text, the corrupted
-    beginning included, a positive probability.  Without `<backspace>` a wrong token stays, so that after k > 0 nothing
-    recovers but what the law forgives; k = 0 is what the policy reaches from an undisturbed beginning.
+    At a random place of an expert text k tokens are put that the benchmark defines as wrong; from there the policy
+    writes freely.  A rollout has recovered if it ended and the law gives its whole reduced text, the corrupted
+    beginning included, a positive probability.  Without `<backspace>` a wrong token stays, so that for k > 0 a rollout
+    recovers only if the law allows the wrong tokens after all; k = 0 is the share from an undisturbed beginning.
     """
 
     measures: ClassVar[Mapping[str, Measure]] = {
@@ -85,11 +85,11 @@ class Recovered:
     ] = "ground_truth"
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
-        """None."""
+        """Empty: no parameter beside the definition."""
         return {}
 
     def count(self, evaluation: Evaluation) -> int:
-        """Texts for each k."""
+        """Number of texts for each k."""
         return 0 if evaluation.corrupted is None else len(evaluation.prompts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float]:
@@ -114,7 +114,7 @@ class Recovered:
 class BackspaceAfterMistake:
     """Mean probability of `<backspace>` right after one or two wrong tokens in a row.
 
-    A state is a beginning of an expert text, then tokens that the benchmark knows to be wrong there.  Both numbers are
+    A state is a beginning of an expert text, then tokens that the benchmark defines as wrong there.  Both numbers are
     over the same beginnings.  With `noise_run: 1` training never shows the second kind.
     """
 
@@ -128,11 +128,11 @@ class BackspaceAfterMistake:
     ] = "ground_truth"
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
-        """How many expert texts the beginnings are of."""
+        """Number of expert texts that the beginnings are of."""
         return {"texts": evaluation.mistake_texts}
 
     def count(self, evaluation: Evaluation) -> int:
-        """Beginnings of expert texts; 0 without `<backspace>` or without known mistakes."""
+        """Number of beginnings of expert texts; 0 without `<backspace>` or without known mistakes."""
         return 0 if evaluation.p_back is None or evaluation.backspace_id is None else len(evaluation.p_back(2))
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float]:

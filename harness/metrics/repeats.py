@@ -1,4 +1,4 @@
-"""How much each single text repeats itself: repeated n-grams text by text, and texts that end in a loop."""
+"""Repetition within single texts: repeated n-grams text by text, and texts that end in a loop."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def seq_rep_n(texts: Sequence[str], n: int, units: Units = "words") -> float:
 
 
 def ends_in_loop(units: Sequence[str], times: int) -> bool:
-    """Does the sequence end in `times` copies of one span, of whatever length, without a gap?
+    """True if the sequence ends in `times` copies of one span, of any length, without a gap.
 
     >>> ends_in_loop("xababab", 3), ends_in_loop("xabab", 3), ends_in_loop("aaab", 3)
     (True, False, False)
     """
-    # z[p]: how far the reversed sequence agrees with itself shifted by p (Z-function, linear time).  The last
-    # times * p units have period p exactly when the agreement is at least (times - 1) * p.
+    # z[p]: number of units for which the reversed sequence agrees with itself shifted by p (Z-function, linear time).
+    # The last times * p units have period p exactly when the agreement is at least (times - 1) * p.
     reverse = list(reversed(units))
     n = len(reverse)
     z = [0] * n
@@ -94,11 +94,11 @@ class SequenceRepetition:
         return named(self.units) | against(evaluation)
 
     def count(self, evaluation: Evaluation) -> int:
-        """Texts."""
+        """Number of texts."""
         return len(evaluation.texts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
-        """Fractions in [0, 1); `Unscorable` where no text is long enough."""
+        """Fractions in [0, 1); `Unscorable` if no text is long enough."""
         parts = {}
         for n in ORDERS:
             parts[f"seq_rep_{n}"] = partial(seq_rep_n, evaluation.texts, n, self.units)
@@ -110,9 +110,9 @@ class SequenceRepetition:
 class RepetitionLoops:
     """Share of texts that end in a loop: their last units are one span, of any length, three or more times in a row.
 
-    A text loops when for some p >= 1 its last `times` * p units have period p.  What the text did before does not
-    count, nor does a loop that it left.  `no, no, no` at the end is a loop of span 1, in human texts too: compare with
-    the human continuations' share.  An empty text is a text that does not loop.
+    A text loops if for some p >= 1 its last `times` * p units have period p.  The units before do not count, nor does a
+    loop that the text has left.  `no, no, no` at the end is a loop of span 1, in human texts, too: compare with the
+    human continuations' share.  An empty text is a text that does not loop.
     After the repetition measure of Holtzman et al., arXiv 1904.09751.
     """
 
@@ -123,9 +123,7 @@ class RepetitionLoops:
         ),
     }
 
-    definition: Annotated[Literal["suffix"], Field(description="suffix: only the end of a text is looked at")] = (
-        "suffix"
-    )
+    definition: Annotated[Literal["suffix"], Field(description="suffix: only the end of a text counts")] = "suffix"
     times: Annotated[int, Field(ge=2, le=100, description="copies of the span at the end that make a loop")] = 3
     units: UnitsOption = "words"
 
@@ -134,11 +132,11 @@ class RepetitionLoops:
         return {"times": self.times, **named(self.units), **against(evaluation)}
 
     def count(self, evaluation: Evaluation) -> int:
-        """Texts."""
+        """Number of texts."""
         return len(evaluation.texts)
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
-        """Fractions in [0, 1]; `Unscorable` where no text is long enough to hold a loop."""
+        """Fractions in [0, 1]; `Unscorable` if no text is long enough to hold a loop."""
         return measured(
             {
                 "repetition_loop_rate": partial(loop_rate, evaluation.texts, self.times, self.units),

@@ -1,4 +1,4 @@
-"""What texts are counted in, whitespace words or single characters, and the n-grams of either."""
+"""Units in which texts are counted, whitespace words or single characters, and the n-grams of either."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ def ngrams(units: Iterable[str], n: int) -> list[Ngram]:
 
 
 def named(units: Units) -> dict[str, Any]:
-    """How the choice stands in a score's name: words are what is counted unless the name says otherwise."""
+    """The `units=` part of a score's name; empty for words."""
     return {} if units == "words" else {"units": units}

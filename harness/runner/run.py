@@ -18,7 +18,7 @@ from harness.evaluation.controls import CONTROLS, control_policy
 from harness.evaluation.evaluate import evaluate
 from harness.evaluation.features import Features
 from harness.evaluation.scoring import profiles, score
-from harness.evaluation.temperature import Tuned, best_temperature, needs_reference
+from harness.evaluation.temperature import ChosenTemperature, best_temperature, temperature_needs_reference
 from harness.evaluation.token_scorer import choose_token_scorer
 from harness.generation.prompts import choose_prompts
 from harness.models.initial import start_policy
@@ -53,7 +53,8 @@ def run(config: RunConfig, device: torch.device, attempt: Attempt) -> Iterator[E
     if config.model.from_scratch and config.control is None:
         base = yield from _staged(prepare_base(config, splits, cache, device))
     reference = None
-    if needs_reference(config) or any(m.options.get("featuriser") == "reference-lm" for m in config.metrics or ()):
+    asked = any(metric.options.get("featuriser") == "reference-lm" for metric in config.metrics or ())
+    if temperature_needs_reference(config) or asked:
         reference = yield from _staged(prepare_base(reference_config(config), splits, cache, device))
     features = Features(reference, device)
 
@@ -92,7 +93,7 @@ def run(config: RunConfig, device: torch.device, attempt: Attempt) -> Iterator[E
             origin = keep(policy, kept, config, training.points, splits.data_hash, training.interims, threads)
 
     yield StageProgress("sample", 0.0)
-    tuned: Tuned | None = None
+    tuned: ChosenTemperature | None = None
     if config.sampling.temperature == "best":
         tuned = yield from _shares("sample", best_temperature(policy, held_out.of("validation"), config, features))
     written = config if tuned is None else config.at_temperature(tuned.temperature)
@@ -173,11 +174,13 @@ def _staged(steps: Generator[Step, None, Path]) -> Generator[StageProgress, None
         return path
 
 
-def _shares(stage: Stage, shares: Generator[float, None, Tuned]) -> Generator[StageProgress, None, Tuned]:
+def _shares(
+    stage: Stage, shares: Generator[float, None, ChosenTemperature]
+) -> Generator[StageProgress, None, ChosenTemperature]:
     """A stage's shares as progress; returns what they return."""
     try:
         while True:
             yield StageProgress(stage, next(shares))
     except StopIteration as stop:
-        tuned: Tuned = stop.value
+        tuned: ChosenTemperature = stop.value
         return tuned

@@ -1,4 +1,4 @@
-"""The models that every cell of a grid shares: trained once by MLE, kept under a hash of all they depend on."""
+"""Base models, shared by all cells of a grid: trained once by MLE, kept under a hash of all that they depend on."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ REFERENCE_MODEL = ModelConfig(
 )
 """The benchmark's reference LM, whose hidden states are MAUVE's features: its own size and seed, never the policy.
 
-Half a minute on one core.  Trained so on 1,000 WebText documents it orders GPT-2-large's published decoders rightly
-(nucleus .953, top-k .852, typical .803 at n = 500; human halves .957), but it is nearly blind to the order of words
-(shuffled human text .935): a difference that is only in word order needs a stronger featuriser.
+Its training takes half a minute on one core.  Trained on 1,000 WebText documents it orders GPT-2-large's published
+decoders correctly (nucleus .953, top-k .852, typical .803 at n = 500; human halves .957), but it is nearly blind to the
+order of words (shuffled human text .935): a difference in word order alone needs a stronger featuriser.
 """
 
 
 def base_id(config: RunConfig, splits: Splits) -> str:
-    """The name of a run's base: equal wherever model, base training and data are equal."""
+    """Name of a run's base; equal for equal model, base training and data."""
     return base_folder(Path(), config, splits.data_hash).name
 
 
 def base_folder(cache: Path, config: RunConfig, data_hash: str) -> Path:
-    """Where a run's base lies once it is trained."""
+    """Directory of a run's trained base."""
     return cache / "bases" / content_hash([config.base().run_id, data_hash])
 
 
@@ -61,7 +61,7 @@ def prepare_base(config: RunConfig, splits: Splits, cache: Path, device: torch.d
     The directory appears whole or not at all, so an interrupted training starts again.
 
     Raises:
-        OutOfSpace: there is no room for it.
+        OutOfSpace: the disk has no room for it.
     """
     directory = base_folder(cache, config, splits.data_hash)
     if directory.is_dir():
@@ -84,7 +84,7 @@ def prepare_base(config: RunConfig, splits: Splits, cache: Path, device: torch.d
 
 
 def prepared(config: RunConfig, splits: Splits, cache: Path, device: torch.device) -> Path:
-    """As `prepare_base`, for who does not watch the progress."""
+    """Directory of a run's base, trained first unless it is cached; `prepare_base` without its progress."""
     steps = prepare_base(config, splits, cache, device)
     try:
         while True:

@@ -1,4 +1,4 @@
-"""Where a training stands as one file that is either whole or refused: safetensors and JSON, known by its sha256."""
+"""Checkpoints: the state of a training as one file (safetensors and JSON), refused unless its SHA-256 is right."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class State:
 
     @property
     def hash(self) -> str:
-        """SHA-256 of everything but the seconds that it took (and what has them: the curve and the interim scores)."""
+        """SHA-256 of everything but the seconds of training and the values that hold them (curve, interim scores)."""
         facts = {name: value for name, value in self.facts.items() if name not in ("seconds", "points", "interims")}
         return hashlib.sha256(State(self.tensors, facts).to_bytes()).hexdigest()
 
@@ -50,7 +50,7 @@ def write(state: State, folder: Path, path: str) -> SavedCheckpoint:
     """Write a state to `folder / path`, durably: the file appears whole or not at all.
 
     Raises:
-        OSError: there is no room, or no permission; nothing is left behind.
+        OSError: the disk has no room, or there is no permission; no partial file is left.
     """
     content = state.to_bytes()
     final = folder / path
@@ -64,7 +64,7 @@ def write(state: State, folder: Path, path: str) -> SavedCheckpoint:
 
 
 def read(saved: SavedCheckpoint, folder: Path) -> State | None:
-    """The state in a file, or None where the file is missing or is not, bit by bit, the one that was written."""
+    """The state in a file; None if the file is missing or differs in any bit from the one that was written."""
     try:
         content = (folder / saved.path).read_bytes()
     except OSError:

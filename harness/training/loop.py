@@ -14,7 +14,6 @@ import torch
 from harness.actions.batch import ActionValues, Batch, pack
 from harness.config.run import RunConfig
 from harness.config.training import TrainingConfig
-from harness.data.noise_sources import FromPolicy
 from harness.data.stream import ExpertStream, Normalizer
 from harness.errors import HarnessError
 from harness.models.policy import Policy
@@ -36,24 +35,25 @@ class Diverged(HarnessError):
 
 @dataclass
 class Meter:
-    """Counts every node that goes through `evaluate`, so that a trainer's cost is measured, never declared.
+    """Counter of the nodes that go through `evaluate`, so that a trainer's cost is measured, never declared.
 
-    `learned` are the nodes whose forward pass keeps a gradient, `looked` those without: the frozen reference's.
+    `with_gradient` counts nodes whose forward pass keeps a gradient, `without_gradient` the others, such as the frozen
+    reference's.
     """
 
     policy: Policy
     reference: Policy | None
-    learned: int = 0
-    looked: int = 0
+    with_gradient: int = 0
+    without_gradient: int = 0
 
     def evaluate(self, batch: Batch, reference: bool = False) -> ActionValues:
         """Action values under the policy, or without gradient under the frozen reference."""
-        learned = not reference and torch.is_grad_enabled()
-        self.learned += batch.nodes * learned
-        self.looked += batch.nodes * (not learned)
+        with_gradient = not reference and torch.is_grad_enabled()
+        self.with_gradient += batch.nodes * with_gradient
+        self.without_gradient += batch.nodes * (not with_gradient)
         if not reference:
             if self.policy.reference is not None:  # the policy's value is measured against a frozen one's
-                self.looked += batch.nodes
+                self.without_gradient += batch.nodes
             return self.policy.evaluate(batch)
         if self.reference is None:
             raise HarnessError("this trainer evaluates a reference that its `needs` does not name; set reference")
@@ -63,7 +63,7 @@ class Meter:
 
 @dataclass(frozen=True)
 class Budget:
-    """How much of a run's budget is used, in its own unit."""
+    """A run's budget in its own unit (steps, tokens or seconds), and the learning rate that follows its use."""
 
     config: TrainingConfig
 
@@ -95,15 +95,15 @@ class Training:
         seconds: time in training so far, sampling of the replay buffer included.
         progress: share of the budget used, in [0, 1].
         points: the curve so far.
-        interims: its scores so far, of whoever looked where `due` said so.
-        due: whether the last step passed a point at which the run is to be scored.
-        before: what training had taken when that step began.
-        threads: how many CPU threads computed it; where there are several numbers, it was resumed with another one,
-            which moves the last bits.
+        interims: interim scores so far; the caller appends them when `due`.
+        due: True if the last step passed a point at which the run is to be scored.
+        before: steps, tokens and seconds spent when that step began.
+        threads: numbers of CPU threads that computed it; several if it was resumed with another number, which moves
+            the last bits.
     """
 
     def __init__(self, policy: Policy, trainer: Trainer, stream: ExpertStream, config: RunConfig) -> None:
-        """Everything in place for the first step; training moves `policy`, in place."""
+        """Prepare the first step; training changes `policy` in place."""
         self.policy, self.trainer, self.stream, self.config = policy, trainer, stream, config
         self.needs, self.seed = trainer.needs, config.seeds.train
         policy.set_scope(config.training.scope)
@@ -149,33 +149,37 @@ class Training:
 
     @property
     def finished(self) -> bool:
-        """Whether the budget is spent."""
+        """True if the budget is spent."""
         return self.progress >= 1
 
     @property
     def tokens(self) -> int:
         """Nodes through the model so far: with gradient, without, and in the sampler."""
-        return self.meter.learned + self.without_gradient + self.sampled
+        return self.meter.with_gradient + self.without_gradient + self.sampled
 
     @property
     def without_gradient(self) -> int:
-        """Nodes so far that were only looked at: the frozen reference's, and those that mistakes were drawn from."""
-        propose = self.stream.propose
-        return self.meter.looked + (propose.nodes if isinstance(propose, FromPolicy) else 0)
+        """Nodes so far without a gradient: the frozen reference's, and those that mistakes were drawn from."""
+        return self.meter.without_gradient + self._proposed
+
+    @property
+    def _proposed(self) -> int:
+        """Nodes that the source of injected mistakes has put through the policy; 0 without one."""
+        return 0 if self.stream.propose is None else self.stream.propose.nodes
 
     @property
     def sampled(self) -> int:
-        """Nodes that the replay buffer's rollouts asked for so far."""
+        """Nodes that sampling the replay buffer's rollouts has put through the policy so far."""
         return 0 if self.buffer is None else self.buffer.sampled_nodes
 
     @property
     def spent(self) -> Spent:
-        """What training has taken so far."""
+        """Steps, tokens and seconds of training so far."""
         return Spent(self.step, self.tokens, self.seconds)
 
     @property
     def sampled_actions(self) -> int:
-        """Actions that the replay buffer's rollouts took so far."""
+        """Actions in the replay buffer's rollouts so far, injected ones left out."""
         return 0 if self.buffer is None else self.buffer.sampled_actions
 
     def _batch(self, step_rows: list[Trajectory], part: np.ndarray, *, is_expert: bool) -> Batch:
@@ -193,10 +197,10 @@ class Training:
         return packed.to(self.policy.device)
 
     def advance(self) -> Step | None:
-        """One optimiser step; what it gives for the curve, where the curve has a point.
+        """Take one optimiser step; its point of the curve, or None between points.
 
         A curve has about `CURVE_POINTS` points, the first and the last step among them; `terms` are means over the
-        step's micro-batches, with the sampler's actions so far and the rollouts' age where there are rollouts.
+        step's micro-batches, with the sampler's actions so far and the rollouts' age if there are rollouts.
 
         Raises:
             Diverged: the loss is not finite.
@@ -215,7 +219,7 @@ class Training:
         moment = Moment(self.progress, torch.Generator().manual_seed(key(self.seed, "loss", step) >> 1))
         total = torch.zeros((), device=self.policy.device)
         terms: dict[str, torch.Tensor] = {}
-        shares: dict[str, float] = {}  # a term may be missing where a micro-batch has nothing to say about it
+        shares: dict[str, float] = {}  # a micro-batch may lack a term
         for part in np.array_split(np.arange(training.rows), training.accumulation):
             share = len(part) / training.rows
             loss = self.trainer.loss(
@@ -257,22 +261,22 @@ class Training:
     def state(self) -> State:
         """All that the next step depends on beside the configuration: weights, moments, counts, rollouts.
 
-        There is no generator among it: every stream of randomness belongs to a seed, a purpose and a step, and the
-        schedule and the order of the data are functions of the counts.
+        It holds no generator: every stream of randomness belongs to a seed, a purpose and a step, and the schedule and
+        the order of the data are functions of the counts.
         """
         tensors = {f"policy.{name}": p.detach() for name, p in self.parameters.items()}
         for name, parameter in self.parameters.items():
             moments = self.optimizer.state.get(parameter, {})
             tensors |= {f"optimizer.{name}.{moment}": value for moment, value in moments.items()}
         counts = {"step": self.step, "seconds": self.seconds, "threads": sorted(self.threads)}
-        counts |= {"tokens": self.meter.learned, "without_gradient": self.without_gradient}
+        counts |= {"tokens": self.meter.with_gradient, "without_gradient": self.without_gradient}
         replay = None if self.buffer is None else self.buffer.state()
         facts = {**counts, "replay": replay, "points": [dataclasses.asdict(point) for point in self.points]}
         facts["interims"] = [interim.as_json() for interim in self.interims]
         return State({name: tensor.to("cpu", copy=True) for name, tensor in tensors.items()}, facts)
 
     def restore(self, state: State) -> None:
-        """Go on from a state of the same configuration."""
+        """Continue from a state of the same configuration."""
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(state.tensors[f"policy.{name}"])
@@ -280,10 +284,9 @@ class Training:
                 moments = {key[len(prefix) :]: t for key, t in state.tensors.items() if key.startswith(prefix)}
                 self.optimizer.state[parameter] = {key: t.to(parameter.device) for key, t in moments.items()}
         self.step, self.seconds = state.facts["step"], state.facts["seconds"]
-        self.meter.learned = state.facts["tokens"]
-        self.meter.looked = state.facts.get("without_gradient", 0)  # older versions had them among the tokens
-        if isinstance(self.stream.propose, FromPolicy):
-            self.stream.propose.nodes = 0  # what it had counted is among what was looked at
+        self.meter.with_gradient = state.facts["tokens"]
+        self.meter.without_gradient = state.facts.get("without_gradient", 0)  # older versions had them among the tokens
+        self.meter.without_gradient -= self._proposed  # so that `without_gradient` is the state's
         self.interims = [Interim.from_json(interim) for interim in state.facts.get("interims", ())]
         self.points = [Step(**point) for point in state.facts["points"]]
         self.threads |= set(state.facts["threads"])
@@ -306,7 +309,7 @@ def fit(policy: Policy, trainer: Trainer, stream: ExpertStream, config: RunConfi
 
 
 def due(config: RunConfig, before: Spent, now: Spent, *, finished: bool) -> bool:
-    """Whether a point at which the run is to be scored lies in (before, now]; where there are any, the end is one."""
+    """True if a point at which the run is to be scored lies in (before, now]; the end is one if there are any."""
     at = config.evaluation
     passed = (
         any(before.step < point <= now.step for point in at.at_steps or ()),

@@ -19,13 +19,13 @@ from harness.seeding import generator, key
 
 
 class StartMeasure:
-    """Where rollouts start: expert prompts, or the start measure that noise gives the expert side.
+    """Distribution of the starts of rollouts: expert prompts, or the start measure that noise gives the expert side.
 
     Noise events give the expert side the mass Z = 1 + kappa E[sum over events of gamma^k]; with positions drawn
     independently at `rate`, that is 1 + kappa rate C with C the mean over rows of sum_t gamma^t.  A matched start is
     the prompt with probability 1/Z, otherwise a noise state s_i z drawn with weight kappa gamma^i.
 
-    `mass` is Z, or 1 where rollouts start at prompts; it multiplies the weight of every rollout step.
+    `mass` is Z, or 1 if rollouts start at prompts; it multiplies the weight of every rollout step.
     """
 
     def __init__(
@@ -77,9 +77,10 @@ class StartMeasure:
 
 
 def nodes(rollout: Rollout) -> int:
-    """How many nodes of the rollout went through the model: its start, and one for every own action but the last.
+    """Number of nodes of the rollout that went through the model: its start, and one for every own action but the last.
 
-    The row's node for a `<backspace>` is computed beside the others' and seen by nobody; the end asks nothing.
+    The node of a `<backspace>` is computed with the others of the batch and is visible to no query; the end needs no
+    forward pass.
     """
     given = sum(rollout.trajectory.injected)
     return len(rollout.trajectory.prompt) + given + max(0, len(rollout.trajectory.actions) - given - 1)
@@ -98,7 +99,7 @@ class ReplayBuffer:
         self._drawn = 0
 
     def refresh(self, policy: Policy, step: int) -> None:
-        """Sample `replay.fresh` rollouts from the policy as it is at `step`, where that is due."""
+        """Sample `replay.fresh` rollouts from the policy as it is at `step`, if `step` is a multiple of `every`."""
         if step % self.replay.every:
             return
         rng = generator(self.seed, "starts", step)
@@ -119,18 +120,18 @@ class ReplayBuffer:
         """`count` rows with replacement, and their mean age in optimiser steps."""
         rng = generator(self.seed, "replay", step)
         chosen = [self._rows[int(index)] for index in rng.integers(len(self._rows), size=count)]
-        return [row for _, row in chosen], float(np.mean([step - born for born, _ in chosen]))
+        return [row for _, row in chosen], float(np.mean([step - sampled_at for sampled_at, _ in chosen]))
 
     def state(self) -> dict[str, Any]:
-        """The buffer as JSON values: its rows with the steps they were born at, and the counts of what it drew."""
-        rows = [[born, dataclasses.asdict(row)] for born, row in self._rows]
+        """The buffer as JSON values: its rows with the steps that sampled them, and its counts."""
+        rows = [[sampled_at, dataclasses.asdict(row)] for sampled_at, row in self._rows]
         sampled = {"sampled_actions": self.sampled_actions, "sampled_nodes": self.sampled_nodes}
         return {"rows": rows, "drawn": self._drawn, **sampled}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Become the buffer that `state` was taken from."""
+        """Restore the buffer that `state` was taken from."""
         self._rows.clear()
-        for born, row in state["rows"]:
-            self._rows.append((born, Trajectory(**{name: tuple(values) for name, values in row.items()})))
+        for sampled_at, row in state["rows"]:
+            self._rows.append((sampled_at, Trajectory(**{name: tuple(values) for name, values in row.items()})))
         self._drawn, self.sampled_actions = state["drawn"], state["sampled_actions"]
         self.sampled_nodes = state.get("sampled_nodes", 0)  # older versions did not count them

@@ -1,4 +1,4 @@
-"""One attempt at a run: it goes on from the newest checkpoint that is whole, and saves its own as time passes."""
+"""Resuming: one attempt at a run, from the newest whole checkpoint on, which saves its own at intervals."""
 
 from __future__ import annotations
 
@@ -14,24 +14,22 @@ from harness.training import checkpoint
 from harness.training.checkpoint import State
 from harness.training.loop import Training
 
-SHARE = 20  # saving may take up to 1/20 of the time
-
 
 class StopRequested(Exception):
-    """The attempt was asked to end, and its state is saved."""
+    """The attempt was asked to stop, and its state is saved."""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """What an attempt goes on from, where and how often it saves, and whether it has been asked to stop.
+    """One attempt at a run: the checkpoints to resume from, the place and pace of its own, and the request to stop.
 
     Attributes:
         run_id: the run.
-        number: the attempt's; it is part of its files' names, so that no two attempts write the same file.
+        number: number of the attempt; part of its files' names, so that no two attempts write the same file.
         folder: the store's folder.
         checkpoints: the registered ones, newest first.
-        every: seconds between two checkpoints; more where saving is slow.
-        stopping: asked after every step.
+        every: seconds between two checkpoints; more if saving is slow.
+        stopping: True if the attempt is to stop; called after every step.
     """
 
     run_id: str
@@ -42,7 +40,7 @@ class Attempt:
     stopping: Callable[[], bool] = lambda: False
 
     def newest(self) -> tuple[State | None, Resumed]:
-        """The newest registered state that is whole, and what to say about it."""
+        """The newest whole registered state (None without one), and the event that reports it."""
         damaged: list[str] = []
         for saved in self.checkpoints:
             state = checkpoint.read(saved, self.folder)
@@ -52,7 +50,7 @@ class Attempt:
         return None, Resumed(0, (), tuple(damaged))
 
     def save(self, state: State) -> SavedCheckpoint:
-        """Write a checkpoint under a name of this attempt's own.
+        """Write a checkpoint under a name of this attempt.
 
         Raises:
             OutOfSpace: it cannot be written; the registered ones stay as they are.
@@ -68,8 +66,11 @@ class Attempt:
             ) from error
 
 
+SHARE = 20  # saving may take up to 1/20 of the time
+
+
 def train(training: Training, attempt: Attempt) -> Iterator[Event]:
-    """Train to the end of the budget, from the newest whole checkpoint on; every step says something.
+    """Train to the end of the budget, from the newest whole checkpoint on; yields at least one event a step.
 
     Raises:
         StopRequested: asked to stop; the last event was a checkpoint of the step before.

@@ -1,9 +1,9 @@
-"""Trained policies, kept beside the store so that one training serves every decoder and whoever exports the model.
+"""Trained policies, kept beside the store so that one training serves every decoder and every export.
 
-A policy lies in `policies/TRAIN_ID`, in a folder that appears whole or not at all: what `Policy.save` writes (of a LoRA
-what was trained alone), the value head where there is one, and `policy.json`, which says what the weights are, how they
-came about, and the SHA-256 of every other file.  What does not agree with it counts as missing, and the policy is
-trained again.
+A policy lies in `policies/TRAIN_ID`, a folder that appears whole or not at all: the files of `Policy.save` (of a LoRA
+the trained part alone), the value head if there is one, and `policy.json` with the kind of the weights, their origin
+and the SHA-256 of every other file.  A folder that does not agree with it counts as missing, and the policy is trained
+again.
 """
 
 from __future__ import annotations
@@ -39,9 +39,11 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Origin:
-    """How a policy came about: the run that trained it, its curve, a hash over everything that was kept of it, and the
-    scores that it had on the way.  `threads` says how many CPU threads computed it, in several numbers where it was
-    resumed with another one; None where an older version kept it."""
+    """Origin of a policy: the run that trained it, its curve, a hash over all that was kept, and its interim scores.
+
+    `threads` are the numbers of CPU threads that computed it: several if it was resumed with another number, None if an
+    older version kept it.
+    """
 
     run_id: str
     steps: tuple[Step, ...]
@@ -51,12 +53,12 @@ class Origin:
 
     @property
     def last(self) -> Step | None:
-        """Where training ended; None where there was none."""
+        """Last point of the curve; None without training."""
         return self.steps[-1] if self.steps else None
 
 
 def policy_folder(folder: Path, config: RunConfig) -> Path:
-    """Where a run's trained policy lies, for a store in `folder`."""
+    """Folder of a run's trained policy, for a store in `folder`."""
     return folder / "policies" / config.train_id
 
 
@@ -69,10 +71,10 @@ def keep(
     interims: Sequence[Interim] = (),
     threads: Sequence[int] | None = None,
 ) -> Origin:
-    """Write a trained policy to its folder, in place of whatever is there.
+    """Write a trained policy to its folder, in place of what is there.
 
     Raises:
-        OutOfSpace: there is no room; what was there stays, and nothing is left beside it.
+        OutOfSpace: the disk has no room; what was there stays, and nothing is left beside it.
     """
     with written_aside(directory, "a trained policy") as fresh:
         if policy.adapted:
@@ -108,20 +110,20 @@ def find(
     device: torch.device,
     start: Callable[[], Policy] | None = None,
 ) -> tuple[Policy, Origin] | None:
-    """The policy in a folder, as it was when its training ended; None where there is none that is whole.
+    """The policy in a folder, as it was when its training ended; None if there is none that is whole.
 
     Args:
         directory: the folder.
-        config: of the run that wants it.
-        data_hash: of the data that it must have been trained on.
-        device: where to.
-        start: loads the policy as it was before training, for what was kept of a LoRA, and raises `HarnessError` where
-            it cannot; None finds no LoRA.
+        config: configuration of the run that needs it.
+        data_hash: hash of the data that it must have been trained on.
+        device: device to load it to.
+        start: loads the policy as it was before training, for a LoRA of which the trained part alone was kept, and
+            raises `HarnessError` if it cannot; with None no LoRA is found.
 
-    None, too, where it was not scored on the way as the configuration asks (where it asks for nothing of the kind, such
-    scores are left aside), or where a LoRA stood beside other weights than `start` gives (4-bit ones are not compared).
-    A frozen reference that its value was measured against is not kept: such a policy comes back with the log-sum-exp
-    as its value, which no evaluation looks at.
+    None, too, if it lacks the interim scores that the configuration asks for (if it asks for none, those that exist are
+    left out), or if a LoRA was trained beside other weights than `start` gives (4-bit ones are not compared).  A frozen
+    reference that its value was measured against is not kept: such a policy comes back with the log-sum-exp as its
+    value, which no evaluation reads.
     """
     try:
         written = json.loads((directory / FACTS).read_text())
@@ -157,7 +159,7 @@ def find(
 
 
 def _replace(directory: Path, fresh: Path) -> None:
-    """Make `fresh` the folder; of several processes that do so at once the last one wins, and each folder is whole."""
+    """Move `fresh` to `directory`; of several processes that do so at once the last one stays, and it is whole."""
     while True:
         try:
             os.rename(fresh, directory)

@@ -1,4 +1,4 @@
-"""What every benchmark must do, whoever wrote it: registering is enough to be tested here."""
+"""The contract of every benchmark, of this project or not: registering is enough to be tested here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every metric must keep to, whoever wrote it: registering it is enough to be tested here."""
+"""The contract of every metric, of this project or not: registering it is enough to be tested here."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def letters(featuriser: str, pooling: str, texts: Sequence[str]) -> np.ndarray:
 
 
 class Wheel:
-    """A judge that likes a token the better, the higher its id."""
+    """A token scorer by which a token is likelier, the higher its id."""
 
     name = "wheel"
 
@@ -88,7 +88,7 @@ def evaluation() -> Evaluation:
         finished=lambda texts, states: FinishedLaw(even, np.log(even), policy, policy, leaks=False, states=6),
         p_back=lambda wrong: np.linspace(0.1, 0.9, 6 * wrong).reshape(6, wrong),
         paired=lambda featuriser, pairs: [(one[:20], other[:20]) for one, other in pairs],
-        judge=Wheel(),
+        token_scorer=Wheel(),
     )
 
 

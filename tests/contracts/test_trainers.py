@@ -1,4 +1,4 @@
-"""What every trainer must keep to: registering it is enough to be tested here."""
+"""The contract of every trainer: registering it is enough to be tested here."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from benchmarks.language import FreshTexts, Language
 from harness.config.run import RunConfig
 from harness.data.windows import rows
 from harness.errors import ConfigError
-from harness.evaluation.controls import CONTROLS, Unigram, as_rollout, control_policy, expert
+from harness.evaluation.controls import CONTROLS, Unigram, control_policy, expert, expert_rollout
 from harness.evaluation.features import Features
 from harness.evaluation.likelihood import likelihood
 from harness.generation.prompts import choose_prompts
@@ -191,7 +191,7 @@ def test_answers_stand_for_themselves() -> None:
 
 def test_a_text_that_no_policy_could_write_is_told() -> None:
     with pytest.raises(ConfigError, match=r"'axb' holds a character that no training text has.*controls: false"):
-        as_rollout(tiny_policy(backspace=False), Example("axb"), ends=True, length=None)
+        expert_rollout(tiny_policy(backspace=False), Example("axb"), ends=True, length=None)
 
 
 # ----------------------------------------------------------------------------------------------------- the floor

@@ -15,7 +15,7 @@ from oracle.world import World, clean_rows, finished_by_solve
 from tiny_policies import tiny_policy
 
 from harness.evaluation.exact import writer
-from harness.evaluation.marginal import Prefix, Tree, Writer, enumerated, sampled
+from harness.evaluation.marginal import Prefix, PrefixTree, Writer, enumerated, sampled
 from harness.generation.decoders import Decoder
 from harness.generation.rollouts import Start, sample
 from harness.plugins.metric import Unscorable
@@ -157,7 +157,7 @@ def test_gains_share_out_the_width_of_the_bounds() -> None:
     world = World(3, 4, True)
     write = table(world, random_policy(world, 3))
     texts, share = [(0, 1, 2), (0, 0), (2,)], [0.5, 0.25, 0.25]
-    tree = Tree(write, texts, share, 999)
+    tree = PrefixTree(write, texts, share, 999)
     for budget in (7, 12, 20, 50, 121):
         tree.grow(budget)
         low, high = ([tree.log_probability(text, tree.solve(x).kept) for text in texts] for x in (1.0, 0.0))

@@ -1,4 +1,4 @@
-"""Which numbers a name asks for, why one is missing, and how sure one is over texts."""
+"""Scoring: the scores that a name stands for, reasons for missing ones, and intervals over texts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_metric_without_a_value_says_why() -> None:
 
 
 def test_texts_without_actions_are_counted_as_texts() -> None:
-    """`a a b b` has 4 words and ln 2 nats; nobody knows its actions, but that it is not empty."""
+    """`a a b b` has 4 words and ln 2 nats; its actions are unknown, but it is not empty."""
     found = {one.metric: one for one in score(outside(["a a b b"], ["x"]), asked_for("ngram_entropy,length,actions"))}
     assert found["ngram_entropy"].value == pytest.approx(math.log(2))
     assert (found["length"].value, found["length_gap"].value, found["empty_fraction"].value) == (4, 3, 0)

@@ -14,7 +14,12 @@ from benchmarks.language import Language
 from harness.config.run import RunConfig
 from harness.errors import ConfigError
 from harness.evaluation.features import Features
-from harness.evaluation.temperature import TEMPERATURES, Tuned, best_temperature, needs_reference
+from harness.evaluation.temperature import (
+    TEMPERATURES,
+    ChosenTemperature,
+    best_temperature,
+    temperature_needs_reference,
+)
 from harness.generation.generate import sample_prompts
 from harness.models.policy import Policy
 from harness.plugins.benchmark import selection
@@ -31,8 +36,8 @@ def config(benchmark: str = "language", **sampling: Any) -> RunConfig:
     return RunConfig.model_validate({"benchmark": benchmark, "trainer": "mle", "sampling": given})
 
 
-def chosen(policy: Policy, splits: Splits, run: RunConfig) -> tuple[Tuned, list[float]]:
-    def follow() -> Generator[float, None, Tuned]:
+def chosen(policy: Policy, splits: Splits, run: RunConfig) -> tuple[ChosenTemperature, list[float]]:
+    def follow() -> Generator[float, None, ChosenTemperature]:
         return (yield from best_temperature(policy, splits, run, FEATURES))
 
     steps, shares = follow(), []
@@ -132,6 +137,6 @@ def test_every_benchmark_can_choose(name: str) -> None:
 
 
 def test_the_reference_lm_is_there_when_the_choice_needs_it() -> None:
-    assert needs_reference(config("text"))
-    assert not needs_reference(config("language"))
-    assert not needs_reference(config("text", temperature=1.0))
+    assert temperature_needs_reference(config("text"))
+    assert not temperature_needs_reference(config("language"))
+    assert not temperature_needs_reference(config("text", temperature=1.0))

@@ -1,4 +1,4 @@
-"""What token scorers say of single actions, against plain forward passes and the law itself."""
+"""Token scorers of single actions, against plain forward passes and the law itself."""
 
 from __future__ import annotations
 
@@ -66,5 +66,5 @@ def test_the_law_scores_where_it_is_known() -> None:
 
 def test_a_pretrained_model_is_its_own_base() -> None:
     """Nothing is loaded until it is asked."""
-    scorer = choose_token_scorer(tiny_policy(), None, None, ModelConfig(name="somebody/model"))
-    assert scorer.name == "base:somebody/model"
+    scorer = choose_token_scorer(tiny_policy(), None, None, ModelConfig(name="some/model"))
+    assert scorer.name == "base:some/model"

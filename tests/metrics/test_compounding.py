@@ -72,7 +72,7 @@ def test_curves_by_hand() -> None:
 
 
 def test_flat_at_one_without_compounding() -> None:
-    """Where every state is alike, own and expert, each point of both curves is exactly 1."""
+    """If all states are alike, own and expert, each point of both curves is exactly 1."""
     own = [step(t, 0.9) for t in range(5) for _ in range(3)]
     expert = [step(t, 0.9) for t in range(5) for _ in range(2)]
     curves = ExcessError().profiles(evaluation(own, expert))

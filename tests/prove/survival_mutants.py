@@ -129,11 +129,11 @@ SURVIVAL_MUTANTS = (
         'state.facts["step"], state.facts["seconds"]',
         'state.facts["step"], 0.0',
     ),
-    left_out("the tokens", "harness/training/loop.py", 'self.meter.learned = state.facts["tokens"]', "pass"),
+    left_out("the tokens", "harness/training/loop.py", 'self.meter.with_gradient = state.facts["tokens"]', "pass"),
     left_out(
         "the tokens without gradient",
         "harness/training/loop.py",
-        'self.meter.looked = state.facts.get("without_gradient", 0)',
+        'self.meter.without_gradient = state.facts.get("without_gradient", 0)',
         "pass",
     ),
     left_out(
@@ -159,7 +159,7 @@ SURVIVAL_MUTANTS = (
     left_out(
         "the rollouts' ages",
         "harness/training/replay_buffer.py",
-        "self._rows.append((born, Trajectory(",
+        "self._rows.append((sampled_at, Trajectory(",
         "self._rows.append((0, Trajectory(",
     ),
     left_out(

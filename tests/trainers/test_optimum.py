@@ -31,7 +31,7 @@ def test_10_and_11_training_ends_at_the_direct_minimum(case: Case, name: str) ->
 
 @pytest.mark.parametrize("name", ["kl_data_model", "js", "hellinger", "lecam", "kl_mixture", "skew_kl"])
 def test_10_the_cut_is_the_bound_on_the_ratio(name: str) -> None:
-    """An expert who hardly ever starts with b, alpha = 3: unbounded, the policy would write b over ten times as often.
+    """An expert that hardly ever starts with b, alpha = 3: unbounded, the policy would write b over ten times as often.
 
     The loss still ends where min D/alpha - H over occupancies with rho_theta <= 10 rho_data lies.  SLSQP finds that
     minimum to 1e-10 and its policy to some 1e-8.

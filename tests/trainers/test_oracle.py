@@ -1,4 +1,4 @@
-"""The oracle against itself: whoever trusts it should see it agree with sums, products and a second method."""
+"""The oracle against sums, products and a second method, before anything else is compared with it."""
 
 from __future__ import annotations
 

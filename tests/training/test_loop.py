@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from tiny_policies import tiny_policy
 
 from harness.actions.batch import Batch
-from harness.actions.noise import Propose, uniform
+from harness.actions.noise import Propose, Slot, uniform
 from harness.actions.weights import Weighting
 from harness.config.run import RunConfig
 from harness.config.training import TrainingConfig
@@ -110,7 +111,7 @@ def test_tokens_are_counted_where_they_are_spent() -> None:
 
 
 def test_mistakes_drawn_from_the_policy_cost_tokens() -> None:
-    """The same loss with other mistakes: what is drawn from the policy is looked at, without a gradient."""
+    """The same loss with other mistakes: what is drawn from the policy costs nodes without a gradient."""
     policy = tiny_policy(context=10)
     propose = FromPolicy(policy)
     _, steps = trained({"name": "mle"}, {"steps": 5}, policy=policy, propose=propose)
@@ -118,6 +119,25 @@ def test_mistakes_drawn_from_the_policy_cost_tokens() -> None:
     assert steps[-1].tokens > propose.nodes
     _, steps = trained({"name": "mle"}, {"tokens": 300}, policy=policy, propose=FromPolicy(policy))
     assert steps[-1].tokens >= 300 > steps[-1].tokens - 4 * 40, "a budget in tokens counts them"
+    assert "tokens_without_gradient" not in trained({"name": "mle"}, {"steps": 5})[1][-1].terms, "uniform noise"
+
+
+def test_any_source_of_mistakes_says_what_it_costs() -> None:
+    """Uniform mistakes at a claimed 3 nodes each: the loop adds them, whatever class the source is of."""
+
+    class Metered:
+        nodes = 0
+
+        def __call__(self, slots: Sequence[Slot]) -> list[int]:
+            self.nodes += 3 * len(slots)
+            return uniform(policy.space)(slots)
+
+    policy, propose = tiny_policy(context=10), Metered()
+    free = trained({"name": "mle"}, {"steps": 5}, policy=tiny_policy(context=10))[1][-1]
+    paid = trained({"name": "mle"}, {"steps": 5}, policy=policy, propose=propose)[1][-1]
+    assert paid.terms["tokens_without_gradient"] == propose.nodes > 0
+    assert propose.nodes % 3 == 0
+    assert (paid.tokens, paid.loss) == (free.tokens + propose.nodes, free.loss)
 
 
 def test_curves_have_about_fifty_points_the_first_and_the_last_among_them() -> None:

@@ -93,7 +93,7 @@ def test_what_is_not_whole_counts_as_missing(damage: str, tmp_path: Path) -> Non
 
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """No file may grow beyond so many bytes: a full disk, as far as who writes can tell."""
+    """Limit every file to so many bytes: to the writing process the same as a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
