@@ -13,6 +13,7 @@ from harness.generation.best_of import chosen
 from harness.generation.decoders import decoder_of
 from harness.generation.prompts import prompt_tokens
 from harness.generation.rollouts import Replace, Start, sample
+from harness.models.batching import BATCH_ROWS, slices
 from harness.models.policy import Policy
 from harness.records.data import Example
 from harness.records.rollout import Rollout
@@ -79,9 +80,6 @@ def as_row(prompt: str, rollout: Rollout) -> dict[str, Any]:
     }
 
 
-SAMPLE_ROWS = 256  # rows sampled at once
-
-
 def sample_prompts(
     policy: Policy,
     prompts: Sequence[Example],
@@ -116,8 +114,7 @@ def sample_starts(
 
     def write(which: Sequence[int], again: int) -> Iterator[Rollout]:
         stream = key(seed, "evaluation", again) if again else key(seed, "evaluation")
-        for begin in range(0, len(which), SAMPLE_ROWS):
-            rows = which[begin : begin + SAMPLE_ROWS]
+        for rows in slices(which, BATCH_ROWS):
             yield from sample(
                 policy,
                 [starts[row] for row in rows],
