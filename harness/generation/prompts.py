@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from harness.config.sampling import SamplingConfig
 from harness.errors import ConfigError
-from harness.models.policy import Policy
+from harness.models.codec import Codec
 from harness.records.data import Example
 
 
-def choose_prompts(policy: Policy, prompts: Sequence[Example], sampling: SamplingConfig) -> tuple[Example, ...]:
+def choose_prompts(codec: Codec, prompts: Sequence[Example], sampling: SamplingConfig) -> tuple[Example, ...]:
     """The first `sampling.rollouts` prompts that leave half of the context free, with what may follow them.
 
     Each human continuation is cut to the tokens that a rollout may write there: without the cut, texts of unequal
@@ -22,21 +22,21 @@ def choose_prompts(policy: Policy, prompts: Sequence[Example], sampling: Samplin
     """
     chosen: list[Example] = []
     for example in prompts:
-        start = prompt_tokens(policy, example.prompt)
-        if len(chosen) == sampling.rollouts or len(start) > policy.context // 2:
+        start = prompt_tokens(codec, example.prompt)
+        if len(chosen) == sampling.rollouts or len(start) > codec.context // 2:
             continue
-        tokens = policy.follow(example.prompt, example.text)
-        room = min(sampling.length or policy.context, policy.context - len(start))
-        text = example.text if len(tokens) <= room else policy.continuation(start, tokens[:room])
+        tokens = codec.follow(example.prompt, example.text)
+        room = min(sampling.length or codec.context, codec.context - len(start))
+        text = example.text if len(tokens) <= room else codec.continuation(start, tokens[:room])
         chosen.append(Example(text=text, prompt=example.prompt))
     if len(chosen) < 2:
         raise ConfigError(
-            f"model.context={policy.context}: {len(chosen)} of {len(prompts)} prompts leave half of it free, wanted at "
+            f"model.context={codec.context}: {len(chosen)} of {len(prompts)} prompts leave half of it free, wanted at "
             "least 2; raise it, or shorten the prompts (benchmark.prompt_words)"
         )
     return tuple(chosen)
 
 
-def prompt_tokens(policy: Policy, prompt: str) -> tuple[int, ...]:
+def prompt_tokens(codec: Codec, prompt: str) -> tuple[int, ...]:
     """A prompt as the policy sees it: the start token, then the prompt's own."""
-    return (policy.start_id, *policy.encode(prompt))
+    return (codec.start_id, *codec.encode(prompt))

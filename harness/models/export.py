@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import EnvironmentProblem
-from harness.models import pretrained as models
+from harness.models import pretrained
 from harness.models.policy import Policy
 
 ABOUT = "harness.json"  # what the harness, and nobody else, has to know of an exported policy
@@ -36,8 +36,8 @@ def export(policy: Policy, directory: Path, card: str, *, overwrite: bool = Fals
         for stale in [path for pattern in _STALE for path in directory.glob(pattern)]:
             stale.unlink()  # shards of another model would stand beside this one's
         tokenizer = copy.deepcopy(policy.tokenizer)
-        if policy.space.backspace_id is not None and not models.has_backspace(policy.model, tokenizer):
-            models.with_backspace(tokenizer, policy.space.backspace_id)
+        if policy.space.backspace_id is not None and not pretrained.has_backspace(policy.model, tokenizer):
+            pretrained.with_backspace(tokenizer, policy.space.backspace_id)
         tokenizer.model_max_length = policy.context
         policy.model.save_pretrained(directory)
         tokenizer.save_pretrained(directory)

@@ -7,7 +7,6 @@ Dropout is off everywhere: a policy is a function of its weights.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
@@ -17,24 +16,16 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from harness.actions.batch import ActionValues, Batch
-from harness.actions.space import ActionSpace
 from harness.config.model import ModelConfig
 from harness.errors import ConfigError
-from harness.hashing import content_hash
-from harness.models import pretrained as models
+from harness.models import pretrained
 from harness.models.attention import additive, attend_in_blocks, growing_cache
+from harness.models.codec import Codec
 from harness.models.output_layer import States, sums_and_chosen
-from harness.models.pretrained import BACKSPACE
-from harness.plugins.metric import Unscorable
 from harness.plugins.trainer import Value
 
-END_PIECE = "<end>"  # how a reader sees the end, as `BACKSPACE` is how he sees a deletion
 
-
-CHUNK_LOGITS = 2**25  # logits held at once in the loss: 128 MiB in float32
-
-
-class Policy:
+class Policy(Codec):
     """A causal LM as a policy over the action space.
 
     Attributes:
@@ -49,40 +40,21 @@ class Policy:
     """
 
     def __init__(self, model: Any, tokenizer: Any, context: int | None, dtype: str = "float32") -> None:
-        if tokenizer.eos_token_id is None:
-            raise ConfigError("model.name: this tokenizer has no end token; choose a model that has one")
-        self.model = model.eval()
-        attend_in_blocks(model)
-        self.tokenizer = tokenizer
-        limit = models.longest(model.config)
+        limit = pretrained.longest(model.config)
         if context is not None and context > limit:
             raise ConfigError(f"model.context={context}: this model holds {limit} tokens; use at most that")
-        self.context = context or limit
+        super().__init__(tokenizer, int(model.get_input_embeddings().weight.shape[0]), context or limit)
+        self.model = model.eval()
+        attend_in_blocks(model)
         self.dtype = dtype
-        self.end_id = int(tokenizer.eos_token_id)
-        self.start_id = int(tokenizer.bos_token_id if tokenizer.bos_token_id is not None else self.end_id)
-        self.space = self._space(None)
-        if models.has_backspace(model, tokenizer):
+        if pretrained.has_backspace(model, tokenizer):
             self.claim_backspace()
         self.value: Value = "logsumexp"
         self.value_head: nn.Linear | None = None
         self.reference: Policy | None = None
         self.untied = False
         self.adapted = False
-        self._pieces: dict[int, str] = {}
         self._check_head()
-
-    def _space(self, backspace_id: int | None) -> ActionSpace:
-        size = int(self.model.get_input_embeddings().weight.shape[0])
-        special = {int(token) for token in self.tokenizer.all_special_ids} | {self.end_id, self.start_id}
-        special |= set(range(len(self.tokenizer), size)) | models.wordless(self.tokenizer)  # rows that pad a vocabulary
-        special -= {token for token in special if token >= size}  # an exported `<backspace>` whose row was dropped
-        return ActionSpace(
-            size=size,
-            end_id=self.end_id,
-            backspace_id=backspace_id,
-            unwritable=frozenset(special if backspace_id is None else special | {backspace_id}),
-        )
 
     def _check_head(self) -> None:
         """Some architectures scale or cap their logits after the head; ours would then be wrong."""
@@ -101,7 +73,7 @@ class Policy:
     @classmethod
     def build(cls, config: ModelConfig, tokenizer: Tokenizer) -> Policy:
         """A randomly initialised small model of `config`'s architecture; equal seeds give equal weights."""
-        model, wrapped = models.built(config, tokenizer, _weights(config.dtype))
+        model, wrapped = pretrained.built(config, tokenizer, _weights(config.dtype))
         return cls(model, wrapped, config.context, config.dtype)
 
     @classmethod
@@ -115,7 +87,7 @@ class Policy:
         Raises:
             EnvironmentProblem: it is neither a model directory nor reachable on the Hub.
         """
-        return cls(*models.loaded(name, weights or _weights(dtype)), context, dtype)
+        return cls(*pretrained.loaded(name, weights or _weights(dtype)), context, dtype)
 
     @classmethod
     def start(cls, config: ModelConfig, base: Path | None, *, frozen: bool = False) -> Policy:
@@ -130,13 +102,13 @@ class Policy:
         name, revision = (config.name, config.revision) if base is None else (base, None)
         weights = _weights(config.dtype)
         if config.dtype == "bfloat16" and (
-            config.lora_r is not None or (frozen and models.known(name, revision).weights is torch.bfloat16)
+            config.lora_r is not None or (frozen and pretrained.known(name, revision).weights is torch.bfloat16)
         ):
             weights = torch.bfloat16
-        loaded = models.loaded(name, weights, revision=revision, quantised=config.quantised)
+        loaded = pretrained.loaded(name, weights, revision=revision, quantised=config.quantised)
         policy = cls(*loaded, config.context, config.dtype)
         if config.gradient_checkpointing:
-            models.recompute(policy.model)
+            pretrained.recompute(policy.model)
         return policy
 
     def save(self, directory: Path) -> None:
@@ -147,17 +119,18 @@ class Policy:
     def add_backspace(self) -> None:
         """Append the `<backspace>` row to the vocabulary, input and output alike, at the mean of the other rows."""
         if self.space.backspace_id is None:
-            self.space = self._space(models.append_row(self.model))
+            row = pretrained.append_row(self.model)
+            self.space = self.space_of(row + 1, backspace_id=row)
 
     def drop_backspace(self) -> None:
         """Take the `<backspace>` row away, if there is one: what is left of every law is renormalised."""
         if self.space.backspace_id is not None:
-            models.drop_row(self.model)
-            self.space = self._space(None)
+            pretrained.drop_row(self.model)
+            self.space = self.space_of(self.space.size - 1)
 
     def claim_backspace(self) -> None:
         """Take the vocabulary's last row as `<backspace>`: `add_backspace` appended it before the policy was saved."""
-        self.space = self._space(self.space.size - 1)
+        self.space = self.space_of(self.space.size, backspace_id=self.space.size - 1)
 
     def set_value(self, value: Value, reference: Policy | None = None) -> None:
         """Choose V(s): the log-sum-exp of the legal logits, a zero-initialised linear head on the hidden state, or
@@ -220,67 +193,6 @@ class Policy:
     def autocast(self) -> AbstractContextManager[Any]:
         """bfloat16 arithmetic where the configuration asks for it."""
         return torch.autocast(self.device.type, torch.bfloat16) if self.dtype == "bfloat16" else nullcontext()
-
-    # ------------------------------------------------------------------------------------------------- texts
-
-    @property
-    def tokenizer_id(self) -> str:
-        """Eight hex digits of the vocabulary: what a token is."""
-        return content_hash(models.own_vocabulary(self.tokenizer))[:8]
-
-    def encode(self, text: str) -> list[int]:
-        """Token ids of a text, without start or end."""
-        return list(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
-
-    def follow(self, prompt: str, text: str) -> list[int]:
-        """Token ids that write `text` after the tokens of `prompt`.
-
-        Some tokenizers put a space before every text that they are given; in the middle of one they do not.
-        """
-        before, whole = self.encode(prompt), self.encode(prompt + text) if prompt else []
-        return whole[len(before) :] if prompt and whole[: len(before)] == before else self.encode(text)
-
-    def inside(self, text: str) -> list[int]:
-        """Token ids that write `text` in the middle of another: after a mark that no tokenizer joins with letters."""
-        return self.follow("?", text)
-
-    def token_ends(self, text: str) -> list[int]:
-        """For each token of `encode(text)`, how many characters are complete after it.
-
-        Raises:
-            Unscorable: the tokenizer is one of those in plain Python, which do not say where their tokens stand.
-        """
-        if not self.tokenizer.is_fast:
-            raise Unscorable("this featuriser's tokenizer does not say where its tokens stand; use length=free")
-        options = {"add_special_tokens": False, "split_special_tokens": True, "return_offsets_mapping": True}
-        spans = self.tokenizer(text, **options)["offset_mapping"]
-        # a character of several tokens is complete with the last of them, which is where the next token begins later
-        following = [start for start, _ in spans[1:]] + [len(text)]
-        return [min(end, after) for (_, end), after in zip(spans, following, strict=False)]
-
-    def decode(self, tokens: Sequence[int]) -> str:
-        """The text of token ids; start, end and `<backspace>` are left out, what stands for no text is U+FFFD."""
-        silent = (self.start_id, self.end_id, self.space.backspace_id)
-        parts: list[list[int]] = [[]]
-        for token in tokens:
-            if token not in self.space.unwritable:
-                parts[-1].append(token)
-            elif token not in silent:
-                parts.append([])
-        return "\ufffd".join(str(self.tokenizer.decode(part, clean_up_tokenization_spaces=False)) for part in parts)
-
-    def continuation(self, prompt: Sequence[int], tokens: Sequence[int]) -> str:
-        """What `tokens` add to the prompt's text: some tokenizers decode a leading space only in context."""
-        before, whole = self.decode(prompt), self.decode((*prompt, *tokens))
-        return whole[len(before) :] if whole.startswith(before) else self.decode(tokens)
-
-    def piece(self, action: int) -> str:
-        """What one action writes, for a reader: a token's own text, spaces included; half a character is U+FFFD."""
-        if action not in self._pieces:
-            named = {self.space.backspace_id: BACKSPACE, self.end_id: END_PIECE}
-            own = self.continuation(self.encode("a"), (action,))  # after "a" no tokenizer swallows a leading space
-            self._pieces[action] = named.get(action, own)
-        return self._pieces[action]
 
     # -------------------------------------------------------------------------------------------- evaluation
 

@@ -22,11 +22,11 @@ from tokenizers import Tokenizer
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from harness.actions.space import BACKSPACE
 from harness.config.model import ModelConfig
 from harness.errors import ConfigError, EnvironmentProblem
 from harness.models.tokenizers import END, UNKNOWN
 
-BACKSPACE = "<backspace>"  # how a reader sees the action, and what an exported tokenizer calls its row
 _ROW = "<row {}>"  # an exported tokenizer's name for a row that pads the vocabulary
 _OURS = re.compile(r"<backspace>|<row \d+>")
 _WEIGHTS = ("*.safetensors", "*.bin", "*.json", "*.model", "*.txt")  # what a model directory's content is
