@@ -1,4 +1,4 @@
-"""Refuses data that the model cannot hold, before anything is trained."""
+"""Checks that a benchmark's texts fit the tokenizer and the context, before anything is trained."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def check_whole(splits: Splits, config: RunConfig, codec: Codec | None = None) -> None:
-    """Where texts count only as a whole: every one can be written, and nothing of them has to be cut or left out.
+    """Check, where texts count only as a whole, that every one can be written and none has to be cut.
 
-    A tokenizer that is trained here must be of characters; a loaded model's is checked once there is its `codec`.
+    A tokenizer that is trained here must be of characters; a loaded model's is checked once its `codec` is given.
 
     Raises:
-        ConfigError: the tokenizer, the context or the length of rollouts is not what that needs.
+        ConfigError: the tokenizer cannot write a text, or the context or the length of rollouts is too short.
     """
     if not splits.whole or (codec is None and not config.model.from_scratch):
         return
@@ -55,10 +55,10 @@ def check_whole(splits: Splits, config: RunConfig, codec: Codec | None = None) -
 
 
 def check_characters(codec: Codec, law: Law, examples: Sequence[Example]) -> None:
-    """An exact law is over characters: each must be one token, and whole texts must fit into the context.
+    """Check that every character of an exact law is one token, and that whole texts fit into the context.
 
     Raises:
-        ConfigError: they are not, or do not.
+        ConfigError: a character is several tokens, or a text is too long.
     """
     texts = {example.text for example in examples}
     if any(len(codec.encode(text)) != len(text) for text in (*law.alphabet, *texts)):

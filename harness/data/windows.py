@@ -9,12 +9,18 @@ from harness.models.codec import Codec
 from harness.records.data import Example, Splits
 from harness.records.rollout import Trajectory
 
+ROWS_KEPT = 2  # splits whose rows are kept: a grid may alternate between two benchmarks
+_ROWS: dict[tuple[str | int, ...], list[Trajectory]] = {}
+
 
 def rows(examples: Sequence[Example], codec: Codec) -> list[Trajectory]:
-    """Texts cut into windows of the context length, every token an action exactly once.
+    """Rows of at most the context length, in which every token of the texts is an action exactly once.
 
     The first window of a text starts with the start token (and the example's prompt); a later one starts with the
     token before it, on which there is no loss.  A row holds the end token only when the text ends inside it.
+
+    Raises:
+        ConfigError: a prompt fills the context.
     """
     found = []
     for example in examples:
@@ -33,9 +39,9 @@ def rows(examples: Sequence[Example], codec: Codec) -> list[Trajectory]:
 
 
 def training_rows(splits: Splits, codec: Codec) -> list[Trajectory]:
-    """The training split as rows; equal data and tokens are cut once in a process, for most cells of a grid share them.
+    """Rows of the training split, cut once in a process for equal data and tokens, as most cells of a grid share them.
 
-    The list is shared: it is not to be changed.
+    The list is shared: do not change it.
     """
     asked = (splits.data_hash, codec.tokenizer_id, codec.start_id, codec.end_id, codec.context)
     if asked not in _ROWS:
@@ -43,9 +49,3 @@ def training_rows(splits: Splits, codec: Codec) -> list[Trajectory]:
             del _ROWS[next(iter(_ROWS))]
         _ROWS[asked] = rows(splits.train, codec)
     return _ROWS[asked]
-
-
-ROWS_KEPT = 2  # a grid that alternates between two benchmarks
-
-
-_ROWS: dict[tuple[str | int, ...], list[Trajectory]] = {}

@@ -108,7 +108,7 @@ class ModelScorer:
         token = torch.tensor([tokens[i] for _, i in rows], device=policy.device)
         parts = []
         size = max(1, BATCH_LOGITS // policy.space.size)
-        for states_now, now in zip(hidden.split(size), token.split(size), strict=True):
+        for states_now, now in zip(torch.split(hidden, size), torch.split(token, size), strict=True):
             legal = torch.ones(len(now), dtype=torch.bool, device=policy.device)
             log_probs = policy.logits(states_now, legal).double().log_softmax(-1)
             parts.append(log_probs.gather(-1, now[:, None])[:, 0].cpu().numpy())

@@ -1,4 +1,4 @@
-"""Which prompts a policy gets, cut to what its context holds."""
+"""Prompts for evaluation: short enough for the context, with human continuations cut to the length of a rollout."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from harness.records.data import Example
 
 
 def choose_prompts(codec: Codec, prompts: Sequence[Example], sampling: SamplingConfig) -> tuple[Example, ...]:
-    """The first `sampling.rollouts` prompts that leave half of the context free, with what may follow them.
+    """The first `sampling.rollouts` prompts that leave half of the context free, with their human continuations.
 
-    Each human continuation is cut to the tokens that a rollout may write there: without the cut, texts of unequal
-    length would be compared, and the longer side would seem more varied.  Policies of one tokenizer and context get
-    the same prompts.
+    A human continuation is cut to the tokens that a rollout may write there: without the cut, texts of unequal length
+    would be compared, and the longer side would seem more varied.  Policies of one tokenizer and context get the same
+    prompts.
 
     Raises:
         ConfigError: fewer than two prompts are short enough.
@@ -38,5 +38,5 @@ def choose_prompts(codec: Codec, prompts: Sequence[Example], sampling: SamplingC
 
 
 def prompt_tokens(codec: Codec, prompt: str) -> tuple[int, ...]:
-    """A prompt as the policy sees it: the start token, then the prompt's own."""
+    """Token ids of a prompt as the policy sees it: the start token, then the prompt's own."""
     return (codec.start_id, *codec.encode(prompt))

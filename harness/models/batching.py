@@ -1,6 +1,6 @@
 """Batches for forward passes: texts of similar length, as many as a pass or its logits may hold.
 
-A text's numbers depend in their last bits on the batch around it, so budgets and order are part of what a seed gives.
+A text's numbers depend in their last bits on the batch around it, so budgets and order are part of a seed's result.
 """
 
 from __future__ import annotations

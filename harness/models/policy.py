@@ -1,6 +1,6 @@
 """A policy: any transformers causal LM with its tokenizer, an optional `<backspace>` row and a value function.
 
-How the model comes about is in `models/pretrained.py`.
+`models/pretrained.py` builds and loads the model, `models/codec.py` turns text into tokens and back.
 Dropout is off everywhere: a policy is a function of its weights.
 """
 
@@ -28,18 +28,24 @@ from harness.plugins.trainer import Value
 class Policy(Codec):
     """A causal LM as a policy over the action space.
 
-    Attributes:
+    Attributes, beside those of `Codec`, whose `space` has `<backspace>` once `add_backspace` was called:
         model: the transformers model; its `base_model` gives hidden states, its output embeddings the logits.
-        tokenizer: text <-> ids; `<backspace>` never stands in a text, whether or not it knows the name.
-        context: tokens that a reduced text may hold, prompt and end included.
-        space: the action space, with the `<backspace>` row once `add_backspace` was called.
-        value: which value function `evaluate` returns.
+        dtype: the arithmetic, as `model.dtype` of a configuration; bfloat16 arithmetic may have float32 weights.
+        value: the value function that `evaluate` returns.
+        value_head: the linear layer [F] -> [1] for `value = head`, or None.
         reference: a frozen policy for `value = reference`, or None.
-        untied: whether `set_scope` gave the output layer weights of its own.
-        adapted: whether a LoRA stands beside frozen weights; see `harness/models/lora.py`.
+        untied: True if `set_scope` gave the output layer weights of its own.
+        adapted: True if a LoRA is attached to frozen weights; see `harness/models/lora.py`.
     """
 
     def __init__(self, model: Any, tokenizer: Any, context: int | None, dtype: str = "float32") -> None:
+        """A policy of a loaded model; without `context`, of all tokens that it holds.
+
+        Raises:
+            ConfigError: the model holds fewer tokens, its tokenizer has no end token, or its logits are transformed
+                after the output layer.
+            EnvironmentProblem: its architecture has no positions, as with ALiBi.
+        """
         limit = pretrained.longest(model.config)
         if context is not None and context > limit:
             raise ConfigError(f"model.context={context}: this model holds {limit} tokens; use at most that")
@@ -57,7 +63,7 @@ class Policy(Codec):
         self._check_head()
 
     def _check_head(self) -> None:
-        """Some architectures scale or cap their logits after the head; ours would then be wrong."""
+        """Refuse an architecture that scales or caps its logits after the output layer: `logits` would be wrong."""
         ids = torch.tensor([[self.start_id, self.end_id]], device=self.device)
         with torch.no_grad(), self.autocast():
             whole = self.model(input_ids=ids, use_cache=False).logits.float()
@@ -68,7 +74,7 @@ class Policy(Codec):
                 "which is not supported; use an architecture such as gpt2, llama, opt or qwen"
             )
 
-    # ------------------------------------------------------------------------------------------ construction
+    # -------------------------------------------------------------------------------------------- life cycle
 
     @classmethod
     def build(cls, config: ModelConfig, tokenizer: Tokenizer) -> Policy:
@@ -80,24 +86,24 @@ class Policy(Codec):
     def load(
         cls, name: str | Path, context: int | None, dtype: str = "float32", *, weights: torch.dtype | None = None
     ) -> Policy:
-        """A pretrained model from a local directory or the Hub; without `context`, all that the model holds.
+        """The policy of a pretrained model, from a local directory or the Hub; `context` as in `Policy`.
 
-        `weights` is their type where that is another one than what is trained with `dtype`.
+        `weights` is the type of the weights, where it differs from the one that training with `dtype` would use.
 
         Raises:
-            EnvironmentProblem: it is neither a model directory nor reachable on the Hub.
+            EnvironmentProblem: `name` is neither a model directory nor reachable on the Hub.
         """
         return cls(*pretrained.loaded(name, weights or _weights(dtype)), context, dtype)
 
     @classmethod
     def start(cls, config: ModelConfig, base: Path | None, *, frozen: bool = False) -> Policy:
-        """Where a training starts: the base's directory, or (None) the pretrained model that `config` names.
+        """The policy before training: from the directory `base`, or (None) the pretrained model of `config`.
 
-        Weights beside a LoRA are bfloat16 where the arithmetic is; where all stay as they are (`frozen`), if they are
-        stored so, too.
+        With bfloat16 arithmetic the weights are bfloat16 under a LoRA; without any training (`frozen`) they are
+        bfloat16 only if they are stored so.  All other weights are float32, or float64.
 
         Raises:
-            EnvironmentProblem: it cannot be loaded, is not the stated revision, or 4 bits are not to be had here.
+            EnvironmentProblem: it cannot be loaded, is not the stated revision, or 4 bits are not available here.
         """
         name, revision = (config.name, config.revision) if base is None else (base, None)
         weights = _weights(config.dtype)
@@ -112,7 +118,7 @@ class Policy(Codec):
         return policy
 
     def save(self, directory: Path) -> None:
-        """Weights (safetensors), configuration and tokenizer, as `load` reads them; value head not included."""
+        """Write weights (safetensors), configuration and tokenizer, as `load` reads them; no value head."""
         self.model.save_pretrained(directory)
         self.tokenizer.save_pretrained(directory)
 
@@ -123,7 +129,7 @@ class Policy(Codec):
             self.space = self.space_of(row + 1, backspace_id=row)
 
     def drop_backspace(self) -> None:
-        """Take the `<backspace>` row away, if there is one: what is left of every law is renormalised."""
+        """Remove the `<backspace>` row, if there is one: the other actions' probabilities are renormalised."""
         if self.space.backspace_id is not None:
             pretrained.drop_row(self.model)
             self.space = self.space_of(self.space.size - 1)
@@ -133,8 +139,11 @@ class Policy(Codec):
         self.space = self.space_of(self.space.size, backspace_id=self.space.size - 1)
 
     def set_value(self, value: Value, reference: Policy | None = None) -> None:
-        """Choose V(s): the log-sum-exp of the legal logits, a zero-initialised linear head on the hidden state, or
-        the log-sum-exp minus that of a frozen reference (this policy's copy when none is given)."""
+        """Choose the value function V(s).
+
+        `logsumexp` is that of the legal logits, `head` a zero-initialised linear layer on the hidden state, and
+        `reference` the log-sum-exp minus that of a frozen policy (a copy of this one when none is given).
+        """
         self.value = value
         self.value_head = None
         self.reference = reference
@@ -147,7 +156,7 @@ class Policy(Codec):
             self.reference = self.frozen_copy()
 
     def set_scope(self, scope: Literal["full", "head"]) -> None:
-        """Choose what training moves: everything, or the output layer alone (and the value head, where there is one).
+        """Choose the trained parameters: all, or the output layer alone (and the value head, if there is one).
 
         An output layer that shares its weights with the input embeddings is untied first, since training it would
         otherwise move the inputs too; the policy is the same function before and after.
@@ -163,7 +172,7 @@ class Policy(Codec):
         head.requires_grad_(True)
 
     def frozen_copy(self) -> Policy:
-        """The policy as it is now, which no training moves."""
+        """Copy of the policy as it is now, without trained parameters; its value function is `logsumexp`."""
         frozen = copy.copy(self)
         frozen.model = copy.deepcopy(self.model).requires_grad_(False)
         frozen.value, frozen.value_head, frozen.reference = "logsumexp", None, None
@@ -171,7 +180,7 @@ class Policy(Codec):
 
     def to(self, device: torch.device) -> Policy:
         """Move everything to `device`, in place."""
-        placed = getattr(self.model, "is_quantized", False)  # 4-bit weights were put there as they were loaded
+        placed = getattr(self.model, "is_quantized", False)  # 4-bit weights are placed when they are loaded
         for module in filter(None, (None if placed else self.model, self.value_head)):
             module.to(device)
         if self.reference is not None:
@@ -180,21 +189,21 @@ class Policy(Codec):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return torch.device(next(iter(self.model.parameters())).device)
 
     def parameters(self) -> dict[str, nn.Parameter]:
-        """Everything that training moves, by name; tied weights once."""
+        """Trained parameters by name; tied weights once."""
         found = {f"model.{name}": p for name, p in self.model.named_parameters() if p.requires_grad}
         if self.value_head is not None:
             found |= {f"value_head.{name}": p for name, p in self.value_head.named_parameters()}
         return found
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """bfloat16 arithmetic where the configuration asks for it."""
+        """Context of bfloat16 arithmetic, if the configuration asks for it."""
         return torch.autocast(self.device.type, torch.bfloat16) if self.dtype == "bfloat16" else nullcontext()
 
-    # -------------------------------------------------------------------------------------------- evaluation
+    # ----------------------------------------------------------------------------------------- forward passes
 
     def hidden(self, batch: Batch) -> Tensor:
         """Last hidden states [N, T, F] of every node, by one forward pass."""
@@ -228,7 +237,7 @@ class Policy(Codec):
     def extend(self, cache: Any, input_ids: Tensor, position_ids: Tensor, mask: Tensor) -> Tensor:
         """Hidden states [N, K, F] of K new nodes, which join the cache of S earlier ones.
 
-        input_ids, position_ids: [N, K]; mask: [N, K, S + K], what attention adds to each new node's scores, `additive`.
+        input_ids, position_ids: [N, K]; mask: [N, K, S + K], added to each new node's attention scores, see `additive`.
         """
         with self.autocast():
             out = self.model.base_model(
@@ -242,7 +251,7 @@ class Policy(Codec):
 
     @property
     def compute_dtype(self) -> torch.dtype:
-        """The type attention computes in."""
+        """The type of attention's arithmetic."""
         return torch.bfloat16 if self.dtype == "bfloat16" else _weights(self.dtype)
 
     def _head(self, hidden: Tensor) -> Tensor:

@@ -94,7 +94,7 @@ def test_scope_head_unties_first_and_saves_both_tables(name: str, tmp_path: Path
         policy.save(tmp_path)
         loaded = Policy.load(tmp_path, 24, "float64")
         assert torch.equal(loaded.evaluate(batch).log_prob, changed)
-        assert not loaded.model.config.tie_word_embeddings, "whoever else reads the folder must not tie the two again"
+        assert not loaded.model.config.tie_word_embeddings, "another reader of the folder must not tie the two again"
     assert len(policy.frozen_copy().parameters()) == 0
 
 

@@ -76,7 +76,7 @@ def test_a_row_that_is_dropped_leaves_the_others_as_they_were(name: str) -> None
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json", "tokenizer_config.json", "config.json"])
-def test_a_model_cut_in_half_is_told_and_no_traceback(file: str, tmp_path: Path) -> None:
+def test_a_model_cut_in_half_is_an_error_with_advice(file: str, tmp_path: Path) -> None:
     tiny_policy(backspace=False).save(tmp_path)
     whole = (tmp_path / file).read_bytes()
     (tmp_path / file).write_bytes(whole[: len(whole) // 2])
@@ -84,7 +84,7 @@ def test_a_model_cut_in_half_is_told_and_no_traceback(file: str, tmp_path: Path)
         load_policy(tmp_path)
 
 
-def test_weights_of_another_shape_are_told(tmp_path: Path) -> None:
+def test_weights_of_another_shape_are_an_error(tmp_path: Path) -> None:
     tiny_policy(backspace=False).save(tmp_path)
     config = tmp_path / "config.json"
     config.write_text(config.read_text().replace('"n_embd": 16', '"n_embd": 32'))

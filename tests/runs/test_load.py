@@ -270,7 +270,7 @@ def test_a_directory_is_known_by_its_content(tmp_path: Path) -> None:
     config = ModelConfig(name=str(tmp_path / "m"), context=24, revision=before)
     assert Policy.start(config, None).context == 24
     tiny_policy(backspace=False, seed=1).save(tmp_path / "m")
-    with pytest.raises(EnvironmentProblem, match=rf"wanted {before}: somebody has changed the directory"):
+    with pytest.raises(EnvironmentProblem, match=rf"wanted {before}: the directory has changed"):
         Policy.start(config, None)
     found = pretrained.known(tmp_path / "m")
     assert (found.context, found.backspace, found.dtype) == (24, False, "float64")
