@@ -295,7 +295,7 @@ def with_backspace(tokenizer: Any, row: int) -> None:
     if tokenizer.convert_tokens_to_ids(BACKSPACE) != row:
         raise ConfigError(
             f"this tokenizer calls token {tokenizer.convert_tokens_to_ids(BACKSPACE)} {BACKSPACE!r}, and the model's "
-            f"row is {row}; a tokenizer with a token of this name cannot be exported"
+            f"row is {row}; a tokenizer that has this token from elsewhere cannot be exported"
         )
 
 

@@ -259,7 +259,7 @@ def test_a_row_that_pads_the_vocabulary_keeps_its_place(tmp_path: Path) -> None:
 def test_a_tokenizer_with_a_backspace_of_its_own_is_refused(tmp_path: Path) -> None:
     policy = tiny_policy()
     policy.tokenizer.add_tokens(["<other>", "<backspace>"])
-    with pytest.raises(ConfigError, match="a tokenizer that knows this token from elsewhere"):
+    with pytest.raises(ConfigError, match="a tokenizer that has this token from elsewhere"):
         export(policy, tmp_path / "m", "")
 
 
