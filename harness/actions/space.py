@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+BACKSPACE = "<backspace>"  # the action's name for a reader, and its token in an exported tokenizer
+END_PIECE = "<end>"  # the end's name for a reader
+
 
 @dataclass(frozen=True)
 class ActionSpace:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.actions.space import BACKSPACE, END_PIECE
 from harness.storage.rollout_files import Row
 
-NAMES = {"backspace": "<backspace>", "end": "<end>"}
+NAMES = {"backspace": BACKSPACE, "end": END_PIECE}
 
 
 @dataclass(frozen=True)

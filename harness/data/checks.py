@@ -1,4 +1,4 @@
-"""Refuses data that the model cannot hold, before anything is trained."""
+"""Checks that a benchmark's texts fit the tokenizer and the context, before anything is trained."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from harness.records.data import Example, Splits
 from harness.records.law import Law
 
 if TYPE_CHECKING:
-    from harness.models.policy import Policy
+    from harness.models.codec import Codec
 
 
-def check_whole(splits: Splits, config: RunConfig, policy: Policy | None = None) -> None:
-    """Where texts count only as a whole: every one can be written, and nothing of them has to be cut or left out.
+def check_whole(splits: Splits, config: RunConfig, codec: Codec | None = None) -> None:
+    """Check, where texts count only as a whole, that every one can be written and none has to be cut.
 
-    A tokenizer that is trained here must be of characters; a loaded model's is checked once there is a `policy`.
+    A tokenizer that is trained here must be of characters; a loaded model's is checked once its `codec` is given.
 
     Raises:
-        ConfigError: the tokenizer, the context or the length of rollouts is not what that needs.
+        ConfigError: the tokenizer cannot write a text, or the context or the length of rollouts is too short.
     """
-    if not splits.whole or (policy is None and not config.model.from_scratch):
+    if not splits.whole or (codec is None and not config.model.from_scratch):
         return
     examples = (*splits.train, *splits.validation, *splits.test)
     if config.model.from_scratch and config.model.tokenizer != "characters":
         raise ConfigError("model.tokenizer: this benchmark is about characters; use tokenizer: characters")
-    if policy is None:
+    if codec is None:
         sizes = {e: (len(e.prompt), len(e.text)) for e in (*examples, *splits.prompts)}
     else:
-        tokens = {e: (policy.encode(e.prompt), policy.follow(e.prompt, e.text)) for e in (*examples, *splits.prompts)}
+        tokens = {e: (codec.encode(e.prompt), codec.follow(e.prompt, e.text)) for e in (*examples, *splits.prompts)}
         for example, (prompt, text) in tokens.items():
-            if (found := policy.continuation(prompt, text)) != example.text:
+            if (found := codec.continuation(prompt, text)) != example.text:
                 raise ConfigError(
                     f"model.name={config.model.name!r}: its tokens would write {found!r} after {example.prompt!r:.60}, "
                     f"not {example.text!r}; use a model of characters or bytes"
@@ -54,15 +54,15 @@ def check_whole(splits: Splits, config: RunConfig, policy: Policy | None = None)
         )
 
 
-def check_characters(policy: Policy, law: Law, examples: Sequence[Example]) -> None:
-    """An exact law is over characters: each must be one token, and whole texts must fit into the context.
+def check_characters(codec: Codec, law: Law, examples: Sequence[Example]) -> None:
+    """Check that every character of an exact law is one token, and that whole texts fit into the context.
 
     Raises:
-        ConfigError: they are not, or do not.
+        ConfigError: a character is several tokens, or a text is too long.
     """
     texts = {example.text for example in examples}
-    if any(len(policy.encode(text)) != len(text) for text in (*law.alphabet, *texts)):
+    if any(len(codec.encode(text)) != len(text) for text in (*law.alphabet, *texts)):
         raise ConfigError("model.tokenizer: this benchmark's law is over characters; use tokenizer: characters")
     longest = max(map(len, texts)) + 2
-    if longest > policy.context:
-        raise ConfigError(f"model.context={policy.context}: texts need {longest} with start and end; raise it to that")
+    if longest > codec.context:
+        raise ConfigError(f"model.context={codec.context}: texts need {longest} with start and end; raise it to that")

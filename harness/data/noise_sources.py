@@ -1,4 +1,4 @@
-"""Where injected mistakes come from, by `actions.noise_kind`."""
+"""Sources of injected mistakes, by `actions.noise_kind`."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from harness.records.rollout import Trajectory
 
 
 class FromPolicy:
-    """The policy's own sample in that state, as it is now: the mistake it would really make.
+    """Mistakes sampled from the policy as it is now, in the state of each slot: those it would really make.
 
-    `nodes` counts what its forward passes have cost so far.
+    Attributes:
+        nodes: nodes of all forward passes so far.
     """
 
     def __init__(self, policy: Policy) -> None:
-        """Nothing proposed yet."""
+        """A source that has proposed nothing yet."""
         self.policy, self.nodes = policy, 0
 
     @torch.no_grad()
     def __call__(self, slots: Sequence[Slot]) -> list[int]:
-        """As `Propose`."""
+        """One token for each slot, as in `Propose`: never the expert's, never an unwritable one."""
         if not slots:
             return []
         policy = self.policy
@@ -52,10 +53,10 @@ class FromPolicy:
 def proposals(
     noise: ActionConfig, policy: Policy, rows: Sequence[Trajectory], mistake: Mistake | None
 ) -> Propose | None:
-    """What the configuration's `noise_kind` names; None where nothing is injected.
+    """The source of mistakes that `noise_kind` names; None if nothing is injected.
 
     Raises:
-        ConfigError: ground-truth noise from a benchmark that has none.
+        ConfigError: ground-truth noise for a benchmark without it.
     """
     if not (noise.noise_rate if noise.backspace else noise.context_noise):
         return None

@@ -1,4 +1,4 @@
-"""A benchmark's splits: read once in a process, handed out to a run one at a time, and counted."""
+"""A benchmark's splits: read once in a process, given to a run one at a time, every access counted."""
 
 from __future__ import annotations
 
@@ -14,23 +14,22 @@ from harness.registry import BENCHMARKS
 
 
 class HeldOut:
-    """A benchmark's held-out texts for one run: whoever evaluates asks here, and gets one split and not the other.
+    """A benchmark's held-out texts for one run: every evaluation takes them from here, one split without the other.
 
-    What a benchmark checks before anything is trained (that texts fit into the context, that their characters are
-    known) is about all texts and no reading: no number that is compared depends on it.
+    Checks before training (that texts fit into the context, that their characters are known) look at all texts and are
+    not counted: no number that is compared depends on them.
 
     Attributes:
-        read: how often each split was handed out.
+        read: number of accesses to each split.
     """
 
     def __init__(self, splits: Splits) -> None:
-        """Nothing handed out yet."""
+        """No split accessed yet."""
         self._splits = splits
         self.read: Counter[str] = Counter()
 
     def of(self, split: Split) -> Splits:
-        """The splits as an evaluation on one of them sees them: it stands where the test split does, the other is
-        empty."""
+        """The splits for an evaluation on `split`: it takes the place of the test split, and the other one is empty."""
         self.read[split] += 1
         if split == "test":
             return replace(self._splits, validation=(), validation_prompts=())
@@ -38,7 +37,7 @@ class HeldOut:
         return replace(self._splits, test=self._splits.validation, prompts=held, validation_prompts=held)
 
     def both(self) -> Splits:
-        """The test split to be evaluated on, and the validation split as more expert texts."""
+        """The test split to evaluate on, with the validation split as further expert texts."""
         self.read.update(("test", "validation"))
         return self._splits
 

@@ -1,4 +1,4 @@
-"""A seeded stream of expert rows with injected mistakes, and what their loss is divided by."""
+"""A seeded stream of expert rows with injected mistakes, and the normaliser of their loss."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.seeding import generator
 
 
 class Normalizer:
-    """What the rows of one optimiser step are divided by, so that a loss is nats per (weighted) token.
+    """The divisor of the rows of one optimiser step, which makes a loss nats per (weighted) token.
 
     One constant fixed before the run, the mean over clean training rows of sum_t gamma^t; for ablation the same mean
     over the step's own rows (all its micro-batches, expert and rollouts apart), or 1 where `pack` divides each row.
@@ -26,17 +26,17 @@ class Normalizer:
         self.constant = float(sizes(expert, weighting).mean())
 
     def of(self, rows: Sequence[Trajectory]) -> float:
-        """The number for the rows of a step."""
+        """The divisor for the rows of one step."""
         if self.weighting.normalisation == "batch_tokens":
             return float(sizes(rows, self.weighting).mean())
         return self.constant if self.weighting.normalisation == "constant" else 1.0
 
 
 class ExpertStream:
-    """Rows in a seeded order, epoch after epoch; the position alone determines what comes next.
+    """Rows in a seeded order, epoch after epoch; the position alone determines the next rows.
 
     `propose` draws injected mistakes (None injects nothing).  A row's noise depends on the seed, its epoch and its
-    own index, never on the batch it stands in.
+    own index, never on its batch.
     """
 
     def __init__(

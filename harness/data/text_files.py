@@ -1,4 +1,4 @@
-"""Texts that something else wrote, from a file with one text a line, as what metrics look at."""
+"""Texts from a file, one a line, as an `Evaluation` for the metrics; any program may have written them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FIELDS = ("text", "prompt", "reference")
 
 @dataclass(frozen=True)
 class TextFile:
-    """What a file holds: `texts[i]` answers `prompts[i]` (empty without one); references are there for all or none."""
+    """Texts of a file: `texts[i]` follows `prompts[i]` (empty without one); references exist for all or for none."""
 
     texts: tuple[str, ...]
     prompts: tuple[str, ...]
@@ -60,7 +60,7 @@ def read_texts(path: Path) -> TextFile:
 def read_prompts(path: Path) -> tuple[str, ...]:
     """The prompts of a file: `.txt` has one a line, an empty line being an empty prompt; anything else is JSON lines.
 
-    Lines end as in `read_texts`; fields beside "prompt" are not looked at.
+    Lines end as in `read_texts`; fields beside "prompt" are ignored.
 
     Raises:
         EnvironmentProblem: there is no such file, or it cannot be read.
@@ -92,10 +92,12 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _plain_line(path: Path, number: int, line: str) -> tuple[str, str, str | None]:
+    """(text, no prompt, no reference) of a line of a `.txt` file."""
     return line, "", None
 
 
 def _json_line(path: Path, number: int, line: str) -> tuple[str, str, str | None] | None:
+    """(text, prompt, reference) of a line of JSON; None for an empty line."""
     row = _object(path, number, line, "text", WANTED)
     if row is None:
         return None
@@ -139,16 +141,16 @@ def as_evaluation(
     features: Featurise | None = None,
     pair: Pair | None = None,
 ) -> Evaluation:
-    """What metrics look at: texts without actions, with their own references or a set of them.
+    """The `Evaluation` of texts without actions, with their own references or a set of them.
 
     Args:
         file: the texts.
         references: human texts in place of the file's own.  As many as there are texts, they are taken line by line;
             any other number is a set in which none belongs to a text.
         seed: of the metrics' own randomness.
-        train: texts that the writer learned from, for metrics of copying.
-        features: what turns texts into features, for metrics that compare distributions.
-        pair: what cuts pairs of texts to equal numbers of a featuriser's tokens.
+        train: the training texts of the texts' writer, for metrics of copying.
+        features: texts -> features, for metrics that compare distributions.
+        pair: pairs of texts -> the same, cut to equal numbers of a featuriser's tokens.
     """
     human = file.references if references is None else tuple(references)
     in_pairs = human is not None and len(human) == len(file.texts)

@@ -17,7 +17,7 @@ from harness.errors import ConfigError
 from harness.evaluation.evaluate import evaluate, of_texts
 from harness.evaluation.features import Features
 from harness.generation.prompts import choose_prompts, prompt_tokens
-from harness.models import pretrained as models
+from harness.models import pretrained
 from harness.models.initial import untrained
 from harness.models.policy import Policy
 from harness.records.data import Example, Splits
@@ -43,7 +43,7 @@ class WeightlessPolicy(Policy):
 
     def __init__(self, model: ModelConfig, device: torch.device) -> None:
         self._device = device
-        super().__init__(*models.outline(model.name, model.revision), model.context, model.dtype)
+        super().__init__(*pretrained.outline(model.name, model.revision), model.context, model.dtype)
 
     def _check_head(self) -> None:
         """Accept any output layer: no logits are computed."""

@@ -11,16 +11,14 @@ from harness.actions.batch import pack
 from harness.actions.weights import Weighting
 from harness.evaluation.marginal import Prefix, Writer
 from harness.generation.decoders import Decoder, Greedy
+from harness.models.batching import BATCH_ROWS, slices
 from harness.models.policy import Policy
 from harness.records.data import Example
 from harness.records.evaluation import ExactStep
 from harness.records.law import Law, steps
 from harness.records.rollout import Rollout, Trajectory
 
-ROWS = 256  # texts in one forward pass
-
-
-NODES = 2**15  # tokens in one forward pass over short texts
+BATCH_NODES = 2**15  # nodes of one forward pass over texts of one length
 
 
 def expert_steps(policy: Policy, law: Law, examples: Sequence[Example]) -> Iterator[ExactStep]:
@@ -50,14 +48,15 @@ def _steps(policy: Policy, law: Law, tokens: Sequence[Sequence[int]], texts: Seq
     where = torch.tensor([*(policy.encode(symbol)[0] for symbol in law.alphabet), policy.end_id], device=policy.device)
     unknown = np.full(len(outcomes), -np.inf)
     backspace = policy.space.backspace_id
-    for begin in range(0, len(texts), ROWS):
-        rows = [Trajectory((policy.start_id,), tuple(row)) for row in tokens[begin : begin + ROWS]]
+    pairs = list(zip(tokens, texts, strict=True))
+    for part in slices(pairs, BATCH_ROWS):
+        rows = [Trajectory((policy.start_id,), tuple(row)) for row, _ in part]
         batch = pack(rows, policy.space, Weighting(kind="uniform")).to(policy.device)
         log_probs = policy.logits(policy.state_hidden(batch)[:, :-1], batch.backspace_legal).log_softmax(-1)
         known = log_probs[..., where].double().cpu().numpy()
         deletes = None if backspace is None else log_probs[..., backspace].double().cpu().numpy()
-        for n, row in enumerate(rows):
-            for t, (_, chances) in zip(range(len(row.actions)), steps(law, texts[begin + n]), strict=False):
+        for n, (row, text) in enumerate(part):
+            for t, (_, chances) in zip(range(len(row)), steps(law, text), strict=False):
                 with np.errstate(divide="ignore"):
                     true = np.log([chances.get(outcome, 0.0) for outcome in outcomes]) if chances else unknown
                 yield ExactStep(true, known[n, t], -np.inf if deletes is None else float(deletes[n, t]), t)
@@ -83,7 +82,7 @@ def chances(policy: Policy, decoder: Decoder | Greedy, prefixes: Sequence[Prefix
     for length in np.unique(lengths).tolist():
         same = np.flatnonzero(lengths == length)
         legal = torch.tensor(length > 0, device=policy.device)
-        for rows in np.array_split(same, -(-len(same) * (length + 1) // NODES)):
+        for rows in np.array_split(same, -(-len(same) * (length + 1) // BATCH_NODES)):
             ids = torch.tensor([(policy.start_id, *prefixes[row]) for row in rows.tolist()], device=policy.device)
             drawn = decoder.chances(policy.logits(policy.last_hidden(ids), legal.expand(len(rows))).double())
             found[rows] = (drawn / drawn.sum(-1, keepdim=True)).cpu().numpy()

@@ -12,6 +12,7 @@ import torch
 from harness.actions.batch import pack
 from harness.actions.weights import Weighting
 from harness.errors import EnvironmentProblem
+from harness.models.batching import batches
 from harness.models.policy import Policy
 from harness.plugins.metric import Unscorable
 from harness.records.rollout import Trajectory
@@ -95,12 +96,11 @@ def pooled(policy: Policy, texts: Sequence[str], pooling: str) -> np.ndarray:
     """Pooled last hidden states, float32 [n, F], in batches of similar length."""
     longest = min(policy.context, LONGEST) - 2  # start and end stand beside them
     tokens = [policy.encode(text)[:longest] for text in texts]
-    order = sorted(range(len(texts)), key=lambda i: len(tokens[i]))
+    shortest_first = sorted(range(len(texts)), key=lambda i: len(tokens[i]))
     width = int(policy.model.get_output_embeddings().weight.shape[1])
     features = np.zeros((len(texts), width), np.float32)
-    while order:
-        size = max(1, BATCH_NODES // (len(tokens[order[-1]]) + 2))
-        chunk, order = order[-size:], order[:-size]
+    for longest_first in batches(reversed(shortest_first), BATCH_NODES, lambda i: len(tokens[i]) + 2):
+        chunk = longest_first[::-1]  # a row's last bits depend on its place, too
         # the end as the last action makes the start token's row valid when a text is empty; its node is not pooled
         batch = pack(
             [Trajectory((policy.start_id,), (*tokens[i], policy.end_id)) for i in chunk],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -10,7 +10,8 @@ from torch import Tensor
 from harness.actions.batch import Batch, pack
 from harness.actions.weights import Weighting
 from harness.generation.prompts import prompt_tokens
-from harness.models.policy import CHUNK_LOGITS, Policy
+from harness.models.batching import BATCH_LOGITS, batches
+from harness.models.policy import Policy
 from harness.records.data import Example
 from harness.records.evaluation import Likelihood
 from harness.records.rollout import Trajectory
@@ -71,10 +72,10 @@ def token_nll(
                 windows.append((done - begin, tokens[begin:end]))
                 done = end
             begin += stride
-    windows.sort(key=lambda pair: len(pair[1]))
     raw = masked = 0.0
     count = 0
-    for chunk in _chunks(windows, policy.space.size):
+    shortest_first = sorted(windows, key=lambda pair: len(pair[1]))
+    for chunk in batches(shortest_first, BATCH_LOGITS // policy.space.size, lambda pair: len(pair[1])):
         batch = _texts_as_batch(policy, [tokens for _, tokens in chunk])
         scored = torch.zeros(batch.action.shape, dtype=torch.bool, device=policy.device)
         for row, (first, tokens) in enumerate(chunk):
@@ -84,18 +85,6 @@ def token_nll(
         masked -= float(without.double().sum())
         count += len(log_probs)
     return raw, masked, count
-
-
-def _chunks(windows: Sequence[tuple[int, Sequence[int]]], vocabulary: int) -> Iterator[list[tuple[int, Sequence[int]]]]:
-    """Windows of similar length whose logits fit into memory together."""
-    chunk: list[tuple[int, Sequence[int]]] = []
-    for pair in windows:
-        if chunk and (len(chunk) + 1) * len(pair[1]) * vocabulary > CHUNK_LOGITS:
-            yield chunk
-            chunk = []
-        chunk.append(pair)
-    if chunk:
-        yield chunk
 
 
 def _texts_as_batch(policy: Policy, texts: Sequence[Sequence[int]]) -> Batch:

@@ -10,9 +10,9 @@ import torch
 from harness.actions.batch import pack
 from harness.actions.noise import Propose, Slot, ground_truth
 from harness.actions.weights import Weighting
-from harness.generation.generate import SAMPLE_ROWS
 from harness.generation.prompts import prompt_tokens
 from harness.generation.rollouts import Replace, Start
+from harness.models.batching import BATCH_ROWS, slices
 from harness.models.policy import Policy
 from harness.plugins.metric import Unscorable
 from harness.records.data import Example, Mistake
@@ -67,7 +67,7 @@ def backspace_after(policy: Policy, examples: Sequence[Example], mistake: Mistak
     """
     assert policy.space.backspace_id is not None
     propose = ground_truth(mistake, policy.decode, policy.inside)
-    rows, looked = [], []  # trajectories, and the actions in whose states pi is read
+    rows: list[tuple[Trajectory, list[int]]] = []  # and the actions in whose states pi is read
     for index, example in enumerate(examples):
         rng = generator(seed, "mistakes", index)
         prompt, text = prompt_tokens(policy, example.prompt), policy.follow(example.prompt, example.text)
@@ -81,13 +81,12 @@ def backspace_after(policy: Policy, examples: Sequence[Example], mistake: Mistak
             at += range(len(actions) + 1, len(actions) + 1 + wrong)
             actions += [*before[-wrong:], *[policy.space.backspace_id] * wrong, *text[position : position + 1]]
         if at:
-            rows.append(Trajectory(prompt, tuple(actions)))
-            looked.append(at)
+            rows.append((Trajectory(prompt, tuple(actions)), at))
     found = [np.zeros((0, wrong))]
-    for begin in range(0, len(rows), SAMPLE_ROWS):
-        batch = pack(rows[begin : begin + SAMPLE_ROWS], policy.space, Weighting(kind="uniform")).to(policy.device)
+    for part in slices(rows, BATCH_ROWS):
+        batch = pack([row for row, _ in part], policy.space, Weighting(kind="uniform")).to(policy.device)
         hidden = policy.hidden(batch)
-        for row, at in enumerate(looked[begin : begin + SAMPLE_ROWS]):
+        for row, (_, at) in enumerate(part):
             states = hidden[row, batch.states[row, at]]
             log_probs = policy.logits(states, batch.legal[row, at]).log_softmax(-1)
             chances = log_probs[:, policy.space.backspace_id].double().exp().cpu().numpy()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
@@ -14,7 +14,8 @@ import torch
 from harness.actions.batch import pack
 from harness.actions.weights import Weighting
 from harness.config.model import ModelConfig
-from harness.models.policy import CHUNK_LOGITS, Policy
+from harness.models.batching import BATCH_LOGITS, batches
+from harness.models.policy import Policy
 from harness.records.evaluation import TokenScorer
 from harness.records.law import Law
 from harness.records.rollout import Trajectory
@@ -81,7 +82,8 @@ class ModelScorer:
         for i, state in enumerate(states):
             within[bisect_left(whole, state)].append(i)
         found = np.full(len(states), np.nan)
-        for chunk in _chunks(sorted(range(len(whole)), key=lambda text: len(whole[text])), [len(s) for s in whole]):
+        shortest_first = sorted(range(len(whole)), key=lambda text: len(whole[text]))
+        for chunk in batches(shortest_first, BATCH_NODES, lambda text: len(whole[text]) + 1):  # the end's node is one
             rows = [(row, i) for row, text in enumerate(chunk) for i in within[text]]
             found[[i for _, i in rows]] = self._log_probs([whole[text] for text in chunk], rows, states, tokens)
         return found
@@ -105,22 +107,9 @@ class ModelScorer:
         hidden = nodes[[row for row, _ in rows], [len(states[i]) - 1 for _, i in rows]]
         token = torch.tensor([tokens[i] for _, i in rows], device=policy.device)
         parts = []
-        size = max(1, CHUNK_LOGITS // policy.space.size)
-        for begin in range(0, len(rows), size):
-            states_now, now = hidden[begin : begin + size], token[begin : begin + size]
+        size = max(1, BATCH_LOGITS // policy.space.size)
+        for states_now, now in zip(torch.split(hidden, size), torch.split(token, size), strict=True):
             legal = torch.ones(len(now), dtype=torch.bool, device=policy.device)
             log_probs = policy.logits(states_now, legal).double().log_softmax(-1)
             parts.append(log_probs.gather(-1, now[:, None])[:, 0].cpu().numpy())
         return np.concatenate(parts)
-
-
-def _chunks(order: Sequence[int], lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Texts of similar length, as many as a forward pass takes."""
-    chunk: list[int] = []
-    for text in order:  # shortest first: the last one is the widest
-        if chunk and (len(chunk) + 1) * (lengths[text] + 1) > BATCH_NODES:
-            yield chunk
-            chunk = []
-        chunk.append(text)
-    if chunk:
-        yield chunk

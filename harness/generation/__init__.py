@@ -1,1 +1,5 @@
-"""How a policy writes: decoders, batched sampling with backtracking, best-of-n."""
+"""Sampling from a policy: decoders, batched sampling with backtracking, best-of-n.
+
+Read `generate.py` first (one rollout for each prompt), then `rollouts.py` (the batched sampler).
+May import models and what models may import; never storage.
+"""

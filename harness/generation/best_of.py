@@ -1,7 +1,7 @@
-"""Which of several texts for one prompt is kept: the controls for an action space that may think again.
+"""Best-of-n and rejection sampling: baselines for `<backspace>`.
 
-A policy with `<backspace>` spends more actions on a text than stand in it.  What a policy without it makes of as many
-actions, by writing whole texts and keeping the likelier ones, is best-of-n and rejection.
+A policy with `<backspace>` spends more actions on a text than its tokens.  A policy without it can spend as many by
+writing several texts for a prompt and keeping the likelier one.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from harness.config.sampling import SamplingConfig
 from harness.records.rollout import Rollout
 
 Write = Callable[[Sequence[int], int], Sequence[Rollout]]
-"""(starts by their number, try from 0) -> a rollout from each."""
+"""(indices of starts, try from 0) -> a rollout from each."""
 
 
 def chosen(write: Write, count: int, sampling: SamplingConfig) -> list[Rollout]:
-    """The rollout that is kept from each of `count` starts; it knows how many actions were thrown away for it.
+    """The rollout that is kept from each of `count` starts, with the number of actions that were `discarded` for it.
 
     `best_of` n: the likeliest of n per action.  `reject` q: the `round(q count)` texts that are least likely per action
-    are written once more, and the second text stays whatever it is.
+    are written once more, and the second text is kept even if it is less likely.
     """
     kept = list(write(range(count), 0))
     for again in range(1, sampling.best_of):
@@ -33,12 +33,12 @@ def chosen(write: Write, count: int, sampling: SamplingConfig) -> list[Rollout]:
 
 
 def likeliness(rollout: Rollout) -> float:
-    """Mean log pi(a|s) in nats over the policy's own actions; a text of none is as likely as certainty."""
+    """Mean log pi(a|s) in nats over the policy's own actions; 0 for a rollout without any."""
     own = [p for p, injected in zip(rollout.log_probs, rollout.trajectory.injected, strict=True) if not injected]
     return sum(own) / len(own) if own else 0.0
 
 
 def _over(dropped: Rollout, kept: Rollout) -> Rollout:
-    """The kept rollout with what the dropped one cost, its end left out as everywhere where tokens are counted."""
+    """The kept rollout, with the dropped one's actions added to `discarded`; an end is not counted."""
     own = len(dropped.trajectory.actions) - sum(dropped.trajectory.injected) - (dropped.stop == "ended")
     return replace(kept, discarded=kept.discarded + dropped.discarded + own)

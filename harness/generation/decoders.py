@@ -1,9 +1,9 @@
-"""How the next action is chosen from the policy's legal ones: drawn from a shaped law, greedily, or contrastively.
+"""Decoders: the next action by sampling from a truncated distribution, greedily, or by contrastive search.
 
-Every decoder sees the whole action space, `<backspace>` and the end included.  A *deterministic* one would write the
-token that it has just deleted again, and delete it again, until its budget is spent; so whoever samples with one leaves
-out, in each state, the tokens that were written there and deleted: greedy decoding with `<backspace>` is a depth-first
-search.
+Every decoder chooses from the whole action space, `<backspace>` and the end included.  A *deterministic* one would
+write the token that it has just deleted again, and delete it again, until its budget is spent.  The sampler therefore
+removes, in each state, the tokens that were written there and deleted: greedy decoding with `<backspace>` is a
+depth-first search.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ Likeness: TypeAlias = Callable[[Tensor], Tensor]
 
 
 def probabilities(logits: Tensor) -> Tensor:
-    """Softmax of logits [N, V], -inf among them.
+    """Softmax of logits [N, V], which may be -inf.
 
     Raises:
-        HarnessError: they are not numbers.
+        HarnessError: a logit is NaN.
     """
     probs = logits.softmax(-1)
-    if torch.isnan(probs[..., :1]).any():  # one that is none makes all of its row so
+    if torch.isnan(probs[..., :1]).any():  # one NaN makes its whole row NaN
         raise HarnessError("the policy's probabilities are not numbers: its training diverged; lower training.lr")
     return probs
 
 
 # --------------------------------------------------------------------------------------------------- truncations
-# Each sets the logits [N, V] of what it drops to -inf and keeps at least the likeliest action; ties stay together.
+# Each sets the logits [N, V] of dropped actions to -inf and keeps at least the likeliest action; ties stay together.
 
 
 def top_k(logits: Tensor, k: int) -> Tensor:
@@ -48,7 +48,7 @@ def top_k(logits: Tensor, k: int) -> Tensor:
 def top_p(logits: Tensor, mass: float) -> Tensor:
     """Keep the smallest set of likeliest actions whose mass is at least `mass` (Holtzman et al., arXiv 1904.09751)."""
     probs, index = probabilities(logits).sort(dim=-1, descending=True, stable=True)
-    before = probs.cumsum(-1) - probs  # mass of what is likelier: the first action is always kept
+    before = probs.cumsum(-1) - probs  # mass of the likelier actions: the first one is always kept
     return logits.masked_fill(torch.zeros_like(before, dtype=torch.bool).scatter(-1, index, before >= mass), -torch.inf)
 
 
@@ -81,11 +81,10 @@ def eta(logits: Tensor, epsilon: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Decoder:
-    """Draws from the policy's law after shaping it.  The default is ancestral: the law itself, nothing cut.
+    """Sampling from the policy's shaped distribution.  The default is ancestral: nothing changed, nothing cut.
 
-    The bias first (an action and what is added to its logit; -inf never draws it), then the temperature, then the
-    truncations in the order of the fields, each on what the one before left, renormalised: the order in which
-    transformers applies them.
+    The bias first (an action, and a number added to its logit; -inf never draws it), then the temperature, then the
+    truncations in the order of the fields, each on the renormalised rest of the one before: transformers' order.
     """
 
     temperature: float = 1.0
@@ -98,7 +97,7 @@ class Decoder:
     deterministic: ClassVar[bool] = False
 
     def shaped(self, logits: Tensor) -> Tensor:
-        """The logits [N, V] of the law that is drawn from; what is cut is -inf."""
+        """Logits [N, V] after bias, temperature and truncations; a cut action is -inf."""
         if self.bias is not None:
             action, added = self.bias
             logits = logits.clone()
@@ -133,7 +132,7 @@ class Decoder:
 
 @dataclass(frozen=True)
 class Greedy:
-    """The likeliest action."""
+    """Greedy decoding: the likeliest action."""
 
     deterministic: ClassVar[bool] = True
 
@@ -148,12 +147,12 @@ class Greedy:
 
 @dataclass(frozen=True)
 class Contrastive:
-    """Contrastive search (Su et al., arXiv 2202.06417, equation 5): likely, and unlike what already stands there.
+    """Contrastive search (Su et al., arXiv 2202.06417, equation 5): a likely action to an unfamiliar state.
 
     Of the `k` likeliest actions v the one with the largest (1 - alpha) pi(v|s) - alpha max_j cos(h(v), h_j), where h(v)
     is the last hidden state after v and h_j those of the reduced text's tokens, prompt included.  The end is a token
-    like any other.  `<backspace>` leads back to a state h that stands in the text already, so its cosine with itself
-    would say nothing: it is compared with the states before it, and counts 0 where there are none.
+    like any other.  `<backspace>` leads back to a state h of the text, whose cosine with itself is always 1: h is
+    compared with the states before it, and its cosine is 0 where there are none.
     """
 
     k: int
@@ -161,7 +160,7 @@ class Contrastive:
     deterministic: ClassVar[bool] = True
 
     def draw(self, logits: Tensor, uniform: Tensor, likeness: Likeness | None = None) -> Tensor:
-        """Actions [N] from logits [N, V] and the likeness of what they lead to."""
+        """Actions [N] from logits [N, V] and the likeness of the states that they lead to."""
         assert likeness is not None
         likely = probabilities(logits).topk(min(self.k, logits.shape[-1]), dim=-1)
         value = (1 - self.alpha) * likely.values - self.alpha * likeness(likely.indices)
@@ -174,14 +173,15 @@ AnyDecoder: TypeAlias = Decoder | Greedy | Contrastive
 
 
 def decoder_of(sampling: SamplingConfig, backspace_id: int | None = None) -> AnyDecoder:
-    """The decoder that a configuration asks for; `temperature: best` must have been chosen before.
+    """The decoder of a configuration, whose `temperature: best` must have been replaced by a number.
 
-    `backspace_id` is the policy's `<backspace>`, for a bias on it.
+    `backspace_id` is the policy's `<backspace>`, for the bias on it.
     """
     return _MAKE[sampling.decoder](sampling, backspace_id)
 
 
 def _sampler(sampling: SamplingConfig, backspace_id: int | None) -> Decoder:
+    """The decoder of `decoder: sample`."""
     assert sampling.temperature != "best", "tune the temperature first"
     added = -math.inf if sampling.backspace_bias == "masked" else float(sampling.backspace_bias)
     return Decoder(

@@ -1,4 +1,4 @@
-"""Continuations of whatever prompts somebody has, by the sampler that evaluation uses."""
+"""One rollout for each prompt or start of any number, in batches; evaluation and `harness generate` both use it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from harness.generation.best_of import chosen
 from harness.generation.decoders import decoder_of
 from harness.generation.prompts import prompt_tokens
 from harness.generation.rollouts import Replace, Start, sample
+from harness.models.batching import BATCH_ROWS, slices
 from harness.models.policy import Policy
 from harness.records.data import Example
 from harness.records.rollout import Rollout
@@ -20,10 +21,10 @@ from harness.seeding import key
 
 
 def sampling_of(**options: Any) -> SamplingConfig:
-    """How to write, from the options that a run's `sampling` takes.
+    """The sampling configuration of keyword options, which are those of a run's `sampling`.
 
     Raises:
-        ConfigError: an unknown option, a value out of its domain, or one that only a run with its splits has.
+        ConfigError: an unknown option, a value out of its domain, or `temperature=best`, which needs a run's splits.
     """
     known = set(SamplingConfig.model_fields) - {"rollouts"}
     for name in options:
@@ -35,8 +36,8 @@ def sampling_of(**options: Any) -> SamplingConfig:
         first, *others = error.errors()
         name = str(first["loc"][0]) if first["loc"] else ""
         given = f"{name}={first['input']!r}: " if name else ""
-        said = [e["msg"].removeprefix("Value error, ") for e in (first, *others) if e["loc"][:1] == first["loc"][:1]]
-        raise ConfigError(f"{given}{'; or '.join(said)}") from error
+        reasons = [e["msg"].removeprefix("Value error, ") for e in (first, *others) if e["loc"][:1] == first["loc"][:1]]
+        raise ConfigError(f"{given}{'; or '.join(reasons)}") from error
     if found.temperature == "best":
         raise ConfigError("temperature=best is chosen on a benchmark's validation split; write a number")
     return found
@@ -47,10 +48,10 @@ def continuations(
 ) -> Iterator[Rollout]:
     """`n` continuations of each prompt, those of the first prompt first.
 
-    Continuation i draws from stream i of `seed`, in whatever batch it is written.
+    Continuation i draws from stream i of `seed`, independently of its batch.
 
     Raises:
-        ConfigError: a prompt leaves no room in the context, or `sampling` moves a `<backspace>` that is not there.
+        ConfigError: a prompt fills the context, or `sampling` has a bias on a `<backspace>` that the policy lacks.
     """
     if sampling.backspace_bias and policy.space.backspace_id is None:
         raise ConfigError(
@@ -69,7 +70,7 @@ def continuations(
 
 
 def as_row(prompt: str, rollout: Rollout) -> dict[str, Any]:
-    """A continuation as JSON: prompt, text, the kept tokens' ids, every action as what it writes, why it stopped."""
+    """A continuation as JSON values: prompt, text, ids of the kept tokens, all actions as pieces of text, stop."""
     return {
         "prompt": prompt,
         "text": rollout.text,
@@ -77,9 +78,6 @@ def as_row(prompt: str, rollout: Rollout) -> dict[str, Any]:
         "actions": list(rollout.pieces),
         "stop": rollout.stop,
     }
-
-
-SAMPLE_ROWS = 256  # rows sampled at once
 
 
 def sample_prompts(
@@ -105,19 +103,17 @@ def sample_starts(
     force: Replace | None = None,
     candidates: int = 0,
 ) -> Iterator[Rollout]:
-    """One rollout from each start, in order; start i draws from stream i of `seed` in whatever batch it stands.
+    """One rollout from each start, in order; start i draws from stream i of `seed`, independently of its batch.
 
-    `epsilon` is the chance that an action is replaced by what `force` says, or by a uniformly random legal one; what is
-    not replaced is drawn from the same stream as without, so that a policy is compared with itself.
-    The first `candidates` rollouts keep the likeliest actions of each state.  Where `sampling` keeps some of several
-    texts, see `chosen`.
+    `epsilon` is the chance that an action is replaced by that of `force`, or by a uniformly random legal one; the other
+    actions are drawn from the same streams as with epsilon = 0, so that a policy is compared with itself.
+    The first `candidates` rollouts keep the likeliest actions of each state.  For best-of-n and rejection see `chosen`.
     """
     decoder = decoder_of(sampling, policy.space.backspace_id)
 
     def write(which: Sequence[int], again: int) -> Iterator[Rollout]:
         stream = key(seed, "evaluation", again) if again else key(seed, "evaluation")
-        for begin in range(0, len(which), SAMPLE_ROWS):
-            rows = which[begin : begin + SAMPLE_ROWS]
+        for rows in slices(which, BATCH_ROWS):
             yield from sample(
                 policy,
                 [starts[row] for row in rows],

@@ -1,4 +1,4 @@
-"""Which prompts a policy gets, cut to what its context holds."""
+"""Prompts for evaluation: short enough for the context, with human continuations cut to the length of a rollout."""
 
 from __future__ import annotations
 
@@ -6,37 +6,37 @@ from collections.abc import Sequence
 
 from harness.config.sampling import SamplingConfig
 from harness.errors import ConfigError
-from harness.models.policy import Policy
+from harness.models.codec import Codec
 from harness.records.data import Example
 
 
-def choose_prompts(policy: Policy, prompts: Sequence[Example], sampling: SamplingConfig) -> tuple[Example, ...]:
-    """The first `sampling.rollouts` prompts that leave half of the context free, with what may follow them.
+def choose_prompts(codec: Codec, prompts: Sequence[Example], sampling: SamplingConfig) -> tuple[Example, ...]:
+    """The first `sampling.rollouts` prompts that leave half of the context free, with their human continuations.
 
-    Each human continuation is cut to the tokens that a rollout may write there: without the cut, texts of unequal
-    length would be compared, and the longer side would seem more varied.  Policies of one tokenizer and context get
-    the same prompts.
+    A human continuation is cut to the tokens that a rollout may write there: without the cut, texts of unequal length
+    would be compared, and the longer side would seem more varied.  Policies of one tokenizer and context get the same
+    prompts.
 
     Raises:
         ConfigError: fewer than two prompts are short enough.
     """
     chosen: list[Example] = []
     for example in prompts:
-        start = prompt_tokens(policy, example.prompt)
-        if len(chosen) == sampling.rollouts or len(start) > policy.context // 2:
+        start = prompt_tokens(codec, example.prompt)
+        if len(chosen) == sampling.rollouts or len(start) > codec.context // 2:
             continue
-        tokens = policy.follow(example.prompt, example.text)
-        room = min(sampling.length or policy.context, policy.context - len(start))
-        text = example.text if len(tokens) <= room else policy.continuation(start, tokens[:room])
+        tokens = codec.follow(example.prompt, example.text)
+        room = min(sampling.length or codec.context, codec.context - len(start))
+        text = example.text if len(tokens) <= room else codec.continuation(start, tokens[:room])
         chosen.append(Example(text=text, prompt=example.prompt))
     if len(chosen) < 2:
         raise ConfigError(
-            f"model.context={policy.context}: {len(chosen)} of {len(prompts)} prompts leave half of it free, wanted at "
+            f"model.context={codec.context}: {len(chosen)} of {len(prompts)} prompts leave half of it free, wanted at "
             "least 2; raise it, or shorten the prompts (benchmark.prompt_words)"
         )
     return tuple(chosen)
 
 
-def prompt_tokens(policy: Policy, prompt: str) -> tuple[int, ...]:
-    """A prompt as the policy sees it: the start token, then the prompt's own."""
-    return (policy.start_id, *policy.encode(prompt))
+def prompt_tokens(codec: Codec, prompt: str) -> tuple[int, ...]:
+    """Token ids of a prompt as the policy sees it: the start token, then the prompt's own."""
+    return (codec.start_id, *codec.encode(prompt))

@@ -1,9 +1,9 @@
 """Batched sampling with backtracking: every row takes one action in each pass, a `<backspace>` among them.
 
 The cache is append-only: a deletion only makes a node invisible.  The state after it is an earlier node, whose hidden
-state is kept, so that nothing is computed again; in the pass where a row deletes, its new node is one that nobody sees.
-Rows that have finished go along until there are many, and are then dropped together.  Each row draws from its own
-stream of uniform numbers, so a rollout does not depend on the batch it was sampled in.
+state is kept, so that nothing is computed again; in the pass where a row deletes, its new node is never visible.
+Finished rows stay in the batch until they are many, and are then dropped together.  Each row draws from its own stream
+of uniform numbers, so a rollout does not depend on the batch it was sampled in.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CANDIDATES = 5  # likeliest actions that are kept of a state
 DROPPED = 1 / 4  # share of the rows that have finished when they are dropped: dropping copies the cache of the others
 
 Stop = Literal["ended", "depth", "budget"]
-_STOPS: tuple[Stop, ...] = ("depth", "ended", "budget")  # as numbers while sampling
+_STOPS: tuple[Stop, ...] = ("depth", "ended", "budget")  # by their numbers while sampling
 
 Replace = Callable[[int, tuple[int, ...]], int]
 """(row, reduced text so far with its prompt) -> the action that replaces the policy's own."""
@@ -37,7 +37,7 @@ Replace = Callable[[int, tuple[int, ...]], int]
 
 @dataclass(frozen=True)
 class Start:
-    """Where a rollout begins: a prompt, which is never deleted, and tokens given after it, which may be."""
+    """The start of a rollout: a prompt, which is never deleted, and given tokens after it, which may be."""
 
     prompt: tuple[int, ...]
     given: tuple[int, ...] = ()
@@ -50,7 +50,7 @@ def uniforms(seed: int, row: int, count: int) -> np.ndarray:
 
 @dataclass
 class _Taken:
-    """What N rows have done; a column beside the budget takes what rows that have finished would do."""
+    """Actions of N rows; one column beside the budget receives the discarded actions of finished rows."""
 
     action: Tensor  # [N, budget + 1]
     log_prob: Tensor  # [N, budget + 1] float32
@@ -61,7 +61,7 @@ class _Taken:
 
     @classmethod
     def none(cls, rows: int, budget: int, candidates: int, device: torch.device) -> _Taken:
-        """Before the first action."""
+        """No actions yet."""
 
         def zeros(*shape: int, dtype: torch.dtype = torch.long) -> Tensor:
             return torch.zeros(shape, dtype=dtype, device=device)
@@ -78,10 +78,10 @@ class _Taken:
 
 @dataclass
 class _Writing:
-    """The rows that are computed; every tensor has them as its first axis."""
+    """The M rows in the batch; every tensor has them as its first axis."""
 
-    row: Tensor  # [M] which start each one answers
-    live: Tensor  # [M] whether it is still writing
+    row: Tensor  # [M] index of each row's start
+    live: Tensor  # [M] bool, False once it has finished
     taken: Tensor  # [M] own actions so far
     depth: Tensor  # [M] length of the reduced text, prompt included
     boundary: Tensor  # [M] length of the prompt
@@ -90,7 +90,7 @@ class _Writing:
     hidden: Tensor  # [M, D', F] hidden state at each depth of the reduced text, D' as far as any row has been
     token: Tensor  # [M, S] token of each node
     parent: Tensor  # [M, S] node of the state that each node was written in; -1 for the first, and for padding
-    mask: Tensor  # [M, S] what attention adds to a node's score: 0, or next to -inf where it is deleted or padding
+    mask: Tensor  # [M, S] added to a node's attention score: 0, or the lowest number where it is deleted or padding
     cache: Any
     nodes: int  # nodes so far, the same for every row
 
@@ -101,7 +101,7 @@ class _Writing:
         return self.hidden.gather(1, last)[:, 0]
 
     def keep(self, index: Tensor) -> None:
-        """Drop all other rows."""
+        """Keep the rows at `index`, drop the others."""
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
                 setattr(self, name, value[index])
@@ -125,19 +125,22 @@ def sample(
     """One rollout from each start.
 
     Args:
-        policy: where actions come from; with its `<backspace>` row, backtracking.
+        policy: the policy; with a `<backspace>` row its rollouts may backtrack.
         starts: N starts.
         seed: of the uniform numbers, together with `rows` (default 0..N-1), the identity of each row.
         decoder: default ancestral.
         epsilon: chance that an action is replaced before it is executed.
-        force: what it is replaced by; default a uniformly random legal action: a token that can stand in a text, the
-            end, or `<backspace>` where there is something to delete.
-        max_length: tokens that the reduced text may hold after the prompt, at most (default) what the context holds.
+        force: the replacing action; by default a uniformly random legal one: a writable token, the end, or
+            `<backspace>` where there is a token to delete.
+        max_length: tokens that the reduced text may hold after the prompt, at most (default) the rest of the context.
         max_actions: budget of actions of each row, default twice the context.
-        candidates: how many rollouts, from the first on, keep the likeliest actions of each state that they act in.
+        candidates: number of rollouts, from the first on, that keep the likeliest actions of each state they act in.
 
     Returns:
-        N rollouts in order; each says whether it ended, met the depth, or spent its budget.
+        N rollouts in order; `stop` is "ended", "depth" (the longest text) or "budget" (of actions).
+
+    Raises:
+        ConfigError: a start does not fit into the context.
     """
     if not starts:
         return []
@@ -176,18 +179,18 @@ def sample(
 
 
 def _take(writing: _Writing, done: _Taken, drawn: Tensor, log_probs: Tensor, space: ActionSpace, budget: int) -> Tensor:
-    """Every live row takes its drawn action [M]; says which of them write a token, [M] bool.
+    """Carry out the drawn action [M] of every live row; returns the rows that write a token, [M] bool.
 
-    log_probs: [M, V] log pi in the states where they were drawn.
+    log_probs: [M, V] log pi in the states where the actions were drawn.
     """
     deletes = torch.zeros_like(writing.live) if space.backspace_id is None else drawn == space.backspace_id
-    # a start may fill the context: there is room for a deletion only, anything else cuts the row
+    # a start may fill the context: a deletion is then possible, any other action cuts the row
     acts = writing.live & (deletes | (writing.depth < writing.limit))
     place = torch.where(acts, writing.taken, budget)
     done.action[writing.row, place] = drawn
     done.log_prob[writing.row, place] = log_probs.gather(-1, drawn[:, None])[:, 0].float()
     shown = int((writing.row < len(done.top)).sum()) if len(done.top) else 0
-    if shown:  # they are the first: rows keep their order
+    if shown:  # they come first: rows keep their order
         top = log_probs[:shown].float().exp().topk(min(CANDIDATES, log_probs.shape[-1]))
         done.top[writing.row[:shown], place[:shown], : top.indices.shape[-1]] = top.indices
         done.chance[writing.row[:shown], place[:shown], : top.indices.shape[-1]] = top.values
@@ -201,19 +204,19 @@ def _take(writing: _Writing, done: _Taken, drawn: Tensor, log_probs: Tensor, spa
     # a last node is visible, so that its mask is 0
     writing.mask.scatter_(1, last, additive(~deletes[:, None], writing.mask.dtype))
     writing.depth -= deletes.long()
-    # the text with a further token is as long as it may be
+    # a row is cut once the text with this token is as long as it may be
     writing.live = acts & ~ends & ~spent & (deletes | (writing.depth + 1 < writing.limit))
     return writing.live & ~deletes
 
 
 def _append(policy: Policy, writing: _Writing, token: Tensor, writes: Tensor) -> None:
-    """Add one node, [M] tokens, to every row; nobody sees that of a row that does not write."""
+    """Add one node, [M] tokens, to every row; that of a row that does not write is never visible."""
     new, depth = writing.nodes, writing.depth.clamp(max=policy.context - 1)[:, None]
     writing.token[:, new] = token
     writing.parent[:, new] = torch.where(writes, writing.node_at.gather(1, depth - 1)[:, 0], -1)
     writing.mask[:, new] = additive(writes, writing.mask.dtype)
     hidden = policy.extend(writing.cache, token[:, None], depth, writing.mask[:, None, : new + 1])
-    # what stands beyond the depth counts for nothing, so rows that do not write need no care
+    # entries beyond a row's depth are never read, so rows that do not write need no special case
     if (longest := int(depth.max()) + 1) > writing.hidden.shape[1]:
         room = min(policy.context, 2 * longest) - writing.hidden.shape[1]
         writing.hidden = pad(writing.hidden, (0, 0, 0, room))
@@ -224,14 +227,14 @@ def _append(policy: Policy, writing: _Writing, token: Tensor, writes: Tensor) ->
 
 
 def _random_legal(logits: Tensor, space: ActionSpace, uniform: Tensor) -> Tensor:
-    """A legal action, every one alike, [M]; never a token that stands in no text, such as padding."""
+    """Uniformly random legal actions [M], without unwritable tokens such as padding."""
     even = torch.where(logits > -torch.inf, 0.0, -torch.inf)
     even[:, list(space.unwritable - {space.end_id, space.backspace_id})] = -torch.inf
     return Decoder().draw(even, uniform)
 
 
 def _untried(writing: _Writing, logits: Tensor) -> Tensor:
-    """The logits [M, V] without the tokens that were written in this very state and have been deleted."""
+    """The logits [M, V], -inf for tokens that were written in this very state and have been deleted."""
     at = writing.node_at.gather(1, writing.depth[:, None] - 1)
     row, node = (writing.parent == at).nonzero(as_tuple=True)  # a last state has deleted children only
     logits = logits.clone()
@@ -240,15 +243,15 @@ def _untried(writing: _Writing, logits: Tensor) -> Tensor:
 
 
 def _likeness(policy: Policy, writing: _Writing, candidates: Tensor) -> Tensor:
-    """[M, K] cosine of the state after each candidate to the visible state most like it; see `decoders.Contrastive`.
+    """Cosines [M, K] of the state after each candidate to the visible state most like it; see `decoders.Contrastive`.
 
-    One forward pass over K further nodes, each of which sees the text and itself; the cache is then as it was.
+    One forward pass over K further nodes, each of which sees the text and itself; the cache is restored.
     """
     count, width = candidates.shape
     itself = torch.eye(width, dtype=torch.bool, device=candidates.device)
     seen = writing.mask[:, None, : writing.nodes].expand(-1, width, -1)
     mask = torch.cat([seen, additive(itself, seen.dtype).expand(count, -1, -1)], -1)
-    position = writing.depth.clamp(max=policy.context - 1)  # a full context has room for a deletion only
+    position = writing.depth.clamp(max=policy.context - 1)  # in a full context only a deletion is possible
     after = policy.extend(writing.cache, candidates, position[:, None].expand(-1, width), mask)
     writing.cache.crop(-width)
 
@@ -266,7 +269,7 @@ def _likeness(policy: Policy, writing: _Writing, candidates: Tensor) -> Tensor:
 
 
 def _prefill(policy: Policy, starts: Sequence[Start], max_length: int, budget: int) -> _Writing:
-    """One forward pass over prompts and given tokens, padded at the right; padding is never visible.
+    """The rows after one forward pass over prompts and given tokens, padded at the right; padding is never visible.
 
     Raises:
         ConfigError: a start does not fit into the context.
@@ -305,7 +308,7 @@ def _prefill(policy: Policy, starts: Sequence[Start], max_length: int, budget: i
 
 
 def _rollouts(policy: Policy, starts: Sequence[Start], done: _Taken) -> list[Rollout]:
-    """What the rows have done as values."""
+    """The rows' actions as rollouts."""
     counts = done.count.tolist()
     columns = (
         done.action.tolist(),

@@ -9,7 +9,7 @@ from harness.config.run import BASE_TRAINER
 from harness.errors import ConfigError
 from harness.grids.grid import Grid
 from harness.grids.yaml_file import Document
-from harness.models import pretrained as models
+from harness.models import pretrained
 from harness.models.export import about_of
 
 NAME = "evaluated"
@@ -28,12 +28,12 @@ def as_it_is(name: str, benchmark: str, overrides: Sequence[str], seeds: int) ->
         EnvironmentProblem: the model cannot be found.
         ConfigError: an unknown benchmark, key or value.
     """
-    place = models.local(name)
+    place = pretrained.local(name)
     if place is None and name in ARCHITECTURES:
         raise ConfigError(
             f"{name} means a model that is built from scratch; give a directory, or OWNER/NAME of the Hub"
         )
-    known, about = models.known(name), about_of(place)
+    known, about = pretrained.known(name), about_of(place)
     base = {
         "benchmark": benchmark,
         "trainer": BASE_TRAINER,
@@ -41,7 +41,7 @@ def as_it_is(name: str, benchmark: str, overrides: Sequence[str], seeds: int) ->
             "name": name if place is None else str(place.absolute()),
             "context": about.get("context", min(known.context, LONGEST)),
             "dtype": about.get("dtype", known.dtype),
-            "revision": None if place is None else models.content_of(place),
+            "revision": None if place is None else pretrained.content_of(place),
         },
         "actions": {"backspace": known.backspace},
         "training": {"steps": 0},

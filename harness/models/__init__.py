@@ -1,1 +1,6 @@
-"""Causal language models as policies: built, loaded, adapted, exported."""
+"""Causal language models as policies: built, loaded, adapted with LoRA, exported.
+
+Read `policy.py` first, then `codec.py` (text <-> tokens) and `pretrained.py` (the transformers model behind a policy).
+The only package that imports transformers, peft and tokenizers.  May import errors, hashing, records, registry,
+seeding, config, actions, system and plugins; never storage.
+"""

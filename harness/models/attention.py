@@ -1,4 +1,4 @@
-"""What attention sees and keeps: masks in blocks of queries, and a cache of keys and values that is written in place.
+"""Attention under deletion masks in blocks of queries, and a cache of keys and values that is written in place.
 
 A kernel that takes any mask computes all T^2 pairs, where the plain causal kernel leaves out the half above the
 diagonal.  A mask of deletions is causal, too: the queries of a block see no key after it.
@@ -16,12 +16,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 NAME = "sdpa_in_blocks"
-
-
 BLOCK = 256  # queries, about; smaller ones compute fewer pairs, but spend more on each of them
-
-
-ROOM = 64  # nodes that a cache has room for at first; it doubles
+CAPACITY = 64  # nodes that a cache can hold at first; it doubles
 
 
 def in_blocks(
@@ -58,21 +54,19 @@ def _of_one(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: fl
 
 
 transformers.AttentionInterface.register(NAME, in_blocks)
-
-
 transformers.AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
 def attend_in_blocks(model: Any) -> None:
-    """Let a model attend in blocks, where it would use torch's own attention."""
+    """Make a model attend in blocks, if it would use torch's own attention."""
     if model.config._attn_implementation == "sdpa":
         model.set_attn_implementation(NAME)
 
 
 class _Growing(DynamicLayer):  # type: ignore[misc]
-    """Keys and values [N, H, S, D] in room that doubles; transformers' own layer copies all of them for every node."""
+    """Keys and values [N, H, S, D] in buffers that double; transformers' own layer copies them all for every node."""
 
-    _room: tuple[Tensor, ...] = ()
+    _buffers: tuple[Tensor, ...] = ()
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Append nodes."""
@@ -80,34 +74,36 @@ class _Growing(DynamicLayer):  # type: ignore[misc]
             self.lazy_initialization(key_states, value_states)
         begin = self.get_seq_length()
         end = begin + key_states.shape[-2]
-        if not self._room or end > self._room[0].shape[-2]:
+        if not self._buffers or end > self._buffers[0].shape[-2]:
             grown = []
             for old, new in ((self.keys, key_states), (self.values, value_states)):
-                room = new.new_empty(*new.shape[:2], max(ROOM, 2 * begin, end), new.shape[-1])
+                buffer = new.new_empty(*new.shape[:2], max(CAPACITY, 2 * begin, end), new.shape[-1])
                 if begin:
-                    room[:, :, :begin] = old
-                grown.append(room)
-            self._room = tuple(grown)
-        for room, new in zip(self._room, (key_states, value_states), strict=True):
-            room[:, :, begin:end] = new
-        self._see(end)
+                    buffer[:, :, :begin] = old
+                grown.append(buffer)
+            self._buffers = tuple(grown)
+        for buffer, new in zip(self._buffers, (key_states, value_states), strict=True):
+            buffer[:, :, begin:end] = new
+        self._view(end)
         return self.keys, self.values
 
     def batch_select_indices(self, indices: Tensor) -> None:
-        """Keep some rows."""
+        """Keep the rows at `indices`, drop the others."""
         end = self.get_seq_length()
-        self._room = tuple(room[indices] for room in self._room)
-        if self._room:
-            self._see(end)
+        self._buffers = tuple(buffer[indices] for buffer in self._buffers)
+        if self._buffers:
+            self._view(end)
 
-    def _see(self, end: int) -> None:
-        self.keys, self.values = (room[:, :, :end] for room in self._room)
+    def _view(self, end: int) -> None:
+        """Make keys and values the first `end` nodes of the buffers."""
+        self.keys, self.values = (buffer[:, :, :end] for buffer in self._buffers)
 
 
 def growing_cache(config: Any) -> Any:
-    """An empty cache for a model of this configuration; layers that keep more than keys stay transformers' own.
+    """An empty cache for a model of this configuration; layers that keep more than keys and values stay transformers'.
 
-    Deleted nodes and padding are nodes, too, so that a window would drop what is still seen.
+    A layer with a sliding window keeps every node: deleted nodes and padding are nodes, too, so that its window would
+    drop nodes that are still visible.
     """
     cache = transformers.DynamicCache(config=config)
     cache.layers = [
@@ -117,5 +113,5 @@ def growing_cache(config: Any) -> Any:
 
 
 def additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
-    """A boolean visibility mask as what attention adds to its scores."""
+    """The number added to attention scores: 0 where `visible`, else the lowest of the type."""
     return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill_(~visible, torch.finfo(dtype).min)

@@ -1,11 +1,9 @@
-"""The model card of an exported policy: what it is, and how to sample from it."""
+"""The model card of an exported policy: its origin, and how to sample from it."""
 
 from __future__ import annotations
 
 from harness.config.run import RunConfig
 from harness.models.policy import Policy
-
-# -------------------------------------------------------------------------------------------------- the model card
 
 _CARD = """\
 ---
@@ -31,9 +29,8 @@ A causal language model, trained by sequencematch-harness as run `{run_id}`.
 {how}
 """
 
-
 _PLAIN = """\
-As from any causal language model: a text starts with token {start} and ends with token {end}.
+As with any causal language model; a text starts with token {start} and ends with token {end}.
 
 ```python
 import torch
@@ -46,12 +43,11 @@ print(tokenizer.decode(text, skip_special_tokens=True))
 ```
 """
 
-
 _DELETES = """\
-`<backspace>` (token {backspace}) is an action: it deletes the token before it.  It is illegal where nothing has been
-written after the prompt.  What comes next depends on the text as it then stands, as if the deleted token had never been
-there.  `generate()` knows nothing of this: it would print the deleted tokens, and look at them.  A text starts with
-token {start} and ends with token {end}.
+`<backspace>` (token {backspace}) is an action: it deletes the token before it.  It is illegal directly after the
+prompt, where there is nothing to delete.  The next action depends on the remaining text alone, as if the deleted token
+had never been written.  `generate()` does not delete: deleted tokens would stay in the text, and the model would attend
+to them.  Use this loop instead.  A text starts with token {start} and ends with token {end}.
 
 ```python
 import torch
@@ -79,10 +75,10 @@ print(tokenizer.decode(text, skip_special_tokens=True))
 
 
 def card(policy: Policy, config: RunConfig, data_hash: str) -> str:
-    """The model card of a run's policy: what it is, and how to sample from it with transformers alone."""
+    """The model card of a run's policy, in Markdown: its origin, and how to sample from it with transformers alone."""
     model, training = config.model, config.training
     plugins = {name: getattr(config, name) for name in ("trainer", "benchmark")}
-    said = {
+    shown = {
         name: ", ".join([one.name, *(f"{key}={value}" for key, value in one.options.items() if value is not None)])
         for name, one in plugins.items()
     }
@@ -98,13 +94,13 @@ def card(policy: Policy, config: RunConfig, data_hash: str) -> str:
         notes.append(f"A LoRA of rank {model.lora_r} (alpha {model.lora_alpha:g}, {model.lora_targets}) is folded in.")
         if model.dtype == "bfloat16":
             notes.append(
-                "It was trained with bfloat16 arithmetic beside frozen weights and is float32 here; in bfloat16 much "
-                "of what it has learned would be rounded away."
+                "It was trained with bfloat16 arithmetic on frozen weights and is float32 here: rounding to bfloat16 "
+                "would lose much of what was learned."
             )
     if model.quantised:
         notes.append(
-            f"It was trained beside {model.quantised} weights and is folded into the unquantised ones: not quite the "
-            "function that was trained."
+            f"It was trained on frozen {model.quantised} weights and is folded into the unquantised ones, so that its "
+            "probabilities differ slightly from those in training."
         )
     values = {
         "context": policy.context,
@@ -115,10 +111,10 @@ def card(policy: Policy, config: RunConfig, data_hash: str) -> str:
     return _CARD.format(
         label=config.label,
         run_id=config.run_id,
-        trainer="none: the model as it was found" if config.untrained else said["trainer"],
+        trainer="none: the model was not trained" if config.untrained else shown["trainer"],
         actions="tokens and the end" if policy.space.backspace_id is None else f"with <backspace>; {noise}",
         base=base,
-        benchmark=said["benchmark"],
+        benchmark=shown["benchmark"],
         data_hash=data_hash,
         budget=budget,
         lr=training.lr,

@@ -8,20 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import EnvironmentProblem
-from harness.models import pretrained as models
+from harness.models import pretrained
 from harness.models.policy import Policy
 
-ABOUT = "harness.json"  # what the harness, and nobody else, has to know of an exported policy
-
-
+ABOUT = "harness.json"  # a policy's context and arithmetic, which only the harness reads
 _STALE = ("*.safetensors", "*.safetensors.index.json", "*.bin")
 
 
 def export(policy: Policy, directory: Path, card: str, *, overwrite: bool = False) -> None:
     """Write a policy as a `save_pretrained` folder: configuration, weights (safetensors), tokenizer, model card.
 
-    Its tokenizer knows `<backspace>` as a special token with the id of the model's row.  A value head, which no text
-    depends on, is left out.
+    `<backspace>` is a special token of its tokenizer, with the id of the model's row.  A value head is left out: no
+    text depends on it.
 
     Raises:
         EnvironmentProblem: the directory holds something and `overwrite` is False, or cannot be written.
@@ -34,10 +32,10 @@ def export(policy: Policy, directory: Path, card: str, *, overwrite: bool = Fals
             raise EnvironmentProblem(f"{directory} is not empty; give another directory, or --overwrite")
         directory.mkdir(parents=True, exist_ok=True)
         for stale in [path for pattern in _STALE for path in directory.glob(pattern)]:
-            stale.unlink()  # shards of another model would stand beside this one's
+            stale.unlink()  # else shards of another model would remain beside this one's
         tokenizer = copy.deepcopy(policy.tokenizer)
-        if policy.space.backspace_id is not None and not models.has_backspace(policy.model, tokenizer):
-            models.with_backspace(tokenizer, policy.space.backspace_id)
+        if policy.space.backspace_id is not None and not pretrained.has_backspace(policy.model, tokenizer):
+            pretrained.with_backspace(tokenizer, policy.space.backspace_id)
         tokenizer.model_max_length = policy.context
         policy.model.save_pretrained(directory)
         tokenizer.save_pretrained(directory)
@@ -48,7 +46,7 @@ def export(policy: Policy, directory: Path, card: str, *, overwrite: bool = Fals
 
 
 def about_of(place: Path | None) -> dict[str, Any]:
-    """What `export` wrote of a policy's `context` and `dtype`; empty for a model from elsewhere.
+    """The `context` and `dtype` of an exported policy; empty for a model from elsewhere.
 
     Raises:
         EnvironmentProblem: the file is damaged.

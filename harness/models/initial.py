@@ -1,4 +1,4 @@
-"""Where a training starts: a fresh model, or a copy of the base, with `<backspace>` and LoRA where wanted."""
+"""The policy before training: a fresh model, or a copy of the base, with `<backspace>` and LoRA where wanted."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def untrained(model: ModelConfig, splits: Splits, device: torch.device) -> Polic
 
 
 def start_policy(config: RunConfig, directory: Path | None, device: torch.device) -> Policy:
-    """A fresh copy of where a run's training starts, with `<backspace>` and LoRA where the configuration has them.
+    """A fresh copy of a run's policy before training, with `<backspace>` and LoRA where the configuration has them.
 
     `directory` is the base's; None loads the pretrained model that the configuration names.  A model that was exported
     with its `<backspace>` keeps that row, or loses it where the configuration has no such action.

@@ -1,7 +1,7 @@
 """LoRA: low-rank matrices beside a frozen model's layers (arXiv 2106.09685), with a `<backspace>` row that learns.
 
-The matrices are peft's.  The row is a parametrization of the vocabulary's tables, so that whoever asks for an output
-layer's weights gets the learned row among them, and a gradient reaches nothing else of the table.
+The matrices are peft's.  The row is a parametrization of the vocabulary's tables: the output layer's weights contain
+the learned row, and a gradient reaches nothing else of the table.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from harness.config.model import ModelConfig
 from harness.errors import ConfigError, EnvironmentProblem
 from harness.models.policy import Policy
 
-_LOOKED_AT = 1024  # values of each weight that `digest` looks at
+_HASHED = 1024  # values of each weight that `digest` hashes, about
 
 
 class _Row(nn.Module):
@@ -33,15 +33,15 @@ class _Row(nn.Module):
         self.row = nn.Parameter(table[at : at + 1].detach().clone().to(wide))
 
     def forward(self, table: Tensor) -> Tensor:
-        """The table as it is used."""
+        """The table with the learned row."""
         return torch.cat([table[: self.at], self.row.to(table.dtype), table[self.at + 1 :]])
 
 
 def attach(policy: Policy, config: ModelConfig, seed: int) -> None:
-    """Freeze the policy's weights and put a LoRA beside them, in place; the policy stays the same function.
+    """Freeze the policy's weights and attach a LoRA, in place; the policy stays the same function.
 
-    What is trained from now on: the matrices, and the row of `<backspace>` in the input and output tables alike, one
-    for both where they are tied.  `seed` draws the matrices A; the matrices B are 0.
+    Trained from now on: the matrices, and the row of `<backspace>` in the input and output tables alike, one for both
+    where they are tied.  `seed` draws the matrices A; the matrices B are 0.
 
     Raises:
         EnvironmentProblem: peft is not installed.
@@ -64,7 +64,7 @@ def attach(policy: Policy, config: ModelConfig, seed: int) -> None:
     )
     policy.model.requires_grad_(False)
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # GPT-2's layers are transposed, which peft mends and says so
+        warnings.simplefilter("ignore")  # GPT-2's layers are transposed: peft corrects it and warns
         torch.manual_seed(seed)
         try:
             peft.inject_adapter_in_model(chosen, policy.model)
@@ -83,7 +83,7 @@ def attach(policy: Policy, config: ModelConfig, seed: int) -> None:
 
 
 def _layers(model: Any) -> list[tuple[str, nn.Module]]:
-    """Layers that a LoRA can stand beside, by name; GPT-2's are `Conv1D`, which know their width as `nf`."""
+    """Layers that can have a LoRA, by name; GPT-2's are `Conv1D`, whose width is the attribute `nf`."""
     head = model.get_output_embeddings()
     return [
         (name, module)
@@ -93,6 +93,7 @@ def _layers(model: Any) -> list[tuple[str, nn.Module]]:
 
 
 def _learn_row(model: Any, at: int) -> None:
+    """Make row `at` of the input and output tables the only trained one, in place."""
     inputs, outputs = model.get_input_embeddings(), model.get_output_embeddings()
     row = _Row(inputs.weight, at)
     tied = outputs.weight is inputs.weight
@@ -104,10 +105,10 @@ def _learn_row(model: Any, at: int) -> None:
 
 @torch.no_grad()
 def fold(policy: Policy) -> None:
-    """Add the matrices to the weights they stand beside and put the row into its tables, in place.
+    """Add the matrices to the weights of their layers and write the row into its tables, in place.
 
-    The policy is then an ordinary one, of which nothing is trained; up to rounding it is the same function.  Beside
-    bfloat16 weights, weights and arithmetic become float32: 8 bits of a weight have no room for what it has learned.
+    The policy is then an ordinary one without trained parameters; up to rounding it is the same function.  bfloat16
+    weights and arithmetic become float32: 8 bits of a weight cannot hold a change as small as a learned one.
     """
     if not policy.adapted:
         return
@@ -134,16 +135,16 @@ def fold(policy: Policy) -> None:
 
 
 def trained(policy: Policy) -> dict[str, Tensor]:
-    """What training moved, by name, without the value head."""
+    """Trained tensors by name, without the value head."""
     return {name: p.detach() for name, p in policy.parameters().items() if name.startswith("model.")}
 
 
 @torch.no_grad()
 def put_back(policy: Policy, tensors: Mapping[str, Tensor]) -> None:
-    """Give a freshly attached policy what `trained` said of another.
+    """Copy the tensors that `trained` returned for another policy into one with a freshly attached LoRA.
 
     Raises:
-        ValueError: they are not of the same model.
+        ValueError: the two are not of the same model.
     """
     own = trained(policy)
     if own.keys() != tensors.keys() or any(own[name].shape != tensor.shape for name, tensor in tensors.items()):
@@ -153,15 +154,15 @@ def put_back(policy: Policy, tensors: Mapping[str, Tensor]) -> None:
 
 
 def digest(model: Any) -> str:
-    """Sixteen hex digits of a model's frozen weights, from their names, types, shapes and some values of each.
+    """Hash of a model's frozen weights, sixteen hex digits: their names, types, shapes and some values of each.
 
-    It tells checkpoints apart; it is no proof against damage, which would take reading every byte.
+    It distinguishes checkpoints; it does not detect every damage, which would take reading every byte.
     """
     found = hashlib.sha256()
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             flat = parameter.detach().flatten()
-            some = flat[:: max(1, flat.numel() // _LOOKED_AT)].cpu()
+            some = flat[:: max(1, flat.numel() // _HASHED)].cpu()
             wide = some.double() if some.is_floating_point() else some
             found.update(f"{name} {parameter.dtype} {tuple(parameter.shape)}".encode() + wide.numpy().tobytes())
     return found.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""What the output layer says about a batch's states, without ever holding the [N, T, V] logits of all of them.
+"""Log-sum-exps and chosen logits of a batch's states, without ever holding the [N, T, V] logits of all of them.
 
 States go through the output layer in blocks.  Where the probabilities of all of them are few they are kept for the
 backward pass; otherwise only the log-sum-exp is, and a block's logits are computed once more.
@@ -22,15 +22,15 @@ LEAST = 256  # states in a block at least, or its matrix products would be slive
 
 @dataclass(frozen=True)
 class States:
-    """The K nodes of a batch that are states: after a `<backspace>` a state comes again, and padding is none."""
+    """The K distinct states of a batch, by node: after a `<backspace>` a state comes again, and padding is none."""
 
     hidden: Tensor  # [K, F]
-    legal: Tensor  # [K] whether `<backspace>` is legal there
-    where: Tensor  # [N, A + 1] which of them each state is
+    legal: Tensor  # [K] bool, True if `<backspace>` is legal there
+    where: Tensor  # [N, A + 1] index in 0..K-1 of each state
 
     @classmethod
     def of(cls, hidden: Tensor, batch: Batch) -> States:
-        """From the hidden states [N, T, F] of all nodes."""
+        """The states of `batch`, from the hidden states [N, T, F] of all nodes."""
         rows = torch.arange(batch.rows, device=hidden.device)[:, None] * hidden.shape[1]
         nodes, where = torch.unique(batch.states + rows, return_inverse=True)
         legal = torch.zeros_like(nodes, dtype=torch.bool)
@@ -38,7 +38,7 @@ class States:
         return cls(hidden.flatten(0, 1).index_select(0, nodes), legal, where)
 
     def spread(self, value: Tensor) -> Tensor:
-        """[N, A + 1] from a number for each node, [K]."""
+        """Numbers [K] of the distinct states, spread to [N, A + 1]."""
         return value.index_select(0, self.where.flatten()).view(self.where.shape)
 
 
@@ -60,8 +60,8 @@ def sums_and_chosen(
         hidden: [S, F].
         weight: [V, F], of the same type, as is `bias`.
         bias: [V].
-        legal: [S] whether `backspace` is.
-        backspace: its index.
+        legal: [S] bool, True if `backspace` is legal.
+        backspace: the index of `<backspace>`, or None.
         state: [P] indices of states; a state may come often, and with the same action again.
         action: [P].
     """
@@ -78,6 +78,8 @@ def sums_and_chosen(
 
 
 class _Head(torch.autograd.Function):
+    """The output layer in blocks of states, forward and backward; see `sums_and_chosen`."""
+
     @staticmethod
     def forward(
         ctx: Any,
@@ -90,7 +92,7 @@ class _Head(torch.autograd.Function):
         action: Tensor,
         keep: bool,
     ) -> tuple[Tensor, Tensor]:
-        """As `sums_and_chosen`, with `state` in order; `keep` says whether all probabilities stay."""
+        """As `sums_and_chosen`, with `state` in order; `keep` holds all probabilities for the backward pass."""
         wide = torch.promote_types(hidden.dtype, torch.float32)
         total, chosen = hidden.new_empty(len(hidden), dtype=wide), hidden.new_empty(len(state), dtype=wide)
         kept = hidden.new_empty(len(hidden) if keep else 0, len(weight), dtype=wide)
@@ -110,6 +112,7 @@ class _Head(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_total: Tensor, of_chosen: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of `hidden`, `weight` and `bias` from those of the sums [S] and the chosen logits [P]."""
         hidden, weight, bias, legal, state, action, total, kept = ctx.saved_tensors
         wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         hidden_grad = torch.empty_like(hidden) if wants_hidden else None
@@ -138,7 +141,7 @@ class _Head(torch.autograd.Function):
 
 
 def _blocks(size: int, states: int, state: Tensor) -> list[tuple[slice, slice]]:
-    """Blocks of states for V = `size`, each with its part of the pairs' states, which are in order."""
+    """Blocks of states for V = `size`, each with its slice of the pairs, which are in the order of their states."""
     length = max(LEAST, BLOCK // size)
     bounds = torch.arange(0, states + length, length, device=state.device).clamp(max=states)
     first, pairs = bounds.tolist(), torch.searchsorted(state, bounds).tolist()
@@ -148,7 +151,7 @@ def _blocks(size: int, states: int, state: Tensor) -> list[tuple[slice, slice]]:
 def _logits(
     hidden: Tensor, weight: Tensor, bias: Tensor | None, legal: Tensor, backspace: int | None, out: Tensor | None
 ) -> Tensor:
-    """[B, V] legal logits of a block, in float32 or wider, in `out` where that is given."""
+    """Legal logits [B, V] of a block, in float32 or wider, in `out` where that is given."""
     if out is None or hidden.dtype != out.dtype:
         found = torch.mm(hidden, weight.T)
         logits = found.float() if found.dtype in (torch.bfloat16, torch.float16) else found

@@ -1,13 +1,12 @@
 """A policy: any transformers causal LM with its tokenizer, an optional `<backspace>` row and a value function.
 
-How the model comes about is in `models/pretrained.py`.
+`models/pretrained.py` builds and loads the model, `models/codec.py` turns text into tokens and back.
 Dropout is off everywhere: a policy is a function of its weights.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
@@ -17,75 +16,54 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from harness.actions.batch import ActionValues, Batch
-from harness.actions.space import ActionSpace
 from harness.config.model import ModelConfig
 from harness.errors import ConfigError
-from harness.hashing import content_hash
-from harness.models import pretrained as models
+from harness.models import pretrained
 from harness.models.attention import additive, attend_in_blocks, growing_cache
+from harness.models.codec import Codec
 from harness.models.output_layer import States, sums_and_chosen
-from harness.models.pretrained import BACKSPACE
-from harness.plugins.metric import Unscorable
 from harness.plugins.trainer import Value
 
-END_PIECE = "<end>"  # how a reader sees the end, as `BACKSPACE` is how he sees a deletion
 
-
-CHUNK_LOGITS = 2**25  # logits held at once in the loss: 128 MiB in float32
-
-
-class Policy:
+class Policy(Codec):
     """A causal LM as a policy over the action space.
 
-    Attributes:
+    Attributes, beside those of `Codec`, whose `space` has `<backspace>` once `add_backspace` was called:
         model: the transformers model; its `base_model` gives hidden states, its output embeddings the logits.
-        tokenizer: text <-> ids; `<backspace>` never stands in a text, whether or not it knows the name.
-        context: tokens that a reduced text may hold, prompt and end included.
-        space: the action space, with the `<backspace>` row once `add_backspace` was called.
-        value: which value function `evaluate` returns.
+        dtype: the arithmetic, as `model.dtype` of a configuration; bfloat16 arithmetic may have float32 weights.
+        value: the value function that `evaluate` returns.
+        value_head: the linear layer [F] -> [1] for `value = head`, or None.
         reference: a frozen policy for `value = reference`, or None.
-        untied: whether `set_scope` gave the output layer weights of its own.
-        adapted: whether a LoRA stands beside frozen weights; see `harness/models/lora.py`.
+        untied: True if `set_scope` gave the output layer weights of its own.
+        adapted: True if a LoRA is attached to frozen weights; see `harness/models/lora.py`.
     """
 
     def __init__(self, model: Any, tokenizer: Any, context: int | None, dtype: str = "float32") -> None:
-        if tokenizer.eos_token_id is None:
-            raise ConfigError("model.name: this tokenizer has no end token; choose a model that has one")
-        self.model = model.eval()
-        attend_in_blocks(model)
-        self.tokenizer = tokenizer
-        limit = models.longest(model.config)
+        """A policy of a loaded model; without `context`, of all tokens that it holds.
+
+        Raises:
+            ConfigError: the model holds fewer tokens, its tokenizer has no end token, or its logits are transformed
+                after the output layer.
+            EnvironmentProblem: its architecture has no positions, as with ALiBi.
+        """
+        limit = pretrained.longest(model.config)
         if context is not None and context > limit:
             raise ConfigError(f"model.context={context}: this model holds {limit} tokens; use at most that")
-        self.context = context or limit
+        super().__init__(tokenizer, int(model.get_input_embeddings().weight.shape[0]), context or limit)
+        self.model = model.eval()
+        attend_in_blocks(model)
         self.dtype = dtype
-        self.end_id = int(tokenizer.eos_token_id)
-        self.start_id = int(tokenizer.bos_token_id if tokenizer.bos_token_id is not None else self.end_id)
-        self.space = self._space(None)
-        if models.has_backspace(model, tokenizer):
+        if pretrained.has_backspace(model, tokenizer):
             self.claim_backspace()
         self.value: Value = "logsumexp"
         self.value_head: nn.Linear | None = None
         self.reference: Policy | None = None
         self.untied = False
         self.adapted = False
-        self._pieces: dict[int, str] = {}
         self._check_head()
 
-    def _space(self, backspace_id: int | None) -> ActionSpace:
-        size = int(self.model.get_input_embeddings().weight.shape[0])
-        special = {int(token) for token in self.tokenizer.all_special_ids} | {self.end_id, self.start_id}
-        special |= set(range(len(self.tokenizer), size)) | models.wordless(self.tokenizer)  # rows that pad a vocabulary
-        special -= {token for token in special if token >= size}  # an exported `<backspace>` whose row was dropped
-        return ActionSpace(
-            size=size,
-            end_id=self.end_id,
-            backspace_id=backspace_id,
-            unwritable=frozenset(special if backspace_id is None else special | {backspace_id}),
-        )
-
     def _check_head(self) -> None:
-        """Some architectures scale or cap their logits after the head; ours would then be wrong."""
+        """Refuse an architecture that scales or caps its logits after the output layer: `logits` would be wrong."""
         ids = torch.tensor([[self.start_id, self.end_id]], device=self.device)
         with torch.no_grad(), self.autocast():
             whole = self.model(input_ids=ids, use_cache=False).logits.float()
@@ -96,72 +74,76 @@ class Policy:
                 "which is not supported; use an architecture such as gpt2, llama, opt or qwen"
             )
 
-    # ------------------------------------------------------------------------------------------ construction
+    # -------------------------------------------------------------------------------------------- life cycle
 
     @classmethod
     def build(cls, config: ModelConfig, tokenizer: Tokenizer) -> Policy:
         """A randomly initialised small model of `config`'s architecture; equal seeds give equal weights."""
-        model, wrapped = models.built(config, tokenizer, _weights(config.dtype))
+        model, wrapped = pretrained.built(config, tokenizer, _weights(config.dtype))
         return cls(model, wrapped, config.context, config.dtype)
 
     @classmethod
     def load(
         cls, name: str | Path, context: int | None, dtype: str = "float32", *, weights: torch.dtype | None = None
     ) -> Policy:
-        """A pretrained model from a local directory or the Hub; without `context`, all that the model holds.
+        """The policy of a pretrained model, from a local directory or the Hub; `context` as in `Policy`.
 
-        `weights` is their type where that is another one than what is trained with `dtype`.
+        `weights` is the type of the weights, where it differs from the one that training with `dtype` would use.
 
         Raises:
-            EnvironmentProblem: it is neither a model directory nor reachable on the Hub.
+            EnvironmentProblem: `name` is neither a model directory nor reachable on the Hub.
         """
-        return cls(*models.loaded(name, weights or _weights(dtype)), context, dtype)
+        return cls(*pretrained.loaded(name, weights or _weights(dtype)), context, dtype)
 
     @classmethod
     def start(cls, config: ModelConfig, base: Path | None, *, frozen: bool = False) -> Policy:
-        """Where a training starts: the base's directory, or (None) the pretrained model that `config` names.
+        """The policy before training: from the directory `base`, or (None) the pretrained model of `config`.
 
-        Weights beside a LoRA are bfloat16 where the arithmetic is; where all stay as they are (`frozen`), if they are
-        stored so, too.
+        With bfloat16 arithmetic the weights are bfloat16 under a LoRA; without any training (`frozen`) they are
+        bfloat16 only if they are stored so.  All other weights are float32, or float64.
 
         Raises:
-            EnvironmentProblem: it cannot be loaded, is not the stated revision, or 4 bits are not to be had here.
+            EnvironmentProblem: it cannot be loaded, is not the stated revision, or 4 bits are not available here.
         """
         name, revision = (config.name, config.revision) if base is None else (base, None)
         weights = _weights(config.dtype)
         if config.dtype == "bfloat16" and (
-            config.lora_r is not None or (frozen and models.known(name, revision).weights is torch.bfloat16)
+            config.lora_r is not None or (frozen and pretrained.known(name, revision).weights is torch.bfloat16)
         ):
             weights = torch.bfloat16
-        loaded = models.loaded(name, weights, revision=revision, quantised=config.quantised)
+        loaded = pretrained.loaded(name, weights, revision=revision, quantised=config.quantised)
         policy = cls(*loaded, config.context, config.dtype)
         if config.gradient_checkpointing:
-            models.recompute(policy.model)
+            pretrained.recompute(policy.model)
         return policy
 
     def save(self, directory: Path) -> None:
-        """Weights (safetensors), configuration and tokenizer, as `load` reads them; value head not included."""
+        """Write weights (safetensors), configuration and tokenizer, as `load` reads them; no value head."""
         self.model.save_pretrained(directory)
         self.tokenizer.save_pretrained(directory)
 
     def add_backspace(self) -> None:
         """Append the `<backspace>` row to the vocabulary, input and output alike, at the mean of the other rows."""
         if self.space.backspace_id is None:
-            self.space = self._space(models.append_row(self.model))
+            row = pretrained.append_row(self.model)
+            self.space = self.space_of(row + 1, backspace_id=row)
 
     def drop_backspace(self) -> None:
-        """Take the `<backspace>` row away, if there is one: what is left of every law is renormalised."""
+        """Remove the `<backspace>` row, if there is one: the other actions' probabilities are renormalised."""
         if self.space.backspace_id is not None:
-            models.drop_row(self.model)
-            self.space = self._space(None)
+            pretrained.drop_row(self.model)
+            self.space = self.space_of(self.space.size - 1)
 
     def claim_backspace(self) -> None:
         """Take the vocabulary's last row as `<backspace>`: `add_backspace` appended it before the policy was saved."""
-        self.space = self._space(self.space.size - 1)
+        self.space = self.space_of(self.space.size, backspace_id=self.space.size - 1)
 
     def set_value(self, value: Value, reference: Policy | None = None) -> None:
-        """Choose V(s): the log-sum-exp of the legal logits, a zero-initialised linear head on the hidden state, or
-        the log-sum-exp minus that of a frozen reference (this policy's copy when none is given)."""
+        """Choose the value function V(s).
+
+        `logsumexp` is that of the legal logits, `head` a zero-initialised linear layer on the hidden state, and
+        `reference` the log-sum-exp minus that of a frozen policy (a copy of this one when none is given).
+        """
         self.value = value
         self.value_head = None
         self.reference = reference
@@ -174,7 +156,7 @@ class Policy:
             self.reference = self.frozen_copy()
 
     def set_scope(self, scope: Literal["full", "head"]) -> None:
-        """Choose what training moves: everything, or the output layer alone (and the value head, where there is one).
+        """Choose the trained parameters: all, or the output layer alone (and the value head, if there is one).
 
         An output layer that shares its weights with the input embeddings is untied first, since training it would
         otherwise move the inputs too; the policy is the same function before and after.
@@ -190,7 +172,7 @@ class Policy:
         head.requires_grad_(True)
 
     def frozen_copy(self) -> Policy:
-        """The policy as it is now, which no training moves."""
+        """Copy of the policy as it is now, without trained parameters; its value function is `logsumexp`."""
         frozen = copy.copy(self)
         frozen.model = copy.deepcopy(self.model).requires_grad_(False)
         frozen.value, frozen.value_head, frozen.reference = "logsumexp", None, None
@@ -198,7 +180,7 @@ class Policy:
 
     def to(self, device: torch.device) -> Policy:
         """Move everything to `device`, in place."""
-        placed = getattr(self.model, "is_quantized", False)  # 4-bit weights were put there as they were loaded
+        placed = getattr(self.model, "is_quantized", False)  # 4-bit weights are placed when they are loaded
         for module in filter(None, (None if placed else self.model, self.value_head)):
             module.to(device)
         if self.reference is not None:
@@ -207,82 +189,21 @@ class Policy:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return torch.device(next(iter(self.model.parameters())).device)
 
     def parameters(self) -> dict[str, nn.Parameter]:
-        """Everything that training moves, by name; tied weights once."""
+        """Trained parameters by name; tied weights once."""
         found = {f"model.{name}": p for name, p in self.model.named_parameters() if p.requires_grad}
         if self.value_head is not None:
             found |= {f"value_head.{name}": p for name, p in self.value_head.named_parameters()}
         return found
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """bfloat16 arithmetic where the configuration asks for it."""
+        """Context of bfloat16 arithmetic, if the configuration asks for it."""
         return torch.autocast(self.device.type, torch.bfloat16) if self.dtype == "bfloat16" else nullcontext()
 
-    # ------------------------------------------------------------------------------------------------- texts
-
-    @property
-    def tokenizer_id(self) -> str:
-        """Eight hex digits of the vocabulary: what a token is."""
-        return content_hash(models.own_vocabulary(self.tokenizer))[:8]
-
-    def encode(self, text: str) -> list[int]:
-        """Token ids of a text, without start or end."""
-        return list(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
-
-    def follow(self, prompt: str, text: str) -> list[int]:
-        """Token ids that write `text` after the tokens of `prompt`.
-
-        Some tokenizers put a space before every text that they are given; in the middle of one they do not.
-        """
-        before, whole = self.encode(prompt), self.encode(prompt + text) if prompt else []
-        return whole[len(before) :] if prompt and whole[: len(before)] == before else self.encode(text)
-
-    def inside(self, text: str) -> list[int]:
-        """Token ids that write `text` in the middle of another: after a mark that no tokenizer joins with letters."""
-        return self.follow("?", text)
-
-    def token_ends(self, text: str) -> list[int]:
-        """For each token of `encode(text)`, how many characters are complete after it.
-
-        Raises:
-            Unscorable: the tokenizer is one of those in plain Python, which do not say where their tokens stand.
-        """
-        if not self.tokenizer.is_fast:
-            raise Unscorable("this featuriser's tokenizer does not say where its tokens stand; use length=free")
-        options = {"add_special_tokens": False, "split_special_tokens": True, "return_offsets_mapping": True}
-        spans = self.tokenizer(text, **options)["offset_mapping"]
-        # a character of several tokens is complete with the last of them, which is where the next token begins later
-        following = [start for start, _ in spans[1:]] + [len(text)]
-        return [min(end, after) for (_, end), after in zip(spans, following, strict=False)]
-
-    def decode(self, tokens: Sequence[int]) -> str:
-        """The text of token ids; start, end and `<backspace>` are left out, what stands for no text is U+FFFD."""
-        silent = (self.start_id, self.end_id, self.space.backspace_id)
-        parts: list[list[int]] = [[]]
-        for token in tokens:
-            if token not in self.space.unwritable:
-                parts[-1].append(token)
-            elif token not in silent:
-                parts.append([])
-        return "\ufffd".join(str(self.tokenizer.decode(part, clean_up_tokenization_spaces=False)) for part in parts)
-
-    def continuation(self, prompt: Sequence[int], tokens: Sequence[int]) -> str:
-        """What `tokens` add to the prompt's text: some tokenizers decode a leading space only in context."""
-        before, whole = self.decode(prompt), self.decode((*prompt, *tokens))
-        return whole[len(before) :] if whole.startswith(before) else self.decode(tokens)
-
-    def piece(self, action: int) -> str:
-        """What one action writes, for a reader: a token's own text, spaces included; half a character is U+FFFD."""
-        if action not in self._pieces:
-            named = {self.space.backspace_id: BACKSPACE, self.end_id: END_PIECE}
-            own = self.continuation(self.encode("a"), (action,))  # after "a" no tokenizer swallows a leading space
-            self._pieces[action] = named.get(action, own)
-        return self._pieces[action]
-
-    # -------------------------------------------------------------------------------------------- evaluation
+    # ----------------------------------------------------------------------------------------- forward passes
 
     def hidden(self, batch: Batch) -> Tensor:
         """Last hidden states [N, T, F] of every node, by one forward pass."""
@@ -316,7 +237,7 @@ class Policy:
     def extend(self, cache: Any, input_ids: Tensor, position_ids: Tensor, mask: Tensor) -> Tensor:
         """Hidden states [N, K, F] of K new nodes, which join the cache of S earlier ones.
 
-        input_ids, position_ids: [N, K]; mask: [N, K, S + K], what attention adds to each new node's scores, `additive`.
+        input_ids, position_ids: [N, K]; mask: [N, K, S + K], added to each new node's attention scores, see `additive`.
         """
         with self.autocast():
             out = self.model.base_model(
@@ -330,7 +251,7 @@ class Policy:
 
     @property
     def compute_dtype(self) -> torch.dtype:
-        """The type attention computes in."""
+        """The type of attention's arithmetic."""
         return torch.bfloat16 if self.dtype == "bfloat16" else _weights(self.dtype)
 
     def _head(self, hidden: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """The transformers models behind policies: built small, loaded, given a vocabulary row more or less, and recomputed.
 
-This file knows how a model comes about; `harness/models/policy.py` knows what a policy does with it.
+Policies, in `harness/models/policy.py`, are the interface for the rest of the harness.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from tokenizers import Tokenizer
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from harness.actions.space import BACKSPACE
 from harness.config.model import ModelConfig
 from harness.errors import ConfigError, EnvironmentProblem
 from harness.models.tokenizers import END, UNKNOWN
 
-BACKSPACE = "<backspace>"  # how a reader sees the action, and what an exported tokenizer calls its row
 _ROW = "<row {}>"  # an exported tokenizer's name for a row that pads the vocabulary
 _OURS = re.compile(r"<backspace>|<row \d+>")
-_WEIGHTS = ("*.safetensors", "*.bin", "*.json", "*.model", "*.txt")  # what a model directory's content is
+_WEIGHTS = ("*.safetensors", "*.bin", "*.json", "*.model", "*.txt")  # the content of a model directory
 _ADVICE = "give gpt2 or llama (built from scratch), a directory with config.json, weights and tokenizer, or a Hub id"
 
 transformers.logging.set_verbosity_error()
@@ -82,7 +82,7 @@ def loaded(
 
     Args:
         name: the directory, or the Hub id.
-        weights: what its weights are cast to.
+        weights: the type of its weights, to which stored ones are cast.
         revision: of a Hub id the commit, branch or tag; of a directory its `content_of`, which must still be that.
         quantised: `nf4` holds the linear layers' weights in 4 bits (arXiv 2305.14314, with double quantisation).
 
@@ -108,7 +108,7 @@ def loaded(
 
 
 def outline(name: str | Path, revision: str | None = None) -> tuple[Any, Any]:
-    """As `loaded`, without the weights: they are neither read nor held, and have nothing but their shapes.
+    """As `loaded`, with weights on torch's meta device: shapes alone, neither read nor held.
 
     Raises:
         EnvironmentProblem: as `loaded`.
@@ -123,11 +123,15 @@ def outline(name: str | Path, revision: str | None = None) -> tuple[Any, Any]:
 
 
 def _checked(name: str | Path, revision: str | None) -> Path | None:
-    """The directory of a model, None for one of the Hub, where its content is the one that is asked for."""
+    """The directory of a model; None for one of the Hub.
+
+    Raises:
+        EnvironmentProblem: the directory's content is not `revision`.
+    """
     place = local(name)
     if place is not None and revision is not None and (found := content_of(place)) != revision:
         raise EnvironmentProblem(
-            f"model.name={str(name)!r}: its content is {found}, wanted {revision}: somebody has changed the directory; "
+            f"model.name={str(name)!r}: its content is {found}, wanted {revision}: the directory has changed; "
             f"restore it, or set model.revision={found}"
         )
     return place
@@ -135,7 +139,7 @@ def _checked(name: str | Path, revision: str | None) -> Path | None:
 
 @contextmanager
 def _reading(what: str, advice: str) -> Iterator[None]:
-    """Says of whatever transformers raises on files that are missing, damaged or of another kind that it cannot go on.
+    """Translate what transformers raises on files that are missing, damaged or of another kind.
 
     Raises:
         EnvironmentProblem: `what` cannot be loaded; `advice` is what to give instead.
@@ -148,11 +152,12 @@ def _reading(what: str, advice: str) -> Iterator[None]:
 
 
 def longest(config: Any) -> int:
-    """The tokens that a model of this configuration holds; where layers look through a window, those that all of them
-    see, since our masks say what a deletion hides and nothing else does.
+    """Number of tokens that a model of this configuration holds, at most the sliding window of its layers.
+
+    Our masks replace the layers' own, so that a text longer than the window would be seen in full.
 
     Raises:
-        EnvironmentProblem: its architecture knows no positions, as with ALiBi.
+        EnvironmentProblem: its architecture has no positions, as with ALiBi.
     """
     found = getattr(config, "max_position_embeddings", None)
     if found is None:
@@ -168,7 +173,7 @@ def longest(config: Any) -> int:
 
 
 def tokenizer_of(name: str | Path, revision: str | None = None) -> Any:
-    """The tokenizer of a local directory or a Hub id; it raises what transformers raises."""
+    """The tokenizer of a local directory or a Hub id; errors are transformers' own."""
     place = local(name)
     return transformers.AutoTokenizer.from_pretrained(
         str(place or name), **({"revision": revision} if place is None else {})
@@ -177,11 +182,11 @@ def tokenizer_of(name: str | Path, revision: str | None = None) -> Any:
 
 @dataclass(frozen=True)
 class Known:
-    """What can be known of a model without loading it.
+    """Facts about a model that is not loaded.
 
     Attributes:
         context: tokens that it holds.
-        backspace: whether it was exported with its `<backspace>` row.
+        backspace: True if it was exported with its `<backspace>` row.
         weights: the type that its weights are stored in.
     """
 
@@ -191,17 +196,17 @@ class Known:
 
     @property
     def dtype(self) -> Literal["float32", "bfloat16", "float64"]:
-        """The arithmetic that these weights are made for, as `model.dtype` has it."""
+        """The arithmetic for these weights, as a value of `model.dtype`."""
         if self.weights is torch.float64:
             return "float64"
         return "bfloat16" if self.weights in (torch.bfloat16, torch.float16) else "float32"
 
 
 def known(name: str | Path, revision: str | None = None) -> Known:
-    """What the model in a local directory or on the Hub is like.
+    """Facts about the model in a local directory or on the Hub.
 
     Raises:
-        EnvironmentProblem: it is neither a model directory nor reachable on the Hub, or has no positions.
+        EnvironmentProblem: `name` is neither a model directory nor reachable on the Hub, or the model has no positions.
     """
     place = local(name)
     with _reading(repr(str(name)), "give a directory with config.json, weights and tokenizer, or a Hub id"):
@@ -214,7 +219,7 @@ def known(name: str | Path, revision: str | None = None) -> Known:
 
 
 def local(name: str | Path) -> Path | None:
-    """The directory that a name stands for; None for a Hub id."""
+    """The directory that a name is the path of; None for a Hub id."""
     place = Path(name).expanduser()
     return place if place.is_dir() else None
 
@@ -229,6 +234,11 @@ def content_of(directory: Path) -> str:
 
 
 def _check_quantised(kind: str) -> None:
+    """Refuse 4-bit weights without a CUDA device or bitsandbytes.
+
+    Raises:
+        EnvironmentProblem: either is missing.
+    """
     if not torch.cuda.is_available():
         raise EnvironmentProblem(
             f"model.quantised={kind}: 4-bit weights need a CUDA device, and torch sees none here; set "
@@ -262,27 +272,30 @@ def append_row(model: Any) -> int:
 
 
 def drop_row(model: Any) -> None:
-    """Take the last row off the vocabulary, input and output alike."""
+    """Remove the last row of the vocabulary, input and output alike."""
     model.resize_token_embeddings(int(model.get_input_embeddings().weight.shape[0]) - 1, mean_resizing=False)
 
 
 def has_backspace(model: Any, tokenizer: Any) -> bool:
-    """Whether the vocabulary's last row is `<backspace>`, by the name that `with_backspace` gave it."""
+    """True if the vocabulary's last row is `<backspace>`, by the name that `with_backspace` gave it."""
     last = int(model.get_input_embeddings().weight.shape[0]) - 1
     return last < len(tokenizer) and bool(tokenizer.convert_ids_to_tokens(last) == BACKSPACE)
 
 
 def with_backspace(tokenizer: Any, row: int) -> None:
-    """Teach a tokenizer that row `row`, its model's last, is the special token `<backspace>`.
+    """Add the special token `<backspace>` to a tokenizer, in place, with the id `row`, its model's last row.
 
-    Rows between its own tokens and that one pad the vocabulary; they get names, so that the id is the row's.
+    Rows between its own tokens and that one pad the vocabulary; they get names, so that the ids are the rows'.
+
+    Raises:
+        ConfigError: the tokenizer has a `<backspace>` of its own, with another id.
     """
     names = [_ROW.format(index) for index in range(len(tokenizer), row)] + [BACKSPACE]
     tokenizer.add_tokens([transformers.AddedToken(name, special=True, normalized=False) for name in names])
     if tokenizer.convert_tokens_to_ids(BACKSPACE) != row:
         raise ConfigError(
             f"this tokenizer calls token {tokenizer.convert_tokens_to_ids(BACKSPACE)} {BACKSPACE!r}, and the model's "
-            f"row is {row}; a tokenizer that knows this token from elsewhere cannot be exported"
+            f"row is {row}; a tokenizer that has this token from elsewhere cannot be exported"
         )
 
 
@@ -292,7 +305,7 @@ def wordless(tokenizer: Any) -> set[int]:
 
 
 def own_vocabulary(tokenizer: Any) -> dict[str, int]:
-    """The tokens that texts are made of: without what `with_backspace` added."""
+    """The vocabulary (token -> id) without the tokens that `with_backspace` added."""
     return {token: index for token, index in tokenizer.get_vocab().items() if not _OURS.fullmatch(token)}
 
 
@@ -300,9 +313,9 @@ def own_vocabulary(tokenizer: Any) -> dict[str, int]:
 
 
 def recompute(model: Any) -> None:
-    """Keep only the inputs of each block for the backward pass, and compute the block again there.
+    """Switch gradient checkpointing on: keep only the inputs of each block, and compute it again in the backward pass.
 
-    transformers' own switch needs `training`, which would turn dropout on, and forgets the cache while sampling.
+    transformers' own switch needs `training`, which would turn dropout on, and drops the cache while sampling.
     """
     for block in model.modules():
         if isinstance(block, GradientCheckpointingLayer):
@@ -310,6 +323,7 @@ def recompute(model: Any) -> None:
 
 
 def _recomputed(forward: Any, *args: Any, **kwargs: Any) -> Any:
+    """A block's `forward`, checkpointed where a gradient is needed."""
     if not torch.is_grad_enabled():
         return forward(*args, **kwargs)
     return checkpoint(forward, *args, use_reentrant=False, **kwargs)

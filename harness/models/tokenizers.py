@@ -1,4 +1,4 @@
-"""Tokenizers for models that are built from scratch, trained on the training split and nothing else."""
+"""Tokenizers for models that are built from scratch, trained on the training split alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ UNKNOWN = "<|unknown|>"
 
 
 def byte_level_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    """GPT-2's byte-level BPE with `vocab_size` entries; `END` is id 0 and also starts a text.
+    """A byte-level BPE tokenizer as GPT-2's, with `vocab_size` entries; `END` is id 0 and also starts a text.
 
     Every text can be encoded, and decoding gives it back byte for byte.
     """
@@ -29,7 +29,7 @@ def byte_level_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
 
 
 def characters(texts: Iterable[str]) -> Tokenizer:
-    """One token per character of the training texts, in code-point order after `END` and `UNKNOWN`."""
+    """A tokenizer with one token per character of the training texts, in code-point order after `END` and `UNKNOWN`."""
     alphabet = sorted({character for text in texts for character in text})
     vocabulary = {token: index for index, token in enumerate([END, UNKNOWN, *alphabet])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))

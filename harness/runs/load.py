@@ -12,8 +12,7 @@ import torch
 from harness import DEFAULT_STORE
 from harness.errors import EnvironmentProblem, StoreError
 from harness.generation.generate import continuations, sampling_of
-from harness.models import lora
-from harness.models import pretrained as models
+from harness.models import lora, pretrained
 from harness.models.export import about_of
 from harness.models.initial import start_policy
 from harness.models.policy import Policy
@@ -64,12 +63,12 @@ def load_policy(
         UnknownName: no such run, or several.
         EnvironmentProblem: neither a directory with a model nor a Hub id that can be reached.
     """
-    place = models.local(what)
+    place = pretrained.local(what)
     if place is None and _RUN.fullmatch(str(what)):
         opened = store if isinstance(store, Store) else Store.open(store, read_only=True)
         return LoadedPolicy(of_run(opened, find_run(opened, str(what)), torch.device(device)))
     try:
-        known = models.known(what)
+        known = pretrained.known(what)
     except EnvironmentProblem as error:
         raise EnvironmentProblem(f"no run id, which is hexadecimal, and no model: {error}") from error
     about = about_of(place)

@@ -39,7 +39,7 @@ def test_prompts_are_not_learned() -> None:
 
 
 def config(context: int, length: int | None = None, **model: Any) -> RunConfig:
-    """What a policy of characters with this context, whose rollouts have this length, comes from."""
+    """Configuration of a policy of characters with this context, whose rollouts have this length."""
     chosen = {"name": "gpt2", "tokenizer": "characters", "context": context} | model
     return RunConfig(benchmark="arithmetic", trainer="mle", model=chosen, sampling={"length": length})
 

@@ -64,7 +64,7 @@ def test_the_number_of_scored_tokens_is_the_same_for_every_stride() -> None:
 def test_batches_of_windows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     policy = tiny_policy()
     whole = likelihood(policy, TEXTS)
-    monkeypatch.setattr("harness.evaluation.likelihood.CHUNK_LOGITS", 1)
+    monkeypatch.setattr("harness.evaluation.likelihood.BATCH_LOGITS", 1)
     assert likelihood(policy, TEXTS).nll == pytest.approx(whole.nll, abs=1e-10)
 
 
@@ -92,7 +92,7 @@ def test_backspace_after_mistakes_equals_fresh_forward_passes(name: str, monkeyp
     found = backspace_after(policy, examples, next_letter, 2, seed=0)
     assert found == pytest.approx(np.array(expected), abs=1e-9)
     assert backspace_after(policy, examples, next_letter, 1, seed=0) == pytest.approx(found[:, :1], abs=1e-9)
-    monkeypatch.setattr("harness.generation.generate.SAMPLE_ROWS", 1)
+    monkeypatch.setattr("harness.evaluation.perturbation.BATCH_ROWS", 1)
     assert backspace_after(policy, examples, next_letter, 2, seed=0) == pytest.approx(found, abs=1e-9)
 
 
@@ -145,7 +145,7 @@ def test_rollouts_are_the_same_in_any_batch(monkeypatch: pytest.MonkeyPatch) -> 
     policy = tiny_policy(seed=3)
     prompts = [Example("", prompt="abc"[: n % 4]) for n in range(7)]
     whole = list(sample_prompts(policy, prompts, SamplingConfig(), 0))
-    monkeypatch.setattr("harness.generation.generate.SAMPLE_ROWS", 2)
+    monkeypatch.setattr("harness.generation.generate.BATCH_ROWS", 2)
     assert list(sample_prompts(policy, prompts, SamplingConfig(), 0)) == whole
     assert [len(rollout.trajectory.prompt) for rollout in whole] == [1, 2, 3, 4, 1, 2, 3]
 

@@ -98,7 +98,7 @@ def test_forced_mistakes_do_not_depend_on_the_batch(monkeypatch: pytest.MonkeyPa
     propose = ground_truth(not_the_next, policy.decode, policy.encode)
     found = []
     for rows in (256, 1):
-        monkeypatch.setattr("harness.generation.generate.SAMPLE_ROWS", rows)
+        monkeypatch.setattr("harness.generation.generate.BATCH_ROWS", rows)
         force = forced_mistakes(propose, len(PROMPTS), 0)
         found.append(list(sample_prompts(policy, PROMPTS, SamplingConfig(), 0, 0.5, force)))
     assert found[0] == found[1]

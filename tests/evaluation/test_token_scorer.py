@@ -46,7 +46,7 @@ def test_a_model_scores_as_fresh_forward_passes_do(name: str, tmp_path: Path, mo
     assert scorer.name == "base:0123abcd"
     assert scorer(states, tokens) == pytest.approx(expected, abs=1e-9)
     monkeypatch.setattr(scorers, "BATCH_NODES", 1)
-    monkeypatch.setattr(scorers, "CHUNK_LOGITS", 1)
+    monkeypatch.setattr(scorers, "BATCH_LOGITS", 1)
     again = ModelScorer(tmp_path / "0123abcd", "", config, torch.device("cpu"))
     assert again(states, tokens) == pytest.approx(expected, abs=1e-9)
 

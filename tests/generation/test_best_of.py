@@ -1,4 +1,4 @@
-"""Which of several texts is kept, and what the others cost."""
+"""Best-of-n and rejection: the text that is kept, and the cost of the others."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_masked_backspace_is_never_written_and_a_bias_changes_how_often() -> N
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"sampling": {"best_of": 2, "reject": 0.1}}, "two ways to choose"),
         ({"sampling": {"backspace_bias": 1}}, "this policy has no <backspace>"),
@@ -91,8 +91,8 @@ def test_a_masked_backspace_is_never_written_and_a_bias_changes_how_often() -> N
         ({"actions": {"backspace": True, "context_noise": 0.1}}, "the control without <backspace>"),
     ],
 )
-def test_what_makes_no_sense_is_refused(given: dict[str, object], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_what_makes_no_sense_is_refused(given: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         RunConfig.model_validate({"benchmark": "text", "trainer": "mle", **given})
 
 
@@ -102,7 +102,7 @@ def test_a_label_tells_a_control_from_what_it_controls() -> None:
 
 
 def test_neutral_values_leave_a_runs_id_as_it_was() -> None:
-    """What came later and is not used does not enter the hash."""
+    """An unused later option does not enter the hash."""
     plain = RunConfig.model_validate({"benchmark": "text", "trainer": "mle"})
     neutral = {"sampling": {"best_of": 1, "reject": 0, "backspace_bias": 0}, "actions": {"context_noise": 0}}
     assert RunConfig.model_validate({"benchmark": "text", "trainer": "mle", **neutral}).run_id == plain.run_id

@@ -244,7 +244,7 @@ def test_every_setting_reaches_the_decoder() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"decoder": "greedy", "temperature": 0.7}, "temperature=0.7 belongs to decoder=sample"),
         ({"decoder": "contrastive", "top_p": 0.9}, "top_p=0.9 belongs to decoder=sample"),
@@ -256,6 +256,6 @@ def test_every_setting_reaches_the_decoder() -> None:
         ({"temperature": "hot"}, "a number greater than 0, or best"),
     ],
 )
-def test_settings_that_make_no_sense_together_are_refused(given: dict[str, object], told: str) -> None:
-    with pytest.raises(ValidationError, match=told):
+def test_settings_that_make_no_sense_together_are_refused(given: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         SamplingConfig.model_validate(given)

@@ -1,4 +1,4 @@
-"""Continuations of anybody's prompts: whose stream they draw from, and what is refused."""
+"""Continuations of any prompts: the streams that they draw from, and refusals."""
 
 from __future__ import annotations
 
@@ -72,13 +72,13 @@ def test_greedy_and_contrastive_come_by_name() -> None:
         ({"decoder": "greedy", "top_k": 3}, "top_k=3 belongs to decoder=sample or contrastive"),
     ],
 )
-def test_a_wrong_option_is_told(options: dict[str, object], message: str) -> None:
+def test_a_wrong_option_is_an_error(options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         sampling_of(**options)
 
 
 def test_the_command_line_moves_backspace_and_refuses_where_there_is_none(tmp_path: Path) -> None:
-    """At -2 and at 0 it deletes, masked it never does; a policy that cannot delete is told so, not silently sampled."""
+    """At -2 and at 0 it deletes, masked it never does; a policy that cannot delete is refused, not silently sampled."""
     export(tiny_policy(seed=3), tmp_path / "m", "")
     (tmp_path / "p.txt").write_text("a\n" * 30)
 

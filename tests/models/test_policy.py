@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,11 +10,9 @@ from tiny_policies import tiny_policy
 
 from harness.actions.batch import pack
 from harness.actions.weights import Weighting
-from harness.config.model import ModelConfig
 from harness.errors import EnvironmentProblem
 from harness.generation.rollouts import Start, sample
 from harness.models.policy import Policy
-from harness.models.tokenizers import byte_level_bpe, characters
 from harness.records import Trajectory
 
 
@@ -97,7 +94,7 @@ def test_scope_head_unties_first_and_saves_both_tables(name: str, tmp_path: Path
         policy.save(tmp_path)
         loaded = Policy.load(tmp_path, 24, "float64")
         assert torch.equal(loaded.evaluate(batch).log_prob, changed)
-        assert not loaded.model.config.tie_word_embeddings, "whoever else reads the folder must not tie the two again"
+        assert not loaded.model.config.tie_word_embeddings, "another reader of the folder must not tie the two again"
     assert len(policy.frozen_copy().parameters()) == 0
 
 
@@ -149,43 +146,3 @@ def test_equal_seeds_give_equal_weights_and_leave_torchs_generator_alone() -> No
     assert torch.equal(torch.random.get_rng_state(), state)
     for name, parameter in first.parameters().items():
         assert torch.equal(parameter, second.parameters()[name])
-
-
-def test_byte_level_bpe_gives_every_text_back() -> None:
-    tokenizer = byte_level_bpe(["the cat sat on the mat"] * 20, vocab_size=270)
-    config = ModelConfig(name="gpt2", width=16, heads=2, vocab_size=270)
-    policy = Policy.build(config, tokenizer)
-    for text in ("the cat", "  two  spaces\n\ttab", "naïve 日本語 🙂", ""):
-        assert policy.decode(policy.encode(text)) == text
-    assert len(policy.encode("the cat sat")) < len("the cat sat") / 2
-
-
-def test_characters_split_everything_and_know_what_they_do_not_know() -> None:
-    tokenizer = characters(["ab\n c"])
-    config = ModelConfig(name="gpt2", width=16, heads=2, tokenizer="characters")
-    policy = Policy.build(config, tokenizer)
-    assert policy.decode(policy.encode("a\nb c")) == "a\nb c"
-    assert len(policy.encode("a\nb c")) == 5
-    unknown = policy.encode("x")
-    assert len(unknown) == 1
-    assert unknown[0] in policy.space.unwritable
-
-
-def test_an_action_has_a_piece_that_a_reader_can_read() -> None:
-    """Byte-level tokens: a space stays with its word, half of a two-byte letter is U+FFFD; two actions have names."""
-    tokenizer = byte_level_bpe(["the cat the cat"] * 9, 300)
-    config = ModelConfig(name="gpt2", layers=1, width=8, heads=2, base_steps=0, context=16)
-    policy = Policy.build(config, tokenizer)
-    policy.add_backspace()
-    assert [policy.piece(token) for token in policy.encode("the cat")] == ["the", " cat"]
-    assert [policy.piece(token) for token in policy.encode("ö")] == ["\ufffd", "\ufffd"]
-    assert policy.piece(policy.end_id) == "<end>"
-    assert policy.space.backspace_id is not None
-    assert policy.piece(policy.space.backspace_id) == "<backspace>"
-
-
-def test_a_piece_keeps_its_space_where_texts_lose_their_first(data: Callable[[str], Path]) -> None:
-    """This tokenizer drops the space that a text begins with; a token in the middle of a text has it."""
-    policy = Policy.load(data("stories260K") / "hf", 512)
-    pieces = [policy.piece(token) for token in policy.encode("Once upon a time")]
-    assert "".join(pieces) == " Once upon a time"

@@ -19,7 +19,7 @@ from harness.errors import ConfigError, EnvironmentProblem
 from harness.generation.decoders import Decoder
 from harness.generation.rollouts import Start, sample
 from harness.grids.untrained import as_it_is
-from harness.models import pretrained as transformers_side
+from harness.models import pretrained
 from harness.models.policy import Policy
 from harness.records import Trajectory
 
@@ -45,7 +45,7 @@ def test_blocks_computed_twice_give_the_same_gradient(name: str) -> None:
     for number, block in enumerate(blocks):
         inner = block.forward
         block.forward = lambda *args, _inner=inner, _n=number, **kw: (ran.append(_n), _inner(*args, **kw))[1]
-    transformers_side.recompute(twice.model)
+    pretrained.recompute(twice.model)
     expected, found = loss(plain), loss(twice)
     assert torch.equal(found, expected)
     assert ran == [0, 1]
@@ -58,7 +58,7 @@ def test_blocks_computed_twice_give_the_same_gradient(name: str) -> None:
 
 def test_sampling_still_has_its_cache() -> None:
     plain, twice = tiny_policy("llama"), tiny_policy("llama")
-    transformers_side.recompute(twice.model)
+    pretrained.recompute(twice.model)
     starts = [Start((plain.start_id,))] * 20
     assert sample(twice, starts, seed=0) == sample(plain, starts, seed=0)
     assert twice.frozen_copy().model is not twice.model
@@ -76,7 +76,7 @@ def test_a_row_that_is_dropped_leaves_the_others_as_they_were(name: str) -> None
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json", "tokenizer_config.json", "config.json"])
-def test_a_model_cut_in_half_is_told_and_no_traceback(file: str, tmp_path: Path) -> None:
+def test_a_model_cut_in_half_is_an_error_with_advice(file: str, tmp_path: Path) -> None:
     tiny_policy(backspace=False).save(tmp_path)
     whole = (tmp_path / file).read_bytes()
     (tmp_path / file).write_bytes(whole[: len(whole) // 2])
@@ -84,7 +84,7 @@ def test_a_model_cut_in_half_is_told_and_no_traceback(file: str, tmp_path: Path)
         load_policy(tmp_path)
 
 
-def test_weights_of_another_shape_are_told(tmp_path: Path) -> None:
+def test_weights_of_another_shape_are_an_error(tmp_path: Path) -> None:
     tiny_policy(backspace=False).save(tmp_path)
     config = tmp_path / "config.json"
     config.write_text(config.read_text().replace('"n_embd": 16', '"n_embd": 32'))
@@ -112,7 +112,7 @@ def test_four_bits_need_a_gpu_and_say_so(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(EnvironmentProblem, match=r"4-bit weights need a CUDA device.*set\s+model.quantised=null"):
         Policy.start(config, None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(transformers_side.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(pretrained.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(
         EnvironmentProblem, match=r"bitsandbytes is not installed; pip install 'sequencematch-harness\[qlora\]'"
     ):

@@ -25,7 +25,7 @@ from harness.config.model import ModelConfig
 from harness.errors import ConfigError, EnvironmentProblem, StoreError, UnknownName
 from harness.grids.check import check
 from harness.grids.grid import load_grid
-from harness.models import pretrained as models
+from harness.models import pretrained
 from harness.models.export import export
 from harness.models.policy import Policy
 from harness.models.tokenizers import byte_level_bpe
@@ -259,18 +259,18 @@ def test_a_row_that_pads_the_vocabulary_keeps_its_place(tmp_path: Path) -> None:
 def test_a_tokenizer_with_a_backspace_of_its_own_is_refused(tmp_path: Path) -> None:
     policy = tiny_policy()
     policy.tokenizer.add_tokens(["<other>", "<backspace>"])
-    with pytest.raises(ConfigError, match="a tokenizer that knows this token from elsewhere"):
+    with pytest.raises(ConfigError, match="a tokenizer that has this token from elsewhere"):
         export(policy, tmp_path / "m", "")
 
 
 def test_a_directory_is_known_by_its_content(tmp_path: Path) -> None:
     tiny_policy(backspace=False).save(tmp_path / "m")
-    before = models.content_of(tmp_path / "m")
+    before = pretrained.content_of(tmp_path / "m")
     assert re.fullmatch("[0-9a-f]{12}", before)
     config = ModelConfig(name=str(tmp_path / "m"), context=24, revision=before)
     assert Policy.start(config, None).context == 24
     tiny_policy(backspace=False, seed=1).save(tmp_path / "m")
-    with pytest.raises(EnvironmentProblem, match=rf"wanted {before}: somebody has changed the directory"):
+    with pytest.raises(EnvironmentProblem, match=rf"wanted {before}: the directory has changed"):
         Policy.start(config, None)
-    found = models.known(tmp_path / "m")
+    found = pretrained.known(tmp_path / "m")
     assert (found.context, found.backspace, found.dtype) == (24, False, "float64")

@@ -1,0 +1,114 @@
+"""Text <-> token ids: a tokenizer with the action space that its ids span and the context that they must fit into."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from harness.actions.space import BACKSPACE, END_PIECE, ActionSpace
+from harness.errors import ConfigError
+from harness.hashing import content_hash
+from harness.models import pretrained
+from harness.plugins.metric import Unscorable
+
+
+class Codec:
+    """Texts as token ids and back; every policy is one.
+
+    Attributes:
+        tokenizer: transformers' tokenizer; `<backspace>` is never part of a text, even if the tokenizer has that name.
+        context: tokens that a reduced text may hold, prompt and end included.
+        end_id: the token that ends a text.
+        start_id: the token before a text; the end token where the tokenizer has no other.
+        space: the action space; its `size` counts the rows of the model's vocabulary, padding rows included.
+    """
+
+    def __init__(self, tokenizer: Any, size: int, context: int) -> None:
+        """A codec without `<backspace>` over `size` vocabulary rows.
+
+        Raises:
+            ConfigError: the tokenizer has no end token.
+        """
+        if tokenizer.eos_token_id is None:
+            raise ConfigError("model.name: this tokenizer has no end token; choose a model that has one")
+        self.tokenizer = tokenizer
+        self.context = context
+        self.end_id = int(tokenizer.eos_token_id)
+        self.start_id = int(tokenizer.bos_token_id if tokenizer.bos_token_id is not None else self.end_id)
+        self.space = self.space_of(size)
+        self._pieces: dict[int, str] = {}
+
+    def space_of(self, size: int, backspace_id: int | None = None) -> ActionSpace:
+        """The action space of a vocabulary of `size` rows, all special and padding rows unwritable."""
+        special = {int(token) for token in self.tokenizer.all_special_ids} | {self.end_id, self.start_id}
+        special |= set(range(len(self.tokenizer), size)) | pretrained.wordless(self.tokenizer)  # padding rows
+        special -= {token for token in special if token >= size}  # an exported `<backspace>` whose row was dropped
+        return ActionSpace(
+            size=size,
+            end_id=self.end_id,
+            backspace_id=backspace_id,
+            unwritable=frozenset(special if backspace_id is None else special | {backspace_id}),
+        )
+
+    @property
+    def tokenizer_id(self) -> str:
+        """Eight hex digits: the hash of the vocabulary, `<backspace>` and padding rows left out."""
+        return content_hash(pretrained.own_vocabulary(self.tokenizer))[:8]
+
+    # ------------------------------------------------------------------------------------------- text to tokens
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text, without start or end."""
+        return list(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
+
+    def follow(self, prompt: str, text: str) -> list[int]:
+        """Token ids that write `text` after the tokens of `prompt`.
+
+        Some tokenizers put a space before every text that they are given; in the middle of one they do not.
+        """
+        before, whole = self.encode(prompt), self.encode(prompt + text) if prompt else []
+        return whole[len(before) :] if prompt and whole[: len(before)] == before else self.encode(text)
+
+    def inside(self, text: str) -> list[int]:
+        """Token ids that write `text` in the middle of another: after a mark that no tokenizer joins with letters."""
+        return self.follow("?", text)
+
+    def token_ends(self, text: str) -> list[int]:
+        """Number of characters that are complete after each token of `encode(text)`.
+
+        Raises:
+            Unscorable: a tokenizer in plain Python, which does not report the offsets of its tokens.
+        """
+        if not self.tokenizer.is_fast:
+            raise Unscorable("this featuriser's tokenizer does not say where its tokens stand; use length=free")
+        options = {"add_special_tokens": False, "split_special_tokens": True, "return_offsets_mapping": True}
+        spans = self.tokenizer(text, **options)["offset_mapping"]
+        # a character of several tokens is complete with the last of them, which is where the next token begins later
+        following = [start for start, _ in spans[1:]] + [len(text)]
+        return [min(end, after) for (_, end), after in zip(spans, following, strict=False)]
+
+    # ------------------------------------------------------------------------------------------- tokens to text
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of token ids; start, end and `<backspace>` are left out, other unwritable ids are U+FFFD."""
+        silent = (self.start_id, self.end_id, self.space.backspace_id)
+        parts: list[list[int]] = [[]]
+        for token in tokens:
+            if token not in self.space.unwritable:
+                parts[-1].append(token)
+            elif token not in silent:
+                parts.append([])
+        return "\ufffd".join(str(self.tokenizer.decode(part, clean_up_tokenization_spaces=False)) for part in parts)
+
+    def continuation(self, prompt: Sequence[int], tokens: Sequence[int]) -> str:
+        """The text that `tokens` add to the prompt's: some tokenizers decode a leading space only in context."""
+        before, whole = self.decode(prompt), self.decode((*prompt, *tokens))
+        return whole[len(before) :] if whole.startswith(before) else self.decode(tokens)
+
+    def piece(self, action: int) -> str:
+        """The text of one action for a reader: a token's own, spaces included; half of a character is U+FFFD."""
+        if action not in self._pieces:
+            named = {self.space.backspace_id: BACKSPACE, self.end_id: END_PIECE}
+            own = self.continuation(self.encode("a"), (action,))  # after "a" no tokenizer swallows a leading space
+            self._pieces[action] = named.get(action, own)
+        return self._pieces[action]
