@@ -83,6 +83,11 @@ ALSO_TORCH_FREE = (
     "benchmarks.language",
     "benchmarks.laws",
     "benchmarks.text",
+    "trainers.bc",
+    "trainers.divergences",
+    "trainers.mle",
+    "trainers.sequence_match",
+    "trainers.td_mle",
 )
 FREE = sorted(
     {
