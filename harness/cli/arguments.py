@@ -99,7 +99,7 @@ def checked_cells(grid: Grid, limit: str | None = None) -> list[RunConfig]:
 
 
 def store_exists(url: str) -> bool:
-    """True if something is stored at the URL, or if the URL is none of SQLite: then opening it tells."""
+    """True if something is stored at the URL, or if only opening it can show that (PostgreSQL, a wrong URL)."""
     path = url.removeprefix("sqlite:///")
     return path == url or Path(path).exists()
 

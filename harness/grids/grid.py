@@ -330,7 +330,7 @@ def shipped() -> dict[str, Traversable]:
 
 
 def grid_names() -> list[str]:
-    """The names that `load_grid` knows without a path."""
+    """Names of the shipped grids, which `load_grid` takes without a path."""
     return list(shipped())
 
 

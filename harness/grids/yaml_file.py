@@ -122,9 +122,9 @@ def _load(text: str, source: str) -> Any:
         problem = " ".join(str(error.problem or error.context).split())
         if "\\t" in problem or "'\t'" in problem:
             problem += "; YAML is indented with spaces, not tabs"
-        raise ConfigError(f"{source}{line}: not YAML as a grid wants it: {problem}") from None
+        raise ConfigError(f"{source}{line}: not YAML that a grid may have: {problem}") from None
     except (YAMLError, ValueError) as error:  # ValueError: numbers with thousands of digits, impossible dates
-        raise ConfigError(f"{source}: not YAML as a grid wants it: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{source}: not YAML that a grid may have: {' '.join(str(error).split())}") from None
 
 
 def _line(source: str, event: Any) -> str:
