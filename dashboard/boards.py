@@ -10,7 +10,7 @@ import streamlit as st
 
 from dashboard import charts, look
 from dashboard.glossary import WORDS, measure
-from harness.analysis.filters import short_keys
+from harness.config.keys import short_keys
 from harness.report.board import Cell, Column, Leaderboard, Row, Table
 from harness.report.exports import emphasis
 from harness.report.rendering import better, cost_heads, costs, header, keys, number, rank

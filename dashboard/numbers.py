@@ -12,8 +12,9 @@ import streamlit as st
 from dashboard.queries import Stamp, finished, open_store, stamp, store_url
 from harness.analysis import effects as factor_effects
 from harness.analysis.budgets import front, way
-from harness.analysis.filters import known_keys, last_part, written
+from harness.analysis.filters import known_keys, written
 from harness.analysis.groups import mean
+from harness.config.keys import last_part
 from harness.report import validity as agreement
 from harness.report.board import Leaderboard
 from harness.report.compare import Comparison, compare

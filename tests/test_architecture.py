@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "dashboard": (
         "dashboard",
         "harness.analysis",
+        "harness.config.keys",
         "harness.errors",
         "harness.registry",
         "harness.report",
@@ -83,6 +84,11 @@ ALSO_TORCH_FREE = (
     "benchmarks.language",
     "benchmarks.laws",
     "benchmarks.text",
+    "trainers.bc",
+    "trainers.divergences",
+    "trainers.mle",
+    "trainers.sequence_match",
+    "trainers.td_mle",
 )
 FREE = sorted(
     {
@@ -205,6 +211,13 @@ def test_siblings_do_not_import_each_other(kind: str) -> None:
     for name in siblings:
         for module, line in imports(parsed(NAMES[name])):
             assert module == name or module not in siblings, f"{NAMES[name]}:{line} imports its sibling {module}"
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("harness.cli.commands.")])
+def test_commands_do_not_import_each_other(name: str) -> None:
+    """What two verbs need is in `harness/cli`."""
+    for module, line in imports(parsed(NAMES[name])):
+        assert not module.startswith("harness.cli.commands"), f"{NAMES[name]}:{line} imports its sibling {module}"
 
 
 @pytest.mark.parametrize("name", FREE)

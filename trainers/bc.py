@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from harness.actions.batch import Batch
 from harness.plugins import Evaluate, Loss, Moment, Needs, NormalisationOption, Weighting
+
+if TYPE_CHECKING:
+    from harness.actions.batch import Batch
 
 
 @dataclass(frozen=True)

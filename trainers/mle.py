@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from harness.actions.batch import Batch
 from harness.plugins import Evaluate, Loss, Moment, Needs, NormalisationOption, Weighting
+
+if TYPE_CHECKING:
+    from harness.actions.batch import Batch
 
 
 @dataclass(frozen=True)

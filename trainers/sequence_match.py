@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from harness.actions.batch import ActionValues, Batch
 from harness.config.search_space import Search
 from harness.errors import ConfigError, did_you_mean
 from harness.plugins import Evaluate, Loss, Moment, Needs, NormalisationOption, Replay, Weighting
 from trainers.divergences import DIVERGENCES, Divergence
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from harness.actions.batch import ActionValues, Batch
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ class SequenceMatch:
     def penalty(self, r: Tensor) -> Tensor:
         """What rollout steps cost, h(alpha r)/alpha; 0 unless the divergence is a mixture with rollouts."""
         h = self._divergence.penalty
-        return torch.zeros_like(r) if h is None else h(self.strength * r) / self.strength
+        return r.new_zeros(r.shape) if h is None else h(self.strength * r) / self.strength
 
     def loss(self, evaluate: Evaluate, expert: Batch, rollouts: Batch | None, moment: Moment) -> Loss:
         """As in the class's docstring; terms describe r, V and the regulariser on the expert's steps."""
@@ -153,6 +155,8 @@ class SequenceMatch:
         `phi_slope` is the implied ratio model/data, 1 where phi is the identity; `above_huber` is the share beyond
         |alpha r| = 8, where a mixture's penalty turns linear.  `end_value` is left out where no row ended.
         """
+        import torch
+
         with torch.no_grad():
             counted = r[batch.weight > 0]
             x = self.strength * counted

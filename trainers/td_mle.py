@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from harness.actions.batch import Batch
 from harness.config.search_space import Search
 from harness.plugins import Evaluate, Loss, Moment, Needs, NormalisationOption, Value, Weighting
+
+if TYPE_CHECKING:
+    from harness.actions.batch import Batch
 
 
 @dataclass(frozen=True)

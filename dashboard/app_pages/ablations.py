@@ -11,7 +11,8 @@ import streamlit as st
 from dashboard import charts, choices, look, numbers, queries
 from dashboard.glossary import WORDS, measure
 from harness.analysis.effects import Effect, factors
-from harness.analysis.filters import short_keys, written
+from harness.analysis.filters import written
+from harness.config.keys import short_keys
 from harness.report.rendering import BETTER
 from harness.storage.queries import Run, ScoreName
 from harness.system.printable import printable

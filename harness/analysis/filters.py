@@ -1,4 +1,4 @@
-"""Which runs a person means: configuration keys by their last part, and filters such as `trainer=bc`."""
+"""Filters of stored runs, such as `trainer=bc`, and the configuration keys that they name by a short form."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from harness.config.run import place
+from harness.config.keys import last_part, matching_keys
+from harness.config.run import key_order
 from harness.errors import ConfigError, did_you_mean
 from harness.storage.queries import Run, Seeds
 
@@ -28,7 +29,7 @@ class Filter:
     keep: bool = True
 
     def __call__(self, run: Run) -> bool:
-        """Whether the run fulfils it."""
+        """True if the run fulfils the condition."""
         value = run.get(self.key)
         missing = value is None and self.key not in run.config
         return (not missing and any(_equal(value, wanted) for wanted in self.values)) is self.keep
@@ -41,19 +42,17 @@ def known_keys(runs: Iterable[Run]) -> list[str]:
     """Every configuration key that some run has, seeds included, in the order of a configuration."""
     seen = {id(run.config): run.config for run in runs}.values()
     keys = {key for config in seen for key in config} | {f"seeds.{name}" for name in Seeds._fields}
-    return sorted(keys, key=place)
+    return sorted(keys, key=key_order)
 
 
-def full_key(given: str, known: Sequence[str]) -> str:
-    """The configuration key that `given` names: itself, a section with a name (`trainer`), or an unambiguous last part.
+def stored_key(given: str, known: Sequence[str]) -> str:
+    """The configuration key of stored runs that `given` names, in full or by an unambiguous short form; `-` is `_`.
 
     Raises:
         ConfigError: no key, or more than one.
     """
     wanted = given.strip().replace("-", "_")
-    if wanted in known:
-        return wanted
-    found = [key for key in known if key == f"{wanted}.name" or key.endswith(f".{wanted}")]
+    found = matching_keys(wanted, known)
     if len(found) > 1:
         raise ConfigError(f"{given!r} may be {', '.join(found)}; write the whole key")
     if not found:
@@ -73,7 +72,7 @@ def parse_filter(text: str, runs: Sequence[Run], known: Sequence[str]) -> Filter
         raise ConfigError(
             f"filter {text!r} is not key=value; write, say, trainer.name=mle, lr!=1e-3 or 'trainer in mle|bc'"
         )
-    key, sign, right = full_key(form[1], known), form[2].strip(), form[3]
+    key, sign, right = stored_key(form[1], known), form[2].strip(), form[3]
     values = tuple(part.strip().strip("'\"") for part in (right.split("|") if sign == "in" else [right]))
     stored = {written(run.get(key)): run.get(key) for run in runs if key in run.config or key.startswith("seeds.")}
     for wanted in values:
@@ -93,17 +92,6 @@ def select(runs: Sequence[Run], filters: Sequence[str], known: Sequence[str]) ->
     for text in filters:
         left = list(filter(parse_filter(text, left, known), left))
     return left
-
-
-def last_part(key: str) -> str:
-    """The last part of a configuration key, as column heads have it."""
-    return key.removesuffix(".name").rpartition(".")[2]
-
-
-def short_keys(keys: Sequence[str]) -> list[str]:
-    """The last part of each key, or the whole key where two would read the same."""
-    short = [last_part(key) for key in keys]
-    return [name if short.count(name) == 1 else key for key, name in zip(keys, short, strict=True)]
 
 
 def written(value: Any) -> str:

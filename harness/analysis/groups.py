@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
-from harness.analysis.filters import last_part, written
-from harness.config.run import BASE_TRAINER, BASELINE, place
+from harness.analysis.filters import written
+from harness.config.keys import last_part
+from harness.config.run import BASE_TRAINER, BASELINE, key_order
 from harness.config.sampling import SamplingConfig
 from harness.plugins.trainer import BIASED
 from harness.storage.queries import Run, Seeds
@@ -136,7 +137,7 @@ def rows(members: Sequence[Run], group_by: Sequence[str] | None) -> tuple[list[s
     compared = [settings(config) for group_id, config in first.items() if kinds[group_id] is None]
     if group_by is None:
         groups = grouped(members, lambda run: run.group_id)
-        keys = sorted(varying(compared or [settings(config) for config in first.values()]), key=place)
+        keys = sorted(varying(compared or [settings(config) for config in first.values()]), key=key_order)
         keys = keys or ["trainer.name"]
     else:
         keys = list(group_by)

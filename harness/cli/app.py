@@ -1,8 +1,7 @@
-"""The command line: which verbs there are, and how any of them ends.
+"""The command line: the list of its verbs, and their exit codes.
 
 Exit codes: 0 ok, 1 some cells failed, 2 usage or configuration, 3 environment or database, 75 a worker was asked to
-stop, 130 interrupted.  What a
-verb needs is imported inside it, so that `--help` and `ls` answer without loading torch.
+stop, 130 interrupted.  Verbs import what they need inside, so that `--help`, `ls` and `plan` load no torch.
 """
 
 from __future__ import annotations
@@ -14,23 +13,12 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from harness.cli.commands import (
-    boards,
-    dashboard,
-    grids,
-    models,
-    names,
-    speed,
-    stored,
-    texts,
-    tuning,
-    workers,
-)
+from harness.cli.commands import boards, dashboard, grids, models, names, speed, stored, texts, tuning, workers
 from harness.errors import HarnessError
 
 
 class Verbs(TyperGroup):
-    """The verbs, with options in either spelling and every foreseen problem told in one message."""
+    """The group of verbs: options in either spelling, and one message for every foreseen problem."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Accept options in either spelling."""

@@ -1,11 +1,10 @@
-"""The options that verbs share, and what they turn into: grids, cells, stores, JSON."""
+"""The options that verbs share, and the grids, cells and stores that they name."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,54 +16,70 @@ if TYPE_CHECKING:
     from harness.grids.grid import Grid
     from harness.storage.store import Store
 
-GridName = Annotated[str, typer.Argument(metavar="GRID", help="A shipped grid's name, or a .yaml file.")]
-SomeGrid = Annotated[str | None, typer.Argument(metavar="GRID", help="A grid's name or .yaml file; all when left out.")]
+GridName = Annotated[str, typer.Argument(metavar="GRID", help="Name of a shipped grid, or a .yaml file.")]
+SomeGrid = Annotated[
+    str | None, typer.Argument(metavar="GRID", help="Name or .yaml file of a grid; all grids when left out.")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="Changes to the grid: lr=1e-3, or lr=1e-3,3e-3 to sweep."),
 ]
-StoreUrl = Annotated[str, typer.Option("--store", envvar="HARNESS_STORE", help="Where results are: sqlite:///PATH.")]
+StoreUrl = Annotated[
+    str,
+    typer.Option(
+        "--store", envvar="HARNESS_STORE", help="URL of the results store: sqlite:///PATH, or one of PostgreSQL."
+    ),
+]
 Include = Annotated[
-    list[Path] | None, typer.Option("--include", help="A Python file that registers plug-ins; may be repeated.")
+    list[Path] | None, typer.Option("--include", help="Python file that registers plug-ins; may be repeated.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 SeedCount = Annotated[int | None, typer.Option("--seeds", help="Number of seeds, in place of the grid's.")]
-Limit = Annotated[str | None, typer.Option("--limit", help="Only the first cells: 12, or a share of them: 0.1.")]
-Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where tensors live.")]
+Limit = Annotated[
+    str | None, typer.Option("--limit", help="Only the first cells: a number (12) or a share (0.1) of them.")
+]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    typer.Option("--device", help="Device to compute on; auto is cuda where there is one."),
+]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes that compute cells at the same time.")]
 Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, help="CPU threads of all workers together; all cores when left out.")
+    int | None,
+    typer.Option("--threads", min=1, help="CPU threads of all workers together; one per core when left out."),
 ]
 KeepGoing = Annotated[
     bool | None,
     typer.Option(
         "--keep-going/--fail-fast",
-        help="After a failed cell; when left out, go on unless the first three all fail for the same reason.",
+        help="After a failed cell, go on or stop; by default go on unless the first three fail for the same reason.",
         show_default=False,
     ),
 ]
 CheckpointEvery = Annotated[
     float, typer.Option("--checkpoint-every", min=0.0, help="Seconds between two checkpoints of a run.")
 ]
-Timeout = Annotated[float | None, typer.Option("--timeout", min=0.0, help="Seconds that one attempt may take.")]
-StallAfter = Annotated[
-    float, typer.Option("--stall-after", min=1.0, help="Seconds of silence after which a cell is tried again.")
+Timeout = Annotated[
+    float | None, typer.Option("--timeout", min=0.0, help="Seconds after which one attempt at a run is ended.")
 ]
-Grace = Annotated[float, typer.Option("--grace", min=0.0, help="Seconds to save cells in when asked to stop.")]
+StallAfter = Annotated[
+    float, typer.Option("--stall-after", min=1.0, help="Seconds without progress after which a cell is tried again.")
+]
+Grace = Annotated[float, typer.Option("--grace", min=0.0, help="Seconds for saving cells after a request to stop.")]
 Metrics = Annotated[
     str,
-    typer.Option(help="What to compute, by metric or measure: diversity@simctg,mauve@mauve-text[featuriser=DIR]."),
+    typer.Option(help="Metrics or measures to compute: diversity@simctg,mauve@mauve-text[featuriser=DIR]."),
 ]
 RunIds = Annotated[list[str], typer.Argument(metavar="RUN...", help="Run ids, or beginnings of them.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run id, or its beginning.")]
 
 
-def include_files(paths: Sequence[Path] | None) -> None:
-    """Register the plug-ins of every `--include` file."""
+def include_files(paths: Sequence[Path] | None) -> tuple[str, ...]:
+    """Register the plug-ins of every `--include` file; the absolute paths, for worker processes to do the same."""
     from harness.registry import include
 
     for path in paths or ():
         include(path)
+    return tuple(str(path.absolute()) for path in paths or ())
 
 
 def the_grid(given: str, overrides: Sequence[str] | None = None, seeds: int | None = None) -> Grid:
@@ -84,9 +99,9 @@ def checked_cells(grid: Grid, limit: str | None = None) -> list[RunConfig]:
 
 
 def store_exists(url: str) -> bool:
-    """Whether something is stored at the URL already."""
+    """True if something is stored at the URL, or if only opening it can show that (PostgreSQL, a wrong URL)."""
     path = url.removeprefix("sqlite:///")
-    return path == url or Path(path).exists()  # what is no SQLite path is for the store to judge
+    return path == url or Path(path).exists()
 
 
 def open_store(url: str) -> Store:
@@ -96,8 +111,13 @@ def open_store(url: str) -> Store:
     return Store.open(url, read_only=True)
 
 
+def chosen_grid(given: str | None, store: Store) -> str | None:
+    """The name in the store of the grid that an option names; None, for all grids, where it is left out."""
+    return None if given is None else stored_grid_name(given, store.grids())
+
+
 def stored_grid_name(given: str, stored: Sequence[str]) -> str:
-    """The name under which a grid, given by name or file, is stored when it is."""
+    """The name under which a grid, given by name or file, is or would be stored."""
     if given in stored:
         return given
     from harness.grids.grid import grid_names
@@ -105,8 +125,3 @@ def stored_grid_name(given: str, stored: Sequence[str]) -> str:
     if given in grid_names() or given.endswith((".yaml", ".yml")):
         return the_grid(given).name
     raise UnknownName(f"unknown grid {given!r}; {did_you_mean(given, [*stored, *grid_names()])}")
-
-
-def as_json_text(value: Any) -> str:
-    """What `--json` prints: ASCII alone, so that no text in it can drive a terminal."""
-    return json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False, default=str)

@@ -1,4 +1,4 @@
-"""What `harness info NAME` says about a trainer, divergence, metric, benchmark or grid, as plain values."""
+"""The description of a trainer, divergence, metric, benchmark or grid for `harness info`, as plain values."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ REGISTRIES = {"trainers": TRAINERS, "divergences": DIVERGENCES, "metrics": METRI
 
 
 def describe(name: str) -> list[dict[str, Any]]:
-    """One description for every kind of thing that has this name; what a metric measures stands for the metric.
+    """One description for every kind of thing that has this name; a measure's name stands for its metric.
 
     Keys: kind, name, description, source (a file); for plug-ins `options` (name, type, default, description), for
-    trainers `tuned` (setting -> what `harness tune` draws it from), for metrics `measures`, for grids `axes`, `seeds`
+    trainers `tuned` (setting -> the search space of `harness tune`), for metrics `measures`, for grids `axes`, `seeds`
     and `cells`; `values` holds the facts of a ready-made object.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Looks at the machine and at a store, and says what is wrong and what to do about it; changes nothing."""
+"""Examination of the machine and of a store: findings with advice; nothing is changed."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from harness.system import sqlite
 from harness.system.provenance import provenance
 
 State = Literal["ok", "warning", "problem"]
-ROOM = 2 * 2**30  # bytes that a disk should have left
-AGE = 3600.0  # seconds after which an unfinished file is nobody's
+MIN_FREE = 2 * 2**30  # bytes that a disk should have left
+AGE = 3600.0  # seconds after which an unfinished file belongs to no process
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The state of one thing, and advice.
 
     Attributes:
-        what: the thing.
+        what: the thing that was examined.
         state: `ok`, `warning` (works, but), or `problem`.
-        found: what is the case.
-        advice: what to do; empty where nothing is to do.
+        found: its state in words.
+        advice: a remedy; empty where none is needed.
     """
 
     what: str
@@ -46,7 +46,7 @@ class Finding:
 
 
 def examine(url: str, *, deep: bool = False) -> Iterator[Finding]:
-    """Everything that a grid depends on, one finding after the other; `deep` reads every row and file of the store."""
+    """Findings about the machine, the disk and the store of a grid; `deep` reads every row and file of the store."""
     yield from machine()
     try:
         place = place_of(url)
@@ -66,7 +66,7 @@ def examine(url: str, *, deep: bool = False) -> Iterator[Finding]:
 
 
 def machine() -> Iterator[Finding]:
-    """SQLite, processors and threads, torch and what it can compute on."""
+    """Findings about SQLite, processors and threads, torch and its devices."""
     version, kind = sqlite.version(), sqlite.driver.__name__
     if sqlite.is_safe():
         yield Finding("sqlite", "ok", f"{version} ({kind})")
@@ -86,7 +86,7 @@ def machine() -> Iterator[Finding]:
     found = f"{cores} cores, {allowed} for this process, OMP_NUM_THREADS {asked}: {each} for one worker"
     busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if busy > cores:
-        advice = "others compute here, too: threads of one worker then wait for each other; try --threads 1"
+        advice = "other processes compute here, too: threads of one worker then wait for each other; try --threads 1"
         yield Finding("threads", "warning", f"{found}; load {busy:.1f}", advice)
     else:
         yield Finding("threads", "ok", found)
@@ -103,7 +103,7 @@ def machine() -> Iterator[Finding]:
 
 
 def disk(place: Place) -> Iterator[Finding]:
-    """The file system of the store's folder: its kind, whether one may write there, and its room."""
+    """Findings about the file system of the store's folder: its kind, permission to write, and free space."""
     folder = place.folder
     while not folder.exists():
         folder = folder.parent
@@ -113,8 +113,8 @@ def disk(place: Place) -> Iterator[Finding]:
     if not os.access(folder, os.W_OK):
         yield Finding("folder", "problem", f"{folder} may not be written", "change its owner, or give another --store")
     free = shutil.disk_usage(folder).free
-    if free < ROOM:
-        advice = "make room: a run that cannot save stops and waits"
+    if free < MIN_FREE:
+        advice = "free some space: a run that cannot save stops and waits"
         yield Finding("room", "problem", f"{free / 2**20:.0f} MB left on {mount}", advice)
     else:
         yield Finding("room", "ok", f"{free / 2**30:.1f} GB left")
@@ -124,18 +124,18 @@ def disk(place: Place) -> Iterator[Finding]:
 
 
 def _guarded(look: Callable[[Store, bool], Iterator[Finding]], store: Store, deep: bool) -> Iterator[Finding]:
-    """What a look finds; a store that cannot be read is a finding, too."""
+    """The findings of one examination; a store that cannot be read is a finding, too."""
     try:
         yield from look(store, deep)
     except HarnessError as error:
         yield Finding("store", "problem", *_parted(str(error)))
-    except Exception as error:  # a damaged value that nothing of ours expected
+    except Exception as error:  # a damaged value, which may raise anything
         found = f"a value cannot be read: {type(error).__name__}: {error!s:.200}"
         yield Finding("store", "problem", found, "restore it from a copy")
 
 
 def _damage(store: Store, deep: bool) -> Iterator[Finding]:
-    """What the database says about itself."""
+    """Finding of the database's own integrity check."""
     found = store.database.integrity_errors(thorough=deep)
     if found:
         more = f" (and {len(found) - 3} more)" if len(found) > 3 else ""
@@ -148,7 +148,7 @@ def _damage(store: Store, deep: bool) -> Iterator[Finding]:
 
 
 def _clock(store: Store, deep: bool) -> Iterator[Finding]:
-    """Leases are measured by the database's clock."""
+    """Finding about the database's clock, by which leases are measured."""
     behind = store.database_time() - time.time()
     if abs(behind) > 5:
         advice = "set both with NTP; leases follow the database's clock, so nothing is lost meanwhile"
@@ -158,18 +158,18 @@ def _clock(store: Store, deep: bool) -> Iterator[Finding]:
 
 
 def _claims(store: Store, deep: bool) -> Iterator[Finding]:
-    """Who works here, and what failed."""
+    """Findings about cells by status, running workers and failed cells."""
     counts = store.counts()
     running = store.hosts()
-    said = ", ".join(f"{number} {name}" for name, number in counts.items())
-    yield Finding("cells", "ok", said + (f"; workers on {', '.join(sorted(running))}" if running else ""))
+    by_status = ", ".join(f"{number} {name}" for name, number in counts.items())
+    yield Finding("cells", "ok", by_status + (f"; workers on {', '.join(sorted(running))}" if running else ""))
     if counts["failed"]:
         advice = "harness ls runs names them, harness retry --failed frees them"
         yield Finding("failed cells", "warning", f"{counts['failed']}", advice)
 
 
 def _files(store: Store, deep: bool) -> Iterator[Finding]:
-    """Files that rows name are there (`deep`: and unchanged), and nothing lies around that nobody needs."""
+    """Findings about files: those that rows name exist (`deep`: unchanged), and no unfinished ones are left over."""
     rollouts = store.stored_files()
     for kind, files in (("rollouts", rollouts), ("checkpoints", store.checkpoint_files())):
         wrong = [
@@ -189,7 +189,7 @@ def _files(store: Store, deep: bool) -> Iterator[Finding]:
     left = [path for pattern in _UNFINISHED for path in store.folder.glob(pattern) if _changed_at(path) < old]
     if left:
         found = f"{len(left)} that killed processes left: {', '.join(str(path) for path in left[:3])}"
-        yield Finding("unfinished files", "warning", found, "remove them; nobody reads them")
+        yield Finding("unfinished files", "warning", found, "remove them; nothing reads them")
 
 
 _UNFINISHED = (
@@ -204,7 +204,7 @@ _UNFINISHED = (
 def _changed_at(path: Path) -> float:
     try:
         return path.stat().st_mtime
-    except FileNotFoundError:  # a process at work has finished it
+    except FileNotFoundError:  # its process has finished it meanwhile
         return math.inf
 
 
@@ -218,7 +218,7 @@ def _wrong(path: Path, sha256: str | None) -> str:
 
 
 def _rows(store: Store, deep: bool) -> Iterator[Finding]:
-    """Every row of every run can be read and makes sense."""
+    """Findings about rows: every one of every run can be read and agrees with the others."""
     wrong: list[str] = []
     mixed: list[str] = []
     runs = store.runs().to_dict("records")
@@ -233,7 +233,7 @@ def _rows(store: Store, deep: bool) -> Iterator[Finding]:
                 mixed.append(run_id)
             if run["status"] == "done" and run["step"] is not None and not curve["step"].eq(run["step"]).any():
                 wrong.append(f"run {run_id}: its curve does not reach step {run['step']}")
-        except Exception as error:  # whatever a damaged row makes of itself
+        except Exception as error:  # a damaged row may raise anything
             wrong.append(f"run {run_id}: {str(error).splitlines()[0]:.160}")
     if mixed:
         found = f"{len(mixed)} runs went on with another number of threads: {', '.join(mixed[:3])}"

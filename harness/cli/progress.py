@@ -1,4 +1,4 @@
-"""Shows where a grid is while it runs: bars on a terminal, one plain line for each change anywhere else."""
+"""Progress of a running grid: bars on a terminal, one plain line for each change anywhere else."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FINAL = ("done", "failed", "skipped")
 
 @dataclass
 class Tally:
-    """How many cells ended in which way; `failures` holds (run_id, message)."""
+    """Number of cells by how they ended; `failures` holds (run_id, message)."""
 
     cells: int
     done: int
@@ -45,7 +45,7 @@ def follow(events: Iterable[Progress], console: Console, clock: Callable[[], flo
         clock: seconds; the first reading is time zero.
 
     Returns:
-        How the cells ended.
+        The tally of how the cells ended.
     """
     return _bars(events, console) if console.is_terminal else _lines(events, console, clock)
 
@@ -56,13 +56,13 @@ def _lines(events: Iterable[Progress], console: Console, clock: Callable[[], flo
     shown: dict[str, tuple[str, str]] = {}
     for event in events:
         tally.add(event)
-        stage, told = shown.get(event.run_id, ("", ""))
-        if event.stage != stage or event.message not in ("", told):
+        stage, message = shown.get(event.run_id, ("", ""))
+        if event.stage != stage or event.message not in ("", message):
             shown[event.run_id] = (event.stage, event.message)
             elapsed = timedelta(seconds=int(clock() - start))
             line = f"{elapsed}  cell {event.cell}/{event.cells}  {event.label or event.run_id}  {event.stage}"
-            message = f"  {event.message}" if event.message else ""
-            console.print(line + message, markup=False, highlight=False, soft_wrap=True)
+            line += f"  {event.message}" if event.message else ""
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
     return tally
 
 
@@ -92,6 +92,6 @@ def _bars(events: Iterable[Progress], console: Console) -> Tally:
                 done = round(100 * event.fraction)
                 bars.update(cells[event.run_id], description=escape(name), completed=done)
             if event.message:
-                told = f"cell {event.cell} {event.stage}: {event.message}"
-                bars.console.print(told, markup=False, highlight=False)
+                line = f"cell {event.cell} {event.stage}: {event.message}"
+                bars.console.print(line, markup=False, highlight=False)
     return tally

@@ -1,4 +1,4 @@
-"""How a verb that works for hours is asked to stop."""
+"""SIGINT and SIGTERM as requests to stop, for verbs that work for hours."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-ECHO = 1.0  # seconds in which a second signal is the first again: `timeout` ends its child, then its child's group
+# seconds within which a second signal counts as the first: `timeout` signals its child, then its child's group
+ECHO = 1.0
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """Within it Ctrl-C and SIGTERM only ask to stop; whether they have is the answer of what it gives.
+    """Turn SIGINT (Ctrl-C) and SIGTERM into requests to stop; yields a function that is true once one has arrived.
 
     A second signal, later than `ECHO`, does not wait: it raises KeyboardInterrupt.
     """

@@ -1,4 +1,4 @@
-"""Shows a store's grids while others work on them: counts by status, and how far each running cell is."""
+"""A display of a store's grids that is renewed while workers compute: counts by status, progress of running cells."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.table import Table
 
 from harness.storage.store import Store
 
-SECONDS = 2.0  # between two looks
+SECONDS = 2.0  # between two readings
 
 
 def watch(
@@ -22,7 +22,7 @@ def watch(
 ) -> None:
     """Show `counts()` and the running cells of `opened()` until there are cells and none is pending or running.
 
-    Every look is a read transaction of its own, so that a store that grows stays free of an old reader.
+    Every reading is a transaction of its own, so that no long read keeps the database from cleaning up.
     """
     with Live(console=console, auto_refresh=False) as live:
         while True:

@@ -49,7 +49,7 @@ class ActionConfig(Part):
 
 
 def _is_false(value: Any) -> bool:
-    """Whether pydantic reads it as False: `no` and `off` among them."""
+    """True if pydantic reads the value as False: `no` and `off` among them."""
     try:
         return TypeAdapter(bool).validate_python(value) is False
     except ValidationError:

@@ -1,4 +1,4 @@
-"""On which split a policy's final scores are, and at which points of its training it is scored besides."""
+"""The evaluation of a run: the split of its final scores, and the points of its training at which it is scored too."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ POINTS = ("at_steps", "at_tokens", "at_seconds")
 
 
 class EvaluationConfig(Part):
-    """What a run's scores are about.  The default, the test split after training, is in no run's hash.
+    """The split and the points of a run's scores.  The default, the test split after training, is in no run's hash.
 
     A run with points is scored there while it trains, and at its end, on the validation split; neither the time nor the
-    tokens of it are part of the training budget, and its weights are those that it has without.
+    tokens of it are part of the training budget, and the run's weights are the same as without points.
     """
 
     split: Split = Field(
-        "test", description="whose texts and prompts the scores are about; validation is for runs that choose"
+        "test", description="split whose texts and prompts are used for the scores; validation is for runs that choose"
     )
     at_steps: tuple[int, ...] | None = Field(None, description="points in optimiser steps at which it is scored, too")
     at_tokens: tuple[int, ...] | None = Field(None, description="or in tokens, counted as training.tokens are")
@@ -33,7 +33,7 @@ class EvaluationConfig(Part):
     @model_validator(mode="before")
     @classmethod
     def _single(cls, given: Any) -> Any:
-        """One point may be written without its list."""
+        """Accept one point, or one metric, without its list."""
         if not isinstance(given, Mapping):
             return given
         lone = {key: given[key] for key in ("at_metrics", *POINTS) if isinstance(given.get(key), str | int | float)}
@@ -54,7 +54,7 @@ class EvaluationConfig(Part):
 
     @property
     def while_training(self) -> bool:
-        """Whether there are points."""
+        """True if there are points."""
         return any(getattr(self, key) is not None for key in POINTS)
 
     @property

@@ -1,4 +1,4 @@
-"""Which causal LM a run starts from: built small and trained from scratch, or loaded, whole or beside a LoRA.
+"""The causal LM from which a run starts: built small and trained from scratch, or loaded, whole or beside a LoRA.
 
 This file imports no torch, so that listing and planning stay quick.
 """
@@ -14,7 +14,7 @@ from harness.config.section import Part, Scalar
 
 ARCHITECTURES = ("gpt2", "llama")
 WHOLE: Mapping[str, Scalar] = dict.fromkeys(("lora_r", "lora_alpha", "lora_targets", "quantised"))
-"""What makes a model one that is trained in all its weights, or not at all."""
+"""Values of the LoRA fields for a model that is trained in all its weights, or not at all."""
 LATER_FIELDS = ("revision", *WHOLE)  # in a run's hash only where used
 
 
@@ -59,7 +59,7 @@ class ModelConfig(Part):
 
     @property
     def from_scratch(self) -> bool:
-        """Whether the harness builds and trains this model itself."""
+        """True if the harness builds and trains this model itself."""
         return self.name in ARCHITECTURES
 
     @model_validator(mode="before")

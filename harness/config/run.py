@@ -1,4 +1,4 @@
-"""What one run is: its benchmark, trainer, action space, model, optimisation, sampling, metrics and seeds.
+"""The configuration of one run: benchmark, trainer, action space, model, optimisation, sampling, metrics and seeds.
 
 Equal configurations have equal `run_id`s.  What does not change a result up to rounding (device, accumulation,
 threads) never enters the hash.  This file imports no torch, so that listing and planning stay quick.
@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from harness.config.actions import ActionConfig
 from harness.config.evaluation import EvaluationConfig
+from harness.config.keys import flatten
 from harness.config.model import ARCHITECTURES, WHOLE
 from harness.config.model import LATER_FIELDS as LATER_MODEL_FIELDS
 from harness.config.model import ModelConfig as ModelConfig
@@ -22,22 +23,14 @@ from harness.config.training import TrainingConfig
 from harness.hashing import content_hash
 
 Control: TypeAlias = Literal["expert", "unigram"]
-
-
 BASE_TRAINER = "mle"  # trains the shared base
-
-
 BASELINE: Mapping[str, Scalar] = {"trainer.name": BASE_TRAINER, "actions.backspace": False}  # what others must beat
-
-
-UNTRAINED = "not trained"  # what stands in a trainer's place where a model is scored as it was found
-
-
+UNTRAINED = "not trained"  # shown in place of a trainer where a model is scored as it is
 HASH_VERSION = 1  # raise it when the meaning of a configuration changes; old results then stay what they were
 
 
-class Seeds(Part):
-    """Three sources of variance: data order and noise, sampled rollouts, and the metrics' own randomness."""
+class SeedConfig(Part):
+    """Seeds of three sources of variance: data order and noise, sampled rollouts, and the metrics' own randomness."""
 
     train: int = Field(0, ge=0)
     sample: int = Field(0, ge=0)
@@ -54,7 +47,7 @@ class RunConfig(Part):
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     sampling: SamplingConfig = Field(default_factory=SamplingConfig)
     metrics: tuple[Plugin, ...] | None = Field(None, description="default: the benchmark's own list")
-    seeds: Seeds = Field(default_factory=Seeds)
+    seeds: SeedConfig = Field(default_factory=SeedConfig)
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     control: Control | None = Field(
         None, description="no training: a second sample of expert texts, or tokens at random; see `as_control`"
@@ -85,19 +78,19 @@ class RunConfig(Part):
 
     @property
     def group_id(self) -> str:
-        """As `run_id` without the seeds: runs that a leaderboard averages share it."""
+        """Hash as `run_id`, without the seeds: runs that a leaderboard averages share it."""
         return content_hash({"version": HASH_VERSION, **self._hashed(), "seeds": None})
 
     @property
     def train_id(self) -> str:
-        """As `run_id` over what training depends on: runs that differ in sampling or metrics share one policy."""
+        """Hash of the fields on which training depends: runs that differ in sampling or metrics share one policy."""
         hashed = self._hashed()
         parts = {key: hashed[key] for key in ("benchmark", "trainer", "actions", "model", "training")}
         return content_hash({"version": HASH_VERSION, **parts, "seed": self.seeds.train})
 
     @property
     def interim_id(self) -> str | None:
-        """What the scores while training depend on beside the training itself; None where there are none."""
+        """Hash of the fields, training aside, on which scores while training depend; None where there are none."""
         if not self.evaluation.while_training:
             return None
         dump = self.model_dump(mode="json", include={"evaluation", "sampling", "metrics", "seeds"})
@@ -111,7 +104,7 @@ class RunConfig(Part):
 
     @property
     def label(self) -> str:
-        """Which run this is, in a few words: benchmark, trainer, divergence, action space, decoder, seed."""
+        """A name of a few words: benchmark, trainer, divergence, action space, decoder, seed."""
         if self.control is not None:
             return f"{self.benchmark.name} control {self.control} seed {self.seeds.train}"
         words = [self.benchmark.name, self.trainer.name, self.trainer.options.get("divergence")]
@@ -124,16 +117,16 @@ class RunConfig(Part):
 
     @property
     def untrained(self) -> bool:
-        """Whether the run scores a model as it is found: no control, and a budget of no steps."""
+        """True if the run scores a model as it is: no control, and a budget of no steps."""
         return self.control is None and self.training.steps == 0
 
     @property
     def is_control(self) -> bool:
-        """Whether the run is there to read others by."""
+        """True if the run is a control, with which others are compared."""
         return is_control(self.model_dump(include={"control", "sampling", "trainer"}))
 
     def _hashed(self) -> dict[str, Any]:
-        """What tells runs apart; fields that came later are left out at their neutral values, so that ids stay."""
+        """The fields that make runs different; later ones are left out at their neutral values, so that ids stay."""
         dump = self.model_dump(mode="json")
         del dump["training"]["accumulation"]
         del dump["model"]["gradient_checkpointing"]
@@ -147,7 +140,7 @@ class RunConfig(Part):
         if dump["control"] is None:
             del dump["control"]
         if self.training.tokens is not None:
-            dump["training"]["counted"] = "all"  # once without the sampler's and the noise proposals': another budget
+            dump["training"]["counted"] = "all"  # once without sampler and noise proposals: another budget
         used = self.evaluation.used
         return {**dump, "evaluation": used} if used else {key: dump[key] for key in dump if key != "evaluation"}
 
@@ -160,7 +153,7 @@ class RunConfig(Part):
     def base(self) -> RunConfig:
         """The run that trains this run's shared base: the same data and model, MLE, no `<backspace>`.
 
-        Only a from-scratch model has one.  What the base does not depend on is set to fixed values, so that every
+        Only a from-scratch model has one.  Fields on which the base does not depend have fixed values, so that every
         cell of a grid asks for the same `run_id`.
         """
         assert self.model.from_scratch, "a loaded model has no base to train"
@@ -173,7 +166,7 @@ class RunConfig(Part):
             ),
             sampling=SamplingConfig(),
             metrics=(),
-            seeds=Seeds(train=self.model.base_seed or 0),
+            seeds=SeedConfig(train=self.model.base_seed or 0),
         )
 
     def as_control(self, kind: Control) -> RunConfig:
@@ -197,7 +190,7 @@ class RunConfig(Part):
         )
 
     def at_best_temperature(self) -> RunConfig:
-        """This run's policy, written at the temperature that the validation split chooses."""
+        """This run's policy, sampled at the temperature that the validation split chooses."""
         sampling = SamplingConfig(rollouts=self.sampling.rollouts, length=self.sampling.length, temperature="best")
         once = EvaluationConfig(split=self.evaluation.split)  # a temperature is chosen for a trained policy
         return self.model_copy(update={"sampling": sampling, "evaluation": once})
@@ -208,26 +201,15 @@ class RunConfig(Part):
 
 
 def is_control(config: Mapping[str, Any]) -> bool:
-    """Whether a configuration, as it is stored, is a control, or maximum likelihood at its best temperature."""
+    """True if a configuration, as it is stored, is a control, or maximum likelihood at its best temperature."""
     if config.get("control") is not None:
         return True
     best: bool = config["sampling"]["temperature"] == "best"
     return best and config["trainer"]["name"] == BASE_TRAINER
 
 
-def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
-    """`{"a": {"b": 1}}` to `{"a.b": 1}`."""
-    flat: dict[str, Scalar] = {}
-    for key, value in nested.items():
-        if isinstance(value, dict):
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def place(key: str) -> tuple[int, bool, str]:
-    """Where a dotted key stands among others: sections in their order, a plug-in's name before its options."""
+def key_order(key: str) -> tuple[int, bool, str]:
+    """Sort key of a dotted key: sections in their order, a plug-in's name before its options."""
     section, _, rest = key.partition(".")
     order = list(RunConfig.model_fields)
     return (order.index(section) if section in order else len(order), rest != "name", rest)

@@ -1,4 +1,4 @@
-"""How a trained policy writes: which decoder, and what shapes the distribution that it draws from."""
+"""The sampling of a run: the decoder, and what shapes the distribution from which it draws."""
 
 from __future__ import annotations
 
@@ -12,19 +12,15 @@ from harness.config.section import Part, Scalar
 LATER_FIELDS = frozenset(  # in a run's hash only where used
     {"decoder", "min_p", "typical_p", "eta", "penalty_alpha", "backspace_bias", "best_of", "reject"}
 )
-
-
 _SHAPING = ("backspace_bias", "temperature", "top_k", "top_p", "min_p", "typical_p", "eta")
-
-
 _CHOOSING = ("best_of", "reject")
 
 
 class SamplingConfig(Part):
-    """How the trained policy writes the rollouts that metrics see.  The default is ancestral: nothing truncated.
+    """Sampling of the rollouts that metrics see.  The default is ancestral: nothing truncated.
 
-    What shapes the distribution applies in this order: backspace_bias, then transformers' own: temperature, top_k,
-    top_p, min_p, typical_p, eta.
+    The fields that shape the distribution apply in this order: backspace_bias, then transformers' own: temperature,
+    top_k, top_p, min_p, typical_p, eta.
     """
 
     rollouts: int = Field(256, ge=2, description="texts sampled for the metrics, at most one per prompt")
@@ -64,7 +60,7 @@ class SamplingConfig(Part):
 
     @property
     def decoding(self) -> dict[str, Scalar]:
-        """The fields that shape what is written and are not at their neutral values; empty for ancestral sampling."""
+        """The fields that shape the rollouts and are not at their neutral values; empty for ancestral sampling."""
         values = {key: getattr(self, key) for key in ("decoder", *_SHAPING, "penalty_alpha", *_CHOOSING)}
         return {key: value for key, value in values.items() if value != type(self).model_fields[key].default}
 

@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 import numpy as np
 from pydantic import BaseModel
 
-DIGITS = 3  # of a drawn number: what a person can write down and type again
+DIGITS = 3  # significant digits of a drawn number: short enough to type again
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Search:
     Attributes:
         low: smallest value, or with `choices` unused.
         high: largest value.
-        log: uniform in the logarithm, for settings whose size is what matters.
+        log: uniform in the logarithm, for settings whose order of magnitude matters.
         relative: `low` and `high` multiply the value that the configuration has, for settings whose right size depends
             on the model.
         choices: the values themselves, all alike; then there are no bounds.
@@ -42,7 +42,7 @@ class Search:
             raise ValueError(f"low={self.low} has no logarithm; give a positive one, or log=False")
 
     def draw(self, rng: np.random.Generator, written: Any) -> Any:
-        """One value; `written` is what the configuration has."""
+        """One value; `written` is the one in the configuration."""
         if self.choices:
             return self.choices[int(rng.integers(len(self.choices)))]
         share = float(rng.random())

@@ -1,4 +1,4 @@
-"""What every section of a configuration is, and how a plug-in is named in one."""
+"""The base of every section of a configuration, and the name of a plug-in with its options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a trainer's loss is minimised: budget, optimiser, schedule."""
+"""The optimisation of a run: budget, optimiser, schedule."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.config.section import Part
 
 
 class TrainingConfig(Part):
-    """How a trainer's loss is minimised: AdamW with warm-up, a schedule and a budget in one of three units."""
+    """Minimisation of a trainer's loss: AdamW with warm-up, a schedule and a budget in one of three units."""
 
     steps: int | None = Field(None, ge=0, description="budget in optimiser steps (default 400 when none is given)")
     tokens: int | None = Field(

@@ -1,4 +1,4 @@
-"""Every cell of a grid with its options written out, or why one could not run."""
+"""The check of a grid before it runs: every cell with its options written out, or an error that says why one cannot."""
 
 from __future__ import annotations
 
@@ -17,13 +17,21 @@ from harness.registry import TRAINERS
 
 
 def check(grid: Grid) -> list[RunConfig]:
-    """Every cell of a grid with all options written out, its controls last, or why one could not run."""
+    """Every cell of a grid with all options written out, its controls last.
+
+    Raises:
+        ConfigError: a cell that cannot run, and why.
+    """
     cells = grid.expand()
     return check_cells([*cells, *controls(cells)] if grid.controls else cells)
 
 
 def check_cells(cells: list[RunConfig]) -> list[RunConfig]:
-    """The cells, or why one could not run."""
+    """The cells as they are, if all of them can run.
+
+    Raises:
+        ConfigError: a cell that cannot run, and why.
+    """
     for config in cells:
         build(TRAINERS, config.trainer, "trainer")
         name = config.model.name
@@ -44,7 +52,7 @@ def check_cells(cells: list[RunConfig]) -> list[RunConfig]:
 
 
 def _check_validation(config: RunConfig, splits: Splits) -> None:
-    """Refuse what reads the validation split where that has too few prompts."""
+    """Refuse a cell that reads the validation split where that has too few prompts."""
     best, evaluation = config.sampling.temperature == "best", config.evaluation
     n = len(splits.tuning_prompts)
     if (best or evaluation.split == "validation" or evaluation.while_training) and n < 2:

@@ -1,4 +1,4 @@
-"""Which control rows a grid gets: expert texts, unigrams, and MLE at its best temperature."""
+"""Control cells of a grid: expert texts, unigrams, and MLE at its best temperature."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def controls(cells: Sequence[RunConfig]) -> list[RunConfig]:
 
     Ceiling and floor for every benchmark, tokenizer, sampling, list of metrics and seeds; and every plain MLE cell at
     its best temperature.  Where the grid has no MLE for some benchmark, model and seeds, there is one with the budget
-    of the first cell there.  What is read on the validation split is there to choose, and has none.
+    of the first cell there.  Cells that are scored on the validation split are trials, and have no controls.
     """
-    places = _places(cells)
-    found = [resolve(members[0].as_control(kind)) for members in places for kind in get_args(Control)]
-    for members in places:
+    comparable = _comparable(cells)
+    found = [resolve(members[0].as_control(kind)) for members in comparable for kind in get_args(Control)]
+    for members in comparable:
         if hasattr(BENCHMARKS[members[0].benchmark.name], "selection"):
             found += [cell.at_best_temperature() for cell in _plain(members) or [_as_plain(members[0])]]
     own = {cell.run_id for cell in cells}
@@ -32,19 +32,19 @@ def controls(cells: Sequence[RunConfig]) -> list[RunConfig]:
 def missing_mle(cells: Sequence[RunConfig]) -> list[RunConfig]:
     """Plain MLE for each benchmark, model and seeds where cells have none, with the budget of the first cell there.
 
-    Who tunes the cells tunes these too: an MLE row with settings that were chosen for another objective is no control.
+    They are tuned as the cells are: an MLE row with settings that were chosen for another objective is no control.
     """
-    return [_as_plain(members[0]) for members in _places(cells) if not _plain(members)]
+    return [_as_plain(members[0]) for members in _comparable(cells) if not _plain(members)]
 
 
-def _places(cells: Sequence[RunConfig]) -> list[list[RunConfig]]:
-    """The cells on the test split by what they share with their controls."""
-    places: dict[str, list[RunConfig]] = {}
+def _comparable(cells: Sequence[RunConfig]) -> list[list[RunConfig]]:
+    """The cells on the test split, in groups that share their controls."""
+    groups: dict[str, list[RunConfig]] = {}
     for cell in (cell for cell in cells if cell.evaluation.split == "test"):
         sampling = (cell.sampling.rollouts, cell.sampling.length)
-        place = repr((cell.benchmark, cell.model, sampling, cell.metrics, cell.seeds))
-        places.setdefault(place, []).append(cell)
-    return list(places.values())
+        shared = repr((cell.benchmark, cell.model, sampling, cell.metrics, cell.seeds))
+        groups.setdefault(shared, []).append(cell)
+    return list(groups.values())
 
 
 def _plain(members: Sequence[RunConfig]) -> list[RunConfig]:
@@ -52,13 +52,13 @@ def _plain(members: Sequence[RunConfig]) -> list[RunConfig]:
 
 
 def _as_plain(cell: RunConfig) -> RunConfig:
-    """Plain MLE in a cell's place, sampled from as it is."""
+    """Plain MLE with all else as in a cell, sampled at temperature 1 without truncation."""
     sampling = SamplingConfig(rollouts=cell.sampling.rollouts, length=cell.sampling.length)
     mle = {"trainer": Plugin(name=BASE_TRAINER), "actions": ActionConfig(), "sampling": sampling}
     return resolve(cell.model_copy(update=mle))
 
 
 def _plain_mle(cell: RunConfig) -> bool:
-    """Whether it is what others must beat: trained, by MLE, with all weights, from clean contexts."""
+    """True if the cell is the baseline of the others: trained, by MLE, with all weights, from clean contexts."""
     trained = cell.trainer.name == BASE_TRAINER and not cell.untrained and cell.training.scope == "full"
     return trained and not cell.actions.backspace and not cell.actions.context_noise

@@ -1,4 +1,4 @@
-"""A grid is one question asked as a product of configurations; this file turns its YAML into the list of runs.
+"""The grid and its expansion: one question asked as a product of configurations, turned into the list of its runs.
 
     question: Does <backspace> pay, and under which objective?
     base: {benchmark: language, training: {steps: 1500, lr: 3e-3}}
@@ -9,7 +9,7 @@
     exclude: [{trainer: mle, actions.backspace: true}]      # cells of the product that match every key
     include: [{trainer: mle, training.steps: 3000}]         # more cells, each on top of base
     seeds: 3                                # 0, 1, 2; or a list
-    controls: true                          # the rows that others are read by (grids/controls.py); false: without
+    controls: true                          # add rows to compare the others with (grids/controls.py), or false
 
 Keys are dotted or nested, and the same on the command line (`training.lr=1e-3,3e-3`), where the last part is enough
 when only one key ends in it (`lr=1e-3,3e-3`).  A command-line key takes its value away from the whole file; one value
@@ -41,7 +41,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from harness.config.evaluation import POINTS
-from harness.config.run import RunConfig, Seeds
+from harness.config.run import RunConfig, SeedConfig
 from harness.errors import ConfigError, UnknownName, did_you_mean
 from harness.grids import settings
 from harness.grids.settings import PLUGINS, SECTIONS, Point, declared
@@ -60,12 +60,12 @@ class Grid:
     """A question, and the cells that answer it.
 
     Attributes:
-        question: which question the cells answer, in one sentence; may be empty.
+        question: the question that the cells answer, in one sentence; may be empty.
         axes: lists of points whose product, on top of `base`, gives cells.
         include: points that give one more cell each, on top of `base`.
         exclude: points; a cell of the product that agrees with all keys of one is dropped.
         sweeps: axes from the command line; they multiply included cells too.
-        controls: whether control cells are added to what `expand` gives.
+        controls: True if control cells are added to those that `expand` gives.
         source: the file, for messages.
     """
 
@@ -90,28 +90,30 @@ class Grid:
         for key in document.values:
             if key not in TOP_LEVEL:
                 hint = did_you_mean(key, TOP_LEVEL)
-                raise ConfigError(f"{document.at((key,))}: a grid has no key {key!r}; {hint}")
+                raise ConfigError(f"{document.locate((key,))}: a grid has no key {key!r}; {hint}")
         name, question = document.values.get("name", name), document.values.get("question", "")
         if not isinstance(name, str) or not NAME.fullmatch(name):
             raise ConfigError(
-                f"{document.at(('name',))}: {name!r} is no name for a grid; add `name:` with lower-case letters, "
+                f"{document.locate(('name',))}: {name!r} is no name for a grid; add `name:` with lower-case letters, "
                 "digits, - and _ (at most 64)"
             )
         if not isinstance(question, str):
             raise ConfigError(
-                f"{document.at(('question',))}: {question!r} is not a sentence; write the question as text"
+                f"{document.locate(('question',))}: {question!r} is not a sentence; write the question as text"
             )
         controls = document.values.get("controls", True)
         if not isinstance(controls, bool):
-            raise ConfigError(f"{document.at(('controls',))}: {controls!r:.80} is no truth value; write true or false")
+            raise ConfigError(
+                f"{document.locate(('controls',))}: {controls!r:.80} is no truth value; write true or false"
+            )
         zipped = document.values.get("zip", {})
         axes = list(settings.axes(document, ("grid",), settings.mapping(document, ("grid",)), together=False))
         if isinstance(zipped, Mapping):
             axes += settings.axes(document, ("zip",), zipped, together=True)
         else:
-            for index in range(len(settings.items(zipped, document.at(("zip",))))):
-                place = ("zip", index)
-                axes += settings.axes(document, place, settings.mapping(document, place), together=True)
+            for index in range(len(settings.items(zipped, document.locate(("zip",))))):
+                path = ("zip", index)
+                axes += settings.axes(document, path, settings.mapping(document, path), together=True)
         return cls(
             name=name,
             question=question,
@@ -119,14 +121,14 @@ class Grid:
             axes=tuple(axes),
             include=settings.points(document, "include"),
             exclude=settings.points(document, "exclude"),
-            seeds=settings.seeds(document.values.get("seeds", 1), document.at(("seeds",))),
+            seeds=settings.seeds(document.values.get("seeds", 1), document.locate(("seeds",))),
             source=document.source,
             controls=controls,
         )
 
     @property
     def points(self) -> Iterator[Point]:
-        """Everything that sets something in a cell."""
+        """All points that set keys of a cell."""
         return itertools.chain([self.base], *self.axes, *self.sweeps, self.include)
 
     def keys(self) -> set[str]:
@@ -141,10 +143,8 @@ class Grid:
         key = f"{head}.name"
         return sorted({point[key].value for point in self.points if key in point})
 
-    # ------------------------------------------------------------------------------------------- overrides
-
     def override(self, texts: Sequence[str]) -> Grid:
-        """This grid with `key=value` or `key=a,b` from the command line in place of what the file says there.
+        """This grid with `key=value` or `key=a,b` from the command line in place of the values in the file.
 
         Raises:
             ConfigError: not `key=value`, an unknown or ambiguous key, or a key given twice.
@@ -158,7 +158,7 @@ class Grid:
                 raise ConfigError(
                     f"command line: {text!r} is not key=value; write for instance lr=1e-3 or lr=1e-3,3e-3"
                 )
-            key = given if given == "seeds" else settings.full_key(given, grid.keys())
+            key = given if given == "seeds" else settings.settable_key(given, grid.keys())
             if key in seen:
                 raise ConfigError(f"command line: {key} is given twice; write {given}=a,b to sweep it")
             seen.add(key)
@@ -176,7 +176,7 @@ class Grid:
             raise ConfigError(f"{where}: {error}") from None
         if key == "seeds":
             return replace(self, seeds=settings.seeds(values[0] if len(values) == 1 else values, where))
-        new = tuple(settings.collect(settings.flatten(key, value, lambda _: where)) for value in values)
+        new = tuple(settings.collect(settings.settings_of(key, value, lambda _: where)) for value in values)
 
         def without(points: Iterable[Point]) -> tuple[Point, ...]:
             return tuple({k: setting for k, setting in point.items() if k != key} for point in points)
@@ -192,8 +192,6 @@ class Grid:
             include=without(self.include),
             sweeps=self.sweeps if len(new) == 1 else (*self.sweeps, new),
         )
-
-    # ------------------------------------------------------------------------------------------- expansion
 
     def expand(self) -> list[RunConfig]:
         """The cells in the order in which they run, resolved, equal ones once.
@@ -214,7 +212,7 @@ class Grid:
         cells: dict[str, RunConfig] = {}
         for seed in self.seeds:
             for config, own in groups:
-                seeds = Seeds(**{**dict.fromkeys(Seeds.model_fields, seed), **own})
+                seeds = SeedConfig(**{**dict.fromkeys(SeedConfig.model_fields, seed), **own})
                 cell = config.model_copy(update={"seeds": seeds})
                 cells.setdefault(cell.run_id, cell)
         return list(cells.values())
@@ -297,7 +295,7 @@ class Grid:
         return config
 
     def _where(self, cell: Point, about: str) -> str:
-        """Where the key is written that `about` begins with, else where its section is, else the file."""
+        """Location of the key with which `about` begins, else of its section, else the file."""
         for key in sorted(cell, key=len, reverse=True):
             if about.startswith(key):
                 return cell[key].where
@@ -321,9 +319,6 @@ def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key, value
 
 
-# ----------------------------------------------------------------------------------------------- finding grids
-
-
 def shipped() -> dict[str, Traversable]:
     """The grid files of every package in the entry-point group, by name."""
     found: dict[str, Traversable] = {}
@@ -335,7 +330,7 @@ def shipped() -> dict[str, Traversable]:
 
 
 def grid_names() -> list[str]:
-    """The names that `load_grid` knows without a path."""
+    """Names of the shipped grids, which `load_grid` takes without a path."""
     return list(shipped())
 
 
@@ -344,7 +339,7 @@ def load_grid(name_or_path: str, overrides: Sequence[str] = ()) -> Grid:
 
     Raises:
         UnknownName: neither a known name nor a path.
-        ConfigError: what is wrong with the file or an override, with file, line and key.
+        ConfigError: a wrong file or override; the message names file, line and key.
     """
     known = shipped()
     if name_or_path in known:

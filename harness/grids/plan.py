@@ -1,4 +1,4 @@
-"""What running a grid would do: which cells the store has already, and how long the others may take."""
+"""The plan of a grid: its cells by status in the store, and an estimate of the time that the others take."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.config.run import RunConfig
 
-# What decides how long a run takes; two runs that agree here are similar.
+# Two runs that agree in these keys take about the same time.
 _COST = ("benchmark.", "model.", "sampling.", "metrics")
 _COST_KEYS = (
     "trainer.name",
@@ -31,7 +31,7 @@ class Plan:
             else agree in benchmark, model, trainer name, action space, budget, sampling and metrics; None when no
             unfinished cell has such a run.  Cells run one after the other; training of the base is not in it.
         unknown: unfinished cells without such a run, which `seconds` leaves out.
-        controls: cells that are there to read the others by.
+        controls: how many of the cells are controls.
     """
 
     cells: int
@@ -45,7 +45,7 @@ class Plan:
 
 
 def plan(cells: Sequence[RunConfig], runs: Sequence[Mapping[Any, Any]]) -> Plan:
-    """Where the cells of a grid stand among `runs`, the rows that `Store.runs` gives."""
+    """The plan of a grid's cells, given `runs`, the rows that `Store.runs` gives."""
     status = {row["run_id"]: row["status"] for row in runs}
     same: dict[str, list[float]] = defaultdict(list)
     similar: dict[tuple[str, ...], list[float]] = defaultdict(list)

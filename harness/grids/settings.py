@@ -1,6 +1,7 @@
-"""A setting is one value for one dotted key and the place where it is written; this file makes them from nested text.
+"""One point of a grid: its settings, each a value for a dotted key and the location where it is written.
 
-Everything here answers a person who mistyped something: which file, line and key, what was given, what is accepted.
+They are made from the nested values of a document.  Every error names file, line and key, the value that was given and
+the values that are accepted.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeAlias
 
+from harness.config.keys import matching_keys
 from harness.config.run import RunConfig
 from harness.config.section import Plugin
 from harness.errors import ConfigError, did_you_mean
-from harness.grids.yaml_file import Document, Place
+from harness.grids.yaml_file import Document, KeyPath
 from harness.plugins.metric_names import known_metrics, metric_of, parse_metric
 from harness.plugins.options import options
 from harness.registry import BENCHMARKS, METRICS, TRAINERS, Registry
@@ -30,7 +32,12 @@ MAX_SEEDS = 10_000
 
 @dataclass(frozen=True)
 class Setting:
-    """One value for one dotted key: the plug-in name it is written beside, if any, and where it is written."""
+    """One value for one dotted key.
+
+    Attributes:
+        owner: the plug-in name beside which the value is written, if any.
+        where: location for messages, as `FILE:LINE: key`.
+    """
 
     key: str
     value: Any
@@ -39,44 +46,44 @@ class Setting:
 
     @property
     def is_option(self) -> bool:
-        """Whether the key is an option of a plug-in, which only some plug-ins declare."""
+        """True if the key is an option of a plug-in, which only some plug-ins declare."""
         head, _, rest = self.key.partition(".")
         return head in PLUGINS and rest != "name"
 
 
 Point: TypeAlias = dict[str, Setting]
-"""Some keys of a configuration, set."""
+"""Settings of some keys of a configuration, by key."""
 
-At: TypeAlias = Callable[[Place], str]
-"""Where a key below the one in hand is written."""
+Locator: TypeAlias = Callable[[KeyPath], str]
+"""Location, for messages, of a key below the one that is being read; `()` is that key itself."""
 
 
-def point(document: Document, place: Place, written: Mapping[str, Any] | None = None) -> Point:
-    """The settings of a nested or dotted mapping at a place of a document (`written` saves looking it up).
+def point(document: Document, path: KeyPath, written: Mapping[str, Any] | None = None) -> Point:
+    """The settings of a nested or dotted mapping at a path of a document (`written` saves the look-up).
 
     Raises:
         ConfigError: not a mapping, an unknown key or plug-in, or a key that is set twice.
     """
-    written = mapping(document, place) if written is None else written
+    written = mapping(document, path) if written is None else written
     return collect(
         setting
         for key, value in written.items()
-        for setting in flatten(key, value, lambda below, key=key: document.at((*place, key, *below)))  # type: ignore[misc]
+        for setting in settings_of(key, value, lambda below, key=key: document.locate((*path, key, *below)))  # type: ignore[misc]
     )
 
 
 def points(document: Document, key: str) -> tuple[Point, ...]:
     """The points of a list of mappings, as `include` and `exclude` are."""
     found = []
-    for index, item in enumerate(items(document.values.get(key, []), document.at((key,)))):
+    for index, item in enumerate(items(document.values.get(key, []), document.locate((key,)))):
         if not isinstance(item, Mapping) or not item:
             wanted = "write {key: value, ...}"
-            raise ConfigError(f"{document.at((key, index))}: {item!r:.80} is not a mapping of keys; {wanted}")
+            raise ConfigError(f"{document.locate((key, index))}: {item!r:.80} is not a mapping of keys; {wanted}")
         found.append(point(document, (key, index), item))
     return tuple(found)
 
 
-def axes(document: Document, place: Place, written: Mapping[str, Any], together: bool) -> Iterator[tuple[Point, ...]]:
+def axes(document: Document, path: KeyPath, written: Mapping[str, Any], together: bool) -> Iterator[tuple[Point, ...]]:
     """The axes of a mapping of lists: one for each key, or one for all whose lists advance `together`.
 
     Raises:
@@ -84,49 +91,53 @@ def axes(document: Document, place: Place, written: Mapping[str, Any], together:
     """
     columns = []
     for key, values in written.items():
-        where = document.at((*place, key))
+        where = document.locate((*path, key))
         if not items(values, where):
             raise ConfigError(f"{where}: an empty list; give at least one value, or remove the key")
 
-        def at(index: int, key: str = key) -> At:
-            return lambda below: document.at((*place, key, index, *below))
+        def item(index: int, key: str = key) -> Locator:
+            return lambda below: document.locate((*path, key, index, *below))
 
-        columns.append([collect(flatten(key, value, at(index))) for index, value in enumerate(values)])
+        columns.append([collect(settings_of(key, value, item(index))) for index, value in enumerate(values)])
     if not together:
         yield from (tuple(column) for column in columns)
     elif columns:
         lengths = {key: len(column) for key, column in zip(written, columns, strict=True)}
         if len(set(lengths.values())) > 1:
-            told = ", ".join(f"{key} has {length}" for key, length in lengths.items())
-            raise ConfigError(f"{document.at(place)}: {told} values; lists under zip advance together: make them equal")
+            lengths_text = ", ".join(f"{key} has {length}" for key, length in lengths.items())
+            raise ConfigError(
+                f"{document.locate(path)}: {lengths_text} values; lists under zip advance together: make them equal"
+            )
         yield tuple(disjoint(row) for row in zip(*columns, strict=True))
 
 
-def flatten(key: str, value: Any, at: At, owner: str | None = None) -> Iterator[Setting]:
-    """The settings that `key: value` stands for, where the value may be a mapping of further keys.
+def settings_of(key: str, value: Any, locate: Locator, owner: str | None = None) -> Iterator[Setting]:
+    """The settings for which `key: value` stands; the value may be a mapping of further keys.
 
     Raises:
         ConfigError: an unknown key or plug-in name, or a value of the wrong shape.
     """
     head, _, rest = key.partition(".")
     if key == "metrics":
-        yield Setting(key, tuple(_metrics(value, at)), None, at(()))
+        yield Setting(key, tuple(_metrics(value, locate)), None, locate(()))
     elif head in PLUGINS:
         if rest == "name":
             if not isinstance(value, str) or value not in PLUGINS[head]:
                 hint = did_you_mean(value if isinstance(value, str) else "", PLUGINS[head])
-                raise ConfigError(f"{at(())}: unknown {head} {value!r:.80}; {hint}")
-            yield Setting(key, value, None, at(()))
+                raise ConfigError(f"{locate(())}: unknown {head} {value!r:.80}; {hint}")
+            yield Setting(key, value, None, locate(()))
         elif rest:
-            yield Setting(key, value, owner, at(()))
+            yield Setting(key, value, owner, locate(()))
         elif isinstance(value, str):
-            yield from flatten(f"{head}.name", value, at)
+            yield from settings_of(f"{head}.name", value, locate)
         elif isinstance(value, Mapping):
             owner = value.get("name") if isinstance(value.get("name"), str) else None
             for part, inner in value.items():
-                yield from flatten(f"{head}.{part}", inner, _below(at, part), owner)
+                yield from settings_of(f"{head}.{part}", inner, _below(locate, part), owner)
         else:
-            raise ConfigError(f"{at(())}: {value!r:.80} is no {head}; write a name, or {{name: NAME, option: value}}")
+            raise ConfigError(
+                f"{locate(())}: {value!r:.80} is no {head}; write a name, or {{name: NAME, option: value}}"
+            )
     elif head in SECTIONS:
         fields = SECTIONS[head].model_fields
         if not rest:
@@ -134,23 +145,23 @@ def flatten(key: str, value: Any, at: At, owner: str | None = None) -> Iterator[
                 wanted = f"write a mapping with keys of {', '.join(fields)}"
                 if head == "seeds":
                     wanted += "; the number of seeds is `seeds:` at the top of the file"
-                raise ConfigError(f"{at(())}: {value!r:.80} is not a section; {wanted}")
+                raise ConfigError(f"{locate(())}: {value!r:.80} is not a section; {wanted}")
             for part, inner in value.items():
-                yield from flatten(f"{head}.{part}", inner, _below(at, part))
+                yield from settings_of(f"{head}.{part}", inner, _below(locate, part))
         elif rest not in fields:
-            raise ConfigError(f"{at(())}: {head} has no key {rest!r}; {did_you_mean(rest, fields)}")
+            raise ConfigError(f"{locate(())}: {head} has no key {rest!r}; {did_you_mean(rest, fields)}")
         else:
-            yield Setting(key, value, None, at(()))
+            yield Setting(key, value, None, locate(()))
     else:
         dotted = [f"{name}.{field}" for name, part in SECTIONS.items() for field in part.model_fields]
         same = [known for known in dotted if known.endswith(f".{key}")]
         heads = [*PLUGINS, *SECTIONS, "metrics"]
         hint = f"did you mean {same[0]!r}?" if same else did_you_mean(head, heads)
-        raise ConfigError(f"{at(())}: unknown key {key!r}; {hint}")
+        raise ConfigError(f"{locate(())}: unknown key {key!r}; {hint}")
 
 
 def collect(settings: Iterable[Setting]) -> Point:
-    """Settings by key; refuses two for one key, such as `trainer.alpha` beside `trainer: {alpha: ...}`."""
+    """Settings by key; two for one key, as `trainer.alpha` beside `trainer: {alpha: ...}`, are a ConfigError."""
     found: Point = {}
     for setting in settings:
         if setting.key in found:
@@ -161,25 +172,26 @@ def collect(settings: Iterable[Setting]) -> Point:
 
 
 def disjoint(parts: Iterable[Point]) -> Point:
-    """Points side by side, which may not set the same key."""
+    """One point of several, no two of which may set the same key."""
     return collect(setting for part in parts for setting in part.values())
 
 
 @cache
 def declared(head: str, name: str) -> tuple[str, ...]:
-    """The options of the named benchmark or trainer, which is imported for it."""
+    """Names of the options of a benchmark or trainer, which is imported for them."""
     return tuple(option.name for option in options(PLUGINS[head][name]))
 
 
-def full_key(given: str, known: Iterable[str]) -> str:
-    """The dotted key that a person means: the key itself, `trainer` for `trainer.name`, or an unambiguous last part.
+def settable_key(given: str, known: Iterable[str]) -> str:
+    """The dotted key of a grid that the command line names, in full or by an unambiguous short form.
 
-    `seeds.*` has no short form: `metric=mauve` would silently mean a seed.
+    `seeds.*` has no short form: `metric=mauve` would silently mean a seed.  Nor has `model.name`: `model` is a section,
+    here as in a file.
 
     Raises:
         ConfigError: no key ends in it, or more than one.
 
-    >>> full_key("lr", ["training.lr", "training.rows"])
+    >>> settable_key("lr", ["training.lr", "training.rows"])
     'training.lr'
     """
     keys = sorted(known)
@@ -187,13 +199,14 @@ def full_key(given: str, known: Iterable[str]) -> str:
         return f"{given}.name"
     if given in keys:
         return given
-    short = {key: key.rpartition(".")[2] for key in keys if not key.startswith("seeds.")}
-    meant = [key for key, last in short.items() if last == given]
+    short = [key for key in keys if not key.startswith("seeds.")]
+    meant = [key for key in matching_keys(given, short) if key != f"{given}.name"]
     if len(meant) == 1:
         return meant[0]
     if meant:
         raise ConfigError(f"command line: {given!r} may mean {' or '.join(meant)}; write one of them in full")
-    pool = keys if "." in given else [*short.values(), "metrics", "seeds", *PLUGINS]
+    last = [key.rpartition(".")[2] for key in short]
+    pool = keys if "." in given else [*last, "metrics", "seeds", *PLUGINS]
     raise ConfigError(f"command line: unknown key {given!r}; {did_you_mean(given, set(pool))}")
 
 
@@ -218,27 +231,27 @@ def split_list(text: str) -> list[str]:
     return [part.strip() for part in re.split(r",(?![^\[]*\])", text)]
 
 
-def mapping(document: Document, place: Place) -> Mapping[str, Any]:
-    """The mapping at a place, empty where there is none."""
+def mapping(document: Document, path: KeyPath) -> Mapping[str, Any]:
+    """The mapping at a path, empty where there is none."""
     value: Any = document.values
-    for part in place:
+    for part in path:
         value = value.get(part, {}) if isinstance(value, Mapping) else value[part]
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{document.at(place)}: {value!r:.80} is not a mapping; write keys and values under it")
+        raise ConfigError(f"{document.locate(path)}: {value!r:.80} is not a mapping; write keys and values under it")
     return value
 
 
 def items(value: Any, where: str) -> list[Any]:
-    """The value, if it is a list."""
+    """The value if it is a list; anything else is a ConfigError."""
     if not isinstance(value, list):
         raise ConfigError(f"{where}: {value!r:.80} is not a list; write [a, b], or put one value under base")
     return value
 
 
-def _metrics(value: Any, at: At) -> Iterator[Plugin]:
+def _metrics(value: Any, locate: Locator) -> Iterator[Plugin]:
     if not isinstance(value, list):
-        raise ConfigError(f"{at(())}: {value!r:.80} is not a list of metrics; write [mauve, diversity@simctg]")
-    measured: list[Plugin] = []  # metrics that were named by what they measure: once is enough
+        raise ConfigError(f"{locate(())}: {value!r:.80} is not a list of metrics; write [mauve, diversity@simctg]")
+    measured: list[Plugin] = []  # metrics that were named by a measure, to have each once
     for index, given in enumerate(value):
         if isinstance(given, str):
             plugin = parse_metric(given)
@@ -247,11 +260,11 @@ def _metrics(value: Any, at: At) -> Iterator[Plugin]:
             plugin = Plugin(name=metric_of(given["name"]), options=chosen)
         else:
             raise ConfigError(
-                f"{at((index,))}: {given!r:.80} is no metric; write a name, or {{name: NAME, option: value}}"
+                f"{locate((index,))}: {given!r:.80} is no metric; write a name, or {{name: NAME, option: value}}"
             )
         if plugin.name not in METRICS:
             hint = did_you_mean(plugin.name, known_metrics())
-            raise ConfigError(f"{at((index,))}: unknown metric {plugin.name!r}; {hint}")
+            raise ConfigError(f"{locate((index,))}: unknown metric {plugin.name!r}; {hint}")
         name = given.partition("@")[0] if isinstance(given, str) else given["name"]
         if name == plugin.name:
             yield plugin
@@ -260,5 +273,5 @@ def _metrics(value: Any, at: At) -> Iterator[Plugin]:
             yield plugin
 
 
-def _below(at: At, part: str) -> At:
-    return lambda place: at((part, *place))
+def _below(locate: Locator, part: str) -> Locator:
+    return lambda path: locate((part, *path))

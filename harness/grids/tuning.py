@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.config.actions import ActionConfig
 from harness.config.evaluation import EvaluationConfig
-from harness.config.run import RunConfig, Seeds, flatten
+from harness.config.keys import flatten
+from harness.config.run import RunConfig, SeedConfig
 from harness.config.search_space import Search, searches
 from harness.config.training import TrainingConfig
 from harness.errors import ConfigError, HarnessError
@@ -33,16 +34,13 @@ from harness.seeding import generator
 if TYPE_CHECKING:
     from harness.storage.store import Store
 
-
 TRIAL_SEED = 1_000_003  # of all trials, so that no final run shares its luck with the trial that chose its settings
-
-
 SHARED: Mapping[str, Search] = {
     f"{head}.{name}": search
     for head, section in (("training", TrainingConfig), ("actions", ActionConfig))
     for name, search in searches(section).items()
 }
-"""What may be tuned whoever trains; each trainer declares its own beside it."""
+"""Settings that may be tuned for every trainer, by key; each trainer declares more of its own."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +48,10 @@ class Tried:
     """The groups of a grid that share a training, with its trials.
 
     Attributes:
-        group: whose sampling the trials have, as written, with the seeds of its first cell: that which samples from
-            the policy as it is, or else the first.
+        group: the group whose sampling the trials have, as written, with the seeds of its first cell: the one that
+            samples from the policy as it is, or else the first.
         members: all groups of that training, which differ in sampling or metrics alone; `group` is one of them.
-        drawn: what each trial has in place of what is written, by key; nothing for the first.
+        drawn: the settings that each trial has in place of the written ones, by key; none for the first.
         trials: the runs, in order.
     """
 
@@ -65,14 +63,14 @@ class Tried:
 
 @dataclass(frozen=True)
 class Choice:
-    """What became of a group's trials.
+    """The best of a group's trials.
 
     Attributes:
         tried: the group and its trials.
-        measure: what they were chosen by.
-        values: its value on the validation split, or why there is none, by trial.
+        measure: the measure by which it was chosen.
+        values: the measure's value on the validation split, or the reason why there is none, by trial.
         best: the number of the chosen trial.
-        n: from how many texts (or documents, or states) its value is.
+        n: number of texts (or documents, or states) from which its value is.
     """
 
     tried: Tried
@@ -83,7 +81,7 @@ class Choice:
 
     @property
     def drawn(self) -> Mapping[str, Any]:
-        """The chosen settings, where they are not those that are written."""
+        """The chosen settings that differ from the written ones, by key."""
         return self.tried.drawn[self.best]
 
 
@@ -93,8 +91,8 @@ def trials(cells: Sequence[RunConfig], count: int) -> list[Tried]:
     Groups that differ in sampling or metrics alone share their trials: they are about one policy, and stay so.  There
     are fewer where fewer settings exist: one where nothing may be tuned, or nothing is trained.
 
-    A setting in which cells differ that agree in benchmark, model, trainer and action space is the grid's question, and
-    is not tuned.
+    Where cells that agree in benchmark, model, trainer and action space differ in a setting, that setting is the grid's
+    question, and is not tuned.
 
     Raises:
         ConfigError: a cell has the trials' seed or is evaluated on the validation split, a benchmark cannot choose.
@@ -109,14 +107,14 @@ def trials(cells: Sequence[RunConfig], count: int) -> list[Tried]:
     asked = _questions(list(groups.values()))
     trainings: dict[str, list[RunConfig]] = {}
     for group in groups.values():
-        trainings.setdefault(group.model_copy(update={"seeds": Seeds()}).train_id, []).append(group)
+        trainings.setdefault(group.model_copy(update={"seeds": SeedConfig()}).train_id, []).append(group)
     found = []
     for members in trainings.values():
         group = next((one for one in members if not one.sampling.decoding), members[0])
         selection(group)
-        spaces = {key: search for key, search in space(group).items() if key not in asked[_place(group)]}
-        distinct: dict[str, tuple[Mapping[str, Any], RunConfig]] = {}  # a copy of a trial is no second chance
-        for number in range(1 if group.untrained else count):  # settings of a training that is none change nothing
+        spaces = {key: search for key, search in space(group).items() if key not in asked[_compared_within(group)]}
+        distinct: dict[str, tuple[Mapping[str, Any], RunConfig]] = {}  # an equal trial counts once
+        for number in range(1 if group.untrained else count):  # without training, settings change nothing
             changes = {key: _drawn(key, search, group, number) for key, search in spaces.items()} if number else {}
             trial = _trial(group, changes)
             distinct.setdefault(trial.run_id, (changes, trial))
@@ -126,7 +124,7 @@ def trials(cells: Sequence[RunConfig], count: int) -> list[Tried]:
 
 
 def space(config: RunConfig) -> dict[str, Search]:
-    """What may be tuned in a configuration, by key: noise only where some is injected."""
+    """Search spaces of a configuration's tunable settings, by key; noise only where some is injected."""
     amounts = config.actions.model_dump()
     found = {
         key: search for key, search in SHARED.items() if (at := key.partition("."))[0] != "actions" or amounts[at[2]]
@@ -144,18 +142,18 @@ def tuned(config: RunConfig, drawn: Mapping[str, Any]) -> RunConfig:
 
 
 def choose(store: Store, grid: str, tried: Sequence[Tried]) -> list[Choice]:
-    """The best trial of each group by what the store has of them, as cells of `grid`; of equally good ones the first.
+    """The best trial of each group by the stored scores of the cells of `grid`; of equally good ones the first.
 
     Trials that failed, are unfinished or have no finite value cannot win.
 
     Raises:
-        HarnessError: no trial of some group has a value; the message says why of each.
+        HarnessError: no trial of some group has a value; the message gives the reason of each.
     """
     runs = store.runs(grid).set_index("run_id")[["status", "error"]].to_dict("index")
     scores: dict[str, list[dict[str, Any]]] = {}
     for row in store.scores(grid).to_dict("records"):
         scores.setdefault(row["run_id"], []).append({str(key): value for key, value in row.items()})
-    choices, hopeless = [], []
+    choices, without_value = [], []
     for one in tried:
         metric, measure = selection(one.group)
         values: list[float | str] = []
@@ -172,25 +170,26 @@ def choose(store: Store, grid: str, tried: Sequence[Tried]) -> list[Choice]:
                 values.append(float(score["value"]))
         usable = {number: value for number, value in enumerate(values) if isinstance(value, float)}
         if not usable:
-            hopeless.append(f"{_named(one.group)}: {'; '.join(dict.fromkeys(map(str, values)))}")
+            without_value.append(f"{_named(one.group)}: {'; '.join(dict.fromkeys(map(str, values)))}")
             continue
         best = min(usable, key=lambda number: cost(metric, measure, usable[number]))
         choices.append(Choice(one, measure, tuple(values), best, sizes[best]))
-    if hopeless:
+    if without_value:
         raise HarnessError(
-            f"no trial of {len(hopeless)} group(s) can be chosen, so nothing was trained with chosen settings: "
-            + " | ".join(hopeless)
+            f"no trial of {len(without_value)} group(s) can be chosen, so nothing was trained with chosen settings: "
+            + " | ".join(without_value)
             + "; mend the reason, add --trials, or leave the group out"
         )
     return choices
 
 
 def _own_score(store: Store, metric: Metric, measure: str, scores: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """A trial's score by exactly this metric, its options included; what rescoring added beside it cannot choose."""
+    """A trial's score by exactly this metric, its options included; scores that rescoring added cannot choose."""
     alike = [one for one in scores if (one["metric"], one["definition"]) == (measure, metric.definition)]
     if len(alike) < 2:
         return alike[0] if alike else None
-    rows = store.rollouts(alike[0]["run_id"]).to_dict("records")  # rescored, so texts are all it depends on
+    # several scores come from rescoring alone, so that the texts decide the parameters
+    rows = store.rollouts(alike[0]["run_id"]).to_dict("records")
     texts = Evaluation(
         prompts=tuple(Example(row["reference"], row["prompt"]) for row in rows),
         rollouts=(),
@@ -204,7 +203,7 @@ def _own_score(store: Store, metric: Metric, measure: str, scores: Sequence[dict
 
 
 def _without_hashes(parameters: Mapping[str, Any]) -> dict[str, str]:
-    """Parameters as text, a featuriser without what it was trained on: that is the same in all of a run's scores."""
+    """Parameters as text, a featuriser without the hash of its training texts: equal in all of a run's scores."""
     return {key: re.sub(r"^reference-lm:\w+", "reference-lm", str(value)) for key, value in parameters.items()}
 
 
@@ -216,7 +215,7 @@ def final_cells(cells: Sequence[RunConfig], choices: Sequence[Choice]) -> list[R
 
 
 def as_trials(choices: Sequence[Choice]) -> list[Trial]:
-    """What a store keeps of the choices."""
+    """The choices as records for the store."""
     found = []
     for choice, member in [(one, member) for one in choices for member in one.tried.members]:
         final = tuned(member, choice.drawn).group_id
@@ -227,7 +226,7 @@ def as_trials(choices: Sequence[Choice]) -> list[Trial]:
 
 def _trial(group: RunConfig, drawn: Mapping[str, Any]) -> RunConfig:
     given, _ = BENCHMARKS[group.benchmark.name].selection
-    seeds = Seeds(**dict.fromkeys(Seeds.model_fields, TRIAL_SEED))
+    seeds = SeedConfig(**dict.fromkeys(SeedConfig.model_fields, TRIAL_SEED))
     changes = {"metrics": (parse_metric(given),), "seeds": seeds, "evaluation": EvaluationConfig(split="validation")}
     return tuned(group.model_copy(update=changes), drawn)
 
@@ -237,23 +236,23 @@ def _drawn(key: str, search: Search, group: RunConfig, number: int) -> Any:
     return search.draw(generator(TRIAL_SEED, "trials", key, number), group.model_dump()[head][name])
 
 
-def _place(config: RunConfig) -> str:
-    """What a setting must differ within to be a grid's question."""
+def _compared_within(config: RunConfig) -> str:
+    """Hash of benchmark, model, trainer and action space: a grid compares settings of configurations that share it."""
     return content_hash(
         [config.benchmark.model_dump(), config.model.model_dump(), config.trainer.name, config.actions.backspace]
     )
 
 
 def _questions(groups: Sequence[RunConfig]) -> dict[str, set[str]]:
-    """By place, the keys in which its groups differ."""
+    """The keys in which groups differ that share `_compared_within`, by that hash."""
     values: dict[str, dict[str, set[str]]] = {}
     for group in groups:
-        unused = SHARED.keys() - space(group).keys()  # a row without noise asks whether, not how much
+        unused = SHARED.keys() - space(group).keys()  # no noise beside some is not about the amount
         for key, value in flatten(group.model_dump(mode="json")).items():
             if key in unused:
                 continue
-            values.setdefault(_place(group), {}).setdefault(key, set()).add(repr(value))
-    return {place: {key for key, found in keys.items() if len(found) > 1} for place, keys in values.items()}
+            values.setdefault(_compared_within(group), {}).setdefault(key, set()).add(repr(value))
+    return {shared: {key for key, found in keys.items() if len(found) > 1} for shared, keys in values.items()}
 
 
 def _named(group: RunConfig) -> str:

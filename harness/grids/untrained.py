@@ -1,4 +1,4 @@
-"""The grid that scores a checkpoint as it was found: one model, no training, as many seeds as one likes."""
+"""The grid that scores a checkpoint as it is: one model, no training, any number of seeds."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from harness.models import pretrained
 from harness.models.export import about_of
 
 NAME = "evaluated"
-LONGEST = 1024  # tokens of context when nobody says, where the model holds as many
+LONGEST = 1024  # tokens of context by default, where the model holds as many
 
 
 def as_it_is(name: str, benchmark: str, overrides: Sequence[str], seeds: int) -> Grid:
     """A grid without training, for a model directory or a Hub id.
 
-    The model's own context (1,024 tokens at most), arithmetic and `<backspace>`, of an exported policy those that it
-    was trained with, are used where `overrides`, which are a grid's (`corpus=FILE`, `rollouts=1000`), do not say
-    otherwise.  A directory's content becomes part of what the run is, so that another checkpoint in its place is
-    another run.
+    Context (1,024 tokens at most), arithmetic and `<backspace>` are the model's own, for an exported policy those of
+    its training, unless `overrides` change them; these are written as for a grid (`corpus=FILE`, `rollouts=1000`).
+    The hash of a directory's content is part of the run id, so that another checkpoint in its place is another run.
 
     Raises:
         EnvironmentProblem: the model cannot be found.

@@ -1,7 +1,7 @@
-"""Reads one YAML file as plain values that remember their lines, and refuses what a grid never needs.
+"""The text of a grid: one YAML file read as plain values with their line numbers.
 
-YAML 1.2, so `1e-3` is a number and `no` is a word.  Tags, anchors and duplicate keys are refused, and size and depth
-are capped before anything is built, so that a hostile file costs nothing.
+YAML 1.2, so `1e-3` is a number and `no` is a word.  A grid never needs tags, anchors or duplicate keys: they are
+refused.  Size and depth are capped before anything is built, so that a hostile file costs nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ MAX_BYTES = 1_000_000
 MAX_DEPTH = 16
 LARGEST_INTEGER = 2**63 - 1  # what seeds, databases and tensors hold
 
-Place: TypeAlias = tuple[str | int, ...]
+KeyPath: TypeAlias = tuple[str | int, ...]
+"""Path of a value in a document: keys of mappings and indices of lists."""
 
 
 @dataclass(frozen=True)
@@ -32,20 +33,20 @@ class Document:
 
     values: Mapping[str, Any]
     source: str
-    lines: Mapping[Place, int] = field(default_factory=dict)
+    lines: Mapping[KeyPath, int] = field(default_factory=dict)
 
-    def at(self, place: Place = ()) -> str:
-        """`FILE:LINE: key.key[index]`, how every message about this file begins."""
-        known = place
+    def locate(self, path: KeyPath = ()) -> str:
+        """`FILE:LINE: key.key[index]`, with which every message about this file begins."""
+        known = path
         while known and known not in self.lines:
             known = known[:-1]
         line = f":{self.lines[known]}" if known in self.lines else ""
-        dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).lstrip(".")
+        dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
         return f"{self.source}{line}: {dotted}" if dotted else f"{self.source}{line}"
 
 
 def read_document(file: Path | Traversable) -> Document:
-    """The mapping that a YAML file holds.
+    """The mapping in a YAML file.
 
     Raises:
         ConfigError: no such file, not UTF-8, not YAML, not a mapping, too big, too deep, or a tag, an anchor, a
@@ -73,7 +74,7 @@ def read_document(file: Path | Traversable) -> Document:
     if not isinstance(written, CommentedMap):
         got = "nothing" if written is None else f"a {type(_bare(written)).__name__}"
         raise ConfigError(f"{source}: holds {got}, but a grid is a mapping; begin with `base:`")
-    lines: dict[Place, int] = {}
+    lines: dict[KeyPath, int] = {}
     return Document(_plain(written, (), source, lines), source, lines)
 
 
@@ -95,7 +96,7 @@ def parse_scalar(text: str) -> bool | int | float | str | None:
 
 def _load(text: str, source: str) -> Any:
     try:
-        at_key: list[bool | None] = []  # of every open collection: whether a key comes next; None in a list
+        at_key: list[bool | None] = []  # of every open collection: True if a key comes next; None in a list
         for event in YAML(typ="safe", pure=True).parse(text):
             if isinstance(event, AliasEvent):
                 raise ConfigError(f"{_line(source, event)}: aliases (*{event.anchor}) are refused; write the value out")
@@ -121,42 +122,42 @@ def _load(text: str, source: str) -> Any:
         problem = " ".join(str(error.problem or error.context).split())
         if "\\t" in problem or "'\t'" in problem:
             problem += "; YAML is indented with spaces, not tabs"
-        raise ConfigError(f"{source}{line}: not YAML as a grid wants it: {problem}") from None
+        raise ConfigError(f"{source}{line}: not YAML that a grid may have: {problem}") from None
     except (YAMLError, ValueError) as error:  # ValueError: numbers with thousands of digits, impossible dates
-        raise ConfigError(f"{source}: not YAML as a grid wants it: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{source}: not YAML that a grid may have: {' '.join(str(error).split())}") from None
 
 
 def _line(source: str, event: Any) -> str:
     return f"{source}:{event.start_mark.line + 1}"
 
 
-def _plain(written: Any, place: Place, source: str, lines: dict[Place, int]) -> Any:
+def _plain(written: Any, path: KeyPath, source: str, lines: dict[KeyPath, int]) -> Any:
     """The same value in built-in types; fills `lines`."""
     here = Document({}, source, lines)
-    if isinstance(written, CommentedMap | CommentedSeq):  # what stands where; the parser forgets it now and then
+    if isinstance(written, CommentedMap | CommentedSeq):  # line of each item; the parser lacks some
         where = {key: mark[0] + 1 for key, mark in (written.lc.data or {}).items()}
     if isinstance(written, CommentedMap):
         for key in written:
             if isinstance(key, str):
-                lines[(*place, str(key))] = where.get(key, lines.get(place, 1))
+                lines[(*path, str(key))] = where.get(key, lines.get(path, 1))
             else:
-                raise ConfigError(f"{here.at(place)}: the key {_bare(key)!r} is not text; put it in quotes")
-        return {str(key): _plain(value, (*place, str(key)), source, lines) for key, value in written.items()}
+                raise ConfigError(f"{here.locate(path)}: the key {_bare(key)!r} is not text; put it in quotes")
+        return {str(key): _plain(value, (*path, str(key)), source, lines) for key, value in written.items()}
     if isinstance(written, CommentedSeq):
         for index in range(len(written)):
-            lines[(*place, index)] = where.get(index, lines.get(place, 1))
-        return [_plain(value, (*place, index), source, lines) for index, value in enumerate(written)]
+            lines[(*path, index)] = where.get(index, lines.get(path, 1))
+        return [_plain(value, (*path, index), source, lines) for index, value in enumerate(written)]
     value = _bare(written)
     if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
-        raise ConfigError(f"{here.at(place)}: {str(value)[:20]}... is too large; the largest is {LARGEST_INTEGER}")
+        raise ConfigError(f"{here.locate(path)}: {str(value)[:20]}... is too large; the largest is {LARGEST_INTEGER}")
     if value is None or isinstance(value, bool | int | float | str):
         return value
     kind = type(written).__name__
-    raise ConfigError(f"{here.at(place)}: {str(written)[:40]} is read as {kind}; put it in quotes to make it text")
+    raise ConfigError(f"{here.locate(path)}: {str(written)[:40]} is read as {kind}; put it in quotes to make it text")
 
 
 def _bare(value: Any) -> Any:
-    """ruamel's decorated scalars as the built-in type they extend."""
+    """One of ruamel's decorated scalars as the built-in type that it extends."""
     for kind in (bool, int, float, str):
         if isinstance(value, kind):
             return kind(value)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from harness.analysis.filters import known_keys, select, written
 from harness.analysis.groups import Group, Record, benchmark, control, settings, source, tables, titles
-from harness.config.run import place
+from harness.config.run import key_order
 from harness.errors import ConfigError, UnknownName, did_you_mean
 from harness.report.board import plain_difference, plain_interval
 from harness.report.leaderboard import check_grid, check_metrics
@@ -164,7 +164,7 @@ def _line(score: ScoreName, groups: Sequence[Group], stored: Mapping[str, float 
 def _differing(groups: Sequence[Group]) -> dict[str, tuple[str, ...]]:
     each = [[settings(config) | {"control": config.get("control")} for config in group.configs] for group in groups]
     told = {}
-    for key in sorted({key for configs in each for config in configs for key in config}, key=place):
+    for key in sorted({key for configs in each for config in configs for key in config}, key=key_order):
         values = [
             " | ".join(dict.fromkeys(written(c[key]) if c.get(key) is not None else "–" for c in configs))
             for configs in each

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 import pandas as pd
 
-from harness.analysis.filters import short_keys
+from harness.config.keys import short_keys
 from harness.report.board import Cell, Column, Leaderboard, Row, Table, plain
 from harness.report.rendering import cost_heads, costs, header, keys, legend, number, rank
 from harness.storage.store import Store

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from harness.analysis.budgets import Budget, values_at
 from harness.analysis.costs import Unit
-from harness.analysis.filters import full_key, known_keys, parse_filter, select
+from harness.analysis.filters import known_keys, parse_filter, select, stored_key
 from harness.analysis.groups import Record, tables, titles
 from harness.errors import ConfigError, UnknownName, did_you_mean
 from harness.report import sentences
@@ -99,7 +99,7 @@ def leaderboard(
         values=_values(read, names, metrics, members),
         names=names,
         metrics=metrics,
-        keys=None if group_by is None else list(dict.fromkeys(full_key(given, known) for given in group_by)),
+        keys=None if group_by is None else list(dict.fromkeys(stored_key(given, known) for given in group_by)),
         baseline=[parse_filter(text, left, known) for text in baseline],
         per=per,
         nodes=None if per is None else read_nodes(store, grid),

@@ -14,8 +14,9 @@ from rich.measure import measure_renderables
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from harness.analysis.filters import short_keys, written
+from harness.analysis.filters import written
 from harness.analysis.groups import Record
+from harness.config.keys import short_keys
 from harness.report.board import Cell, Column, Leaderboard, Row, Table
 from harness.report.compare import Comparison
 from harness.report.overhead import MEASURES, Overhead

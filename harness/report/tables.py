@@ -10,8 +10,9 @@ import numpy as np
 
 from harness.analysis import costs
 from harness.analysis.costs import Cost, Unit
-from harness.analysis.filters import Filter, short_keys, written
+from harness.analysis.filters import Filter, written
 from harness.analysis.groups import Group, benchmark, biased, default_baseline, mean, rows
+from harness.config.keys import short_keys
 from harness.config.run import BASELINE
 from harness.errors import ConfigError
 from harness.report import sentences

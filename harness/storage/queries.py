@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
 
-from harness.config.run import UNTRAINED, flatten
+from harness.config.keys import flatten
+from harness.config.run import UNTRAINED
 from harness.errors import UnknownName, did_you_mean
 from harness.storage.queue import OVER, status_now
 from harness.storage.schema import CELLS, CURVES, INTERIMS, PROFILES, RUNS, SCORES, TRIALS, from_json, number, unescape

@@ -15,7 +15,8 @@ import pandas as pd
 import sqlalchemy as sa
 from pydantic import ValidationError
 
-from harness.config.run import RunConfig, flatten, is_control, place
+from harness.config.keys import flatten
+from harness.config.run import RunConfig, is_control, key_order
 from harness.errors import StoreError
 from harness.records.data import Example
 from harness.records.events import SavedCheckpoint
@@ -293,7 +294,7 @@ class Store(Ledger):
             rows.append(record | {"status": status_now(row["status"], row["owner"], row["over"])})
         # dtype=object keeps an integer option an integer in a column where some runs have no such option.
         keys = {key for row in rows for key in row}.difference(fixed)
-        frame = pd.DataFrame(rows, columns=[*fixed, *sorted(keys, key=place)], dtype=object)
+        frame = pd.DataFrame(rows, columns=[*fixed, *sorted(keys, key=key_order)], dtype=object)
         for moment in ("created", "started", "finished"):
             frame[moment] = pd.to_datetime(frame[moment], utc=True, format="ISO8601")
         return frame if status is None else frame[frame["status"] == status].reset_index(drop=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness.analysis.filters import full_key, known_keys, parse_filter, select, short_keys
+from harness.analysis.filters import known_keys, parse_filter, select, stored_key
+from harness.config.keys import short_keys
 from harness.errors import ConfigError
 from harness.storage.queries import Run, Seeds
 
@@ -67,6 +68,6 @@ def test_a_wrong_filter_gets_a_hint(text: str, message: str) -> None:
 
 
 def test_keys_by_their_last_part() -> None:
-    assert full_key("back-space".replace("-", ""), KEYS) == "actions.backspace"
-    assert full_key("trainer", KEYS) == "trainer.name"
+    assert stored_key("back-space".replace("-", ""), KEYS) == "actions.backspace"
+    assert stored_key("trainer", KEYS) == "trainer.name"
     assert short_keys(["trainer.name", "model.name", "a.x", "b.x"]) == ["trainer", "model", "a.x", "b.x"]

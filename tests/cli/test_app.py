@@ -62,6 +62,18 @@ def test_help_and_lists_load_nothing_heavy(args: list[str]) -> None:
     assert done.stdout.splitlines()[-1] == "LOADED []", done.stdout
 
 
+@pytest.mark.parametrize("args", [["plan", "demo"], ["info", "sequence_match"], ["info", "chi2_mixture"]])
+def test_planning_loads_no_torch(args: list[str]) -> None:
+    """Planning makes every trainer and divergence of a grid, whose tensors are types only until a loss is computed."""
+    program = (
+        "import sys\nfrom harness.cli.app import app\n"
+        f"try:\n    app({args!r})\nexcept SystemExit as end:\n    assert not end.code\n"
+        "print('LOADED', sorted({'torch', 'transformers'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "LOADED []", done.stdout
+
+
 def test_lists_name_what_is_registered(shell: Shell) -> None:
     names = {row["name"] for row in shell.json("ls", "trainers")}
     assert {"bc", "mle", "sequence_match", "td_mle"} <= names

@@ -179,7 +179,7 @@ def test_yaml_is_version_1_2(tmp_path: Path) -> None:
         "base": {"a": 0.001, "b": 0.5, "c": "yes", "d": 15, "e": None, "f": "x", "g": 10},
     }
     assert all(type(value) in (float, str, int, type(None)) for value in document.values["base"].values())
-    assert document.at(("base", "a")) == f"{path}:2: base.a"
+    assert document.locate(("base", "a")) == f"{path}:2: base.a"
 
 
 @pytest.mark.parametrize(

@@ -84,8 +84,8 @@ MUTANTS = (
         "trainers/divergences.py",
         (
             (
-                "lambda d, m: 2 * (xlogy(d, d) - xlogy(d, (m + d) / 2)).sum(-1)",
-                "lambda d, m: 2 * (xlogy(m, m) - xlogy(m, (m + d) / 2)).sum(-1)",
+                "lambda d, m: 2 * (d.xlogy(d) - d.xlogy((m + d) / 2)).sum(-1)",
+                "lambda d, m: 2 * (m.xlogy(m) - m.xlogy((m + d) / 2)).sum(-1)",
             ),
         ),
         (f"{DIVERGENCES}::test_phi_and_D_come_from_the_generator",),

@@ -1,1 +1,5 @@
-"""One file per kind of command; each calls one function and prints what it returns."""
+"""The verbs, one file for each kind; each verb calls one function and prints its result.
+
+Read `grids` first: demo, plan, run, status.  Modules here never import each other: what two verbs need is in `cli/`.
+Heavy packages are imported inside the functions, so that `harness --help` loads none.
+"""

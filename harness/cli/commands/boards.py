@@ -1,10 +1,9 @@
-"""Verbs that compare what runs have scored."""
+"""Verbs that compare the scores of runs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,23 +13,23 @@ from harness.cli.arguments import (
     Json,
     SomeGrid,
     StoreUrl,
-    as_json_text,
+    chosen_grid,
     include_files,
     open_store,
-    stored_grid_name,
 )
-from harness.errors import ConfigError, EnvironmentProblem
+from harness.cli.output import as_json_text, emit, show
+from harness.errors import ConfigError
 
-if TYPE_CHECKING:
-    from harness.storage.store import Store
-
-Metrics = Annotated[str | None, typer.Option("--metric", help="Metrics to show: mauve,diversity.")]
-GroupBy = Annotated[str | None, typer.Option("--group-by", help="Keys to group by: trainer.name,backspace.")]
+Metrics = Annotated[str | None, typer.Option("--metric", help="Metrics or measures to show: mauve,diversity.")]
+GroupBy = Annotated[
+    str | None, typer.Option("--group-by", help="Configuration keys whose values make a row: trainer.name,backspace.")
+]
 Filters = Annotated[
-    list[str] | None, typer.Option("--filter", help="key=value, key!=value or 'key in a|b'; may be repeated.")
+    list[str] | None,
+    typer.Option("--filter", help="Only runs with key=value, key!=value or 'key in a|b'; may be repeated."),
 ]
 Baseline = Annotated[
-    str | None, typer.Option("--baseline", help="The row that differences are from: trainer=mle,backspace=true.")
+    str | None, typer.Option("--baseline", help="Row with which the others are compared: trainer=mle,backspace=true.")
 ]
 Per = Annotated[
     Literal["step", "token", "second"] | None,
@@ -38,10 +37,13 @@ Per = Annotated[
 ]
 At = Annotated[
     str | None,
-    typer.Option("--at", help="Compare at a budget: tokens=200000, seconds=60 or steps=500, by scores while training."),
+    typer.Option("--at", help="Compare scores while training at a budget: tokens=200000, seconds=60 or steps=500."),
 ]
-Sort = Annotated[str | None, typer.Option("--sort", help="A metric: best mean first, instead of the grid's order.")]
-Output = Annotated[Path | None, typer.Option("--output", help="A file to write, instead of printing.")]
+Sort = Annotated[
+    str | None,
+    typer.Option("--sort", help="Metric by whose mean rows are sorted, best first, instead of the grid's order."),
+]
+Output = Annotated[Path | None, typer.Option("--output", help="File to write, instead of printing.")]
 
 
 def leaderboard(
@@ -54,7 +56,7 @@ def leaderboard(
     sort: Sort = None,
     at: At = None,
     format_: Annotated[
-        Literal["table", "md", "latex", "csv", "json"], typer.Option("--format", help="How to print it.")
+        Literal["table", "md", "latex", "csv", "json"], typer.Option("--format", help="Format of the output.")
     ] = "table",
     output: Output = None,
     store: StoreUrl = DEFAULT_STORE,
@@ -71,7 +73,7 @@ def leaderboard(
     opened = open_store(store)
     found = board(
         opened,
-        grid=_grid(grid, opened),
+        grid=chosen_grid(grid, opened),
         metrics=_measures(metric),
         group_by=split_list(group_by) if group_by else None,
         filters=filter_ or (),
@@ -83,11 +85,11 @@ def leaderboard(
     if format_ == "table" and not as_json:
         from harness.report.rendering import as_text, render
 
-        _show(render(found)) if output is None else _emit(as_text(found), output)
+        show(render(found)) if output is None else emit(as_text(found), output)
     else:
         from harness.report.exports import board_text
 
-        _emit(board_text(found, "json" if as_json or format_ == "table" else format_), output)
+        emit(board_text(found, "json" if as_json or format_ == "table" else format_), output)
 
 
 def compare(
@@ -105,13 +107,13 @@ def compare(
 
     include_files(include)
     opened = open_store(store)
-    found = compared(opened, sides, grid=_grid(grid, opened), metrics=_measures(metric))
+    found = compared(opened, sides, grid=chosen_grid(grid, opened), metrics=_measures(metric))
     if as_json:
         typer.echo(as_json_text([one.to_dict() for one in found]))
     else:
         from harness.report.rendering import comparison
 
-        _show([part for one in found for part in comparison(one)])
+        show([part for one in found for part in comparison(one)])
 
 
 def overhead(
@@ -122,21 +124,21 @@ def overhead(
     include: Include = None,
     as_json: Json = False,
 ) -> None:
-    """Say what a step of each objective takes in time and tokens, as a multiple of MLE's at the same seed."""
+    """Show the time and tokens of a step of each objective, as a multiple of MLE's at the same seed."""
     from harness.report.overhead import overhead as measured
     from harness.report.rendering import as_plain
     from harness.report.rendering import overhead as drawn
 
     include_files(include)
     opened = open_store(store)
-    found = measured(opened, grid=_grid(grid, opened), filters=filter_ or ())
+    found = measured(opened, grid=chosen_grid(grid, opened), filters=filter_ or ())
     parts = [part for one in found for part in drawn(one)]
     if as_json:
-        _emit(as_json_text([one.to_dict() for one in found]) + "\n", output)
+        emit(as_json_text([one.to_dict() for one in found]) + "\n", output)
     elif output is not None:
-        _emit(as_plain(parts), output)
+        emit(as_plain(parts), output)
     else:
-        _show(parts)
+        show(parts)
 
 
 def export(
@@ -145,75 +147,68 @@ def export(
         Literal["scores", "runs", "curves", "profiles", "interims", "board"],
         typer.Option(
             "--what",
-            help="Scores by run, runs, curves, numbers by position, scores while training, the leaderboard.",
+            help="Scores by run, runs, training curves, profiles by position, interim scores, or the leaderboard.",
         ),
     ] = "scores",
     format_: Annotated[
-        Literal["csv", "json", "md", "latex"], typer.Option("--format", help="How to write it.")
+        Literal["csv", "json", "md", "latex"], typer.Option("--format", help="Format of the output.")
     ] = "csv",
     output: Output = None,
     store: StoreUrl = DEFAULT_STORE,
     include: Include = None,
 ) -> None:
-    """Write everything that a grid's runs, or all runs, left behind, with every number in full."""
+    """Write the stored results of a grid's runs, or of all runs, with every number in full."""
     from harness.report.exports import board_text, frame, frame_text
     from harness.report.leaderboard import check_grid
     from harness.report.leaderboard import leaderboard as board
 
     include_files(include)
     opened = open_store(store)
-    name = _grid(grid, opened)
+    name = chosen_grid(grid, opened)
     check_grid(opened, name)
     if what == "board":
-        _emit(board_text(board(opened, grid=name), format_), output)
+        emit(board_text(board(opened, grid=name), format_), output)
     else:
-        _emit(frame_text(frame(opened, what, name), format_), output)
+        emit(frame_text(frame(opened, what, name), format_), output)
 
 
 def validity(
     grid: SomeGrid = None,
-    target: Annotated[str, typer.Option("--target", help="The score to track: exact_kl.")] = "exact_kl",
+    target: Annotated[
+        str, typer.Option("--target", help="Exact score that the others should follow: exact_kl.")
+    ] = "exact_kl",
     filter_: Filters = None,
     over: Annotated[
-        Literal["runs", "groups"], typer.Option("--over", help="What a policy is: each run, or a group's mean.")
+        Literal["runs", "groups"],
+        typer.Option("--over", help="Policies to correlate over: each run, or each group's mean."),
     ] = "runs",
-    format_: Annotated[Literal["table", "md", "json"], typer.Option("--format", help="How to print it.")] = "table",
+    format_: Annotated[
+        Literal["table", "md", "json"], typer.Option("--format", help="Format of the output.")
+    ] = "table",
     output: Output = None,
     store: StoreUrl = DEFAULT_STORE,
     include: Include = None,
     as_json: Json = False,
 ) -> None:
-    """Say which metrics order policies as an exact one does: Spearman's rank correlation over runs."""
+    """Show how well each metric orders policies as an exact one does: Spearman's rank correlation over runs."""
     from harness.report.rendering import as_plain, validity_cells
     from harness.report.rendering import validity as drawn
     from harness.report.validity import validity as measured
 
     include_files(include)
     opened = open_store(store)
-    found = measured(opened, target, grid=_grid(grid, opened), filters=filter_ or (), over=over)
+    found = measured(opened, target, grid=chosen_grid(grid, opened), filters=filter_ or (), over=over)
     if as_json or format_ == "json":
-        _emit(as_json_text([one.to_dict() for one in found]) + "\n", output)
+        emit(as_json_text([one.to_dict() for one in found]) + "\n", output)
     elif format_ == "md":
         from harness.report.exports import markdown_table
 
         parts = (f"### {one.title}: {one.target.name}\n\n{markdown_table(*validity_cells(one))}\n" for one in found)
-        _emit("\n".join(parts), output)
+        emit("\n".join(parts), output)
     elif output is not None:
-        _emit(as_plain([part for one in found for part in drawn(one)]), output)
+        emit(as_plain([part for one in found for part in drawn(one)]), output)
     else:
-        _show([part for one in found for part in drawn(one)])
-
-
-def print_leaderboard(store: Store, grid: str) -> None:
-    """Print a grid's leaderboard as it stands without any choice."""
-    from harness.report.leaderboard import leaderboard as board
-    from harness.report.rendering import render
-
-    _show(render(board(store, grid=grid)))
-
-
-def _grid(given: str | None, store: Store) -> str | None:
-    return None if given is None else stored_grid_name(given, store.grids())
+        show([part for one in found for part in drawn(one)])
 
 
 def _measures(given: str | None) -> list[str] | None:
@@ -222,20 +217,3 @@ def _measures(given: str | None) -> list[str] | None:
     from harness.plugins.metric_names import as_measures
 
     return None if not given else [one for name in split_list(given) for one in as_measures(name)]
-
-
-def _show(parts: Sequence[object]) -> None:
-    from rich.console import Console
-
-    Console().print(*parts, sep="\n")
-
-
-def _emit(text: str, output: Path | None) -> None:
-    """Print the text, or write it to the file."""
-    if output is None:
-        typer.echo(text, nl=not text.endswith("\n"))
-        return
-    try:
-        output.write_text(text)
-    except OSError as error:
-        raise EnvironmentProblem(f"--output {output}: {error.strerror}; name a file in a folder that exists") from error

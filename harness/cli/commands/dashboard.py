@@ -16,7 +16,7 @@ from harness.cli.arguments import StoreUrl
 from harness.errors import EnvironmentProblem
 from harness.storage.url import printable_url
 
-Port = Annotated[int, typer.Option("--port", min=1, max=65535, help="Port on this machine.")]
+Port = Annotated[int, typer.Option("--port", min=1, max=65535, help="Port of the page on this machine.")]
 Sample = Annotated[bool, typer.Option("--sample", help="Show the small store that ships with the harness.")]
 
 
@@ -37,6 +37,6 @@ def dashboard(store: StoreUrl = DEFAULT_STORE, port: Port = 8501, sample: Sample
             raise EnvironmentProblem(f"port {port} is taken, perhaps by another dashboard; give another --port")
     typer.echo(f"{printable_url(url)} on http://127.0.0.1:{port} (Ctrl-C ends it)")
     sys.stdout.flush()
-    # this process becomes the server, so that whoever ends it ends the server
+    # this process becomes the server, so that a signal to it ends the server
     command = [sys.executable, "-m", "dashboard", f"--server.port={port}"]
     os.execve(sys.executable, command, {**os.environ, "HARNESS_STORE": url})

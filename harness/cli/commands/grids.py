@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -26,7 +25,6 @@ from harness.cli.arguments import (
     Threads,
     Timeout,
     Workers,
-    as_json_text,
     checked_cells,
     include_files,
     open_store,
@@ -34,13 +32,8 @@ from harness.cli.arguments import (
     stored_grid_name,
     the_grid,
 )
-from harness.cli.commands.boards import print_leaderboard
-from harness.cli.signals import stop_on_signals
-
-if TYPE_CHECKING:
-    from harness.cli.progress import Tally
-    from harness.config.run import RunConfig
-    from harness.runner.options import RunnerOptions
+from harness.cli.cells import run_cells
+from harness.cli.output import as_json_text, print_leaderboard
 
 
 def demo(store: StoreUrl = DEFAULT_STORE, seeds: SeedCount = None, device: Device = "auto") -> None:
@@ -67,7 +60,7 @@ def plan(
     include: Include = None,
     as_json: Json = False,
 ) -> None:
-    """Check a grid and say what running it would do; nothing is run."""
+    """Check a grid and show what running it would do; nothing is run."""
     from harness.grids.plan import plan as planned
 
     include_files(include)
@@ -104,13 +97,13 @@ def run(
     from harness.runner.worker import server
 
     server()  # it gets ready while the grid is read and checked
-    include_files(include)
+    included = include_files(include)
     asked = the_grid(grid, overrides, seeds)
     options = RunnerOptions(
         workers=workers,
         device=device,
         threads=threads,
-        include=tuple(str(path.absolute()) for path in include or ()),
+        include=included,
         keep_going=keep_going,
         checkpoint_every=checkpoint_every,
         timeout=timeout,
@@ -125,7 +118,9 @@ def status(
     store: StoreUrl = DEFAULT_STORE,
     include: Include = None,
     as_json: Json = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Show it again every two seconds, until all is done.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it again every two seconds, until all cells are done.")
+    ] = False,
 ) -> None:
     """Count cells by status; with --watch, show the running ones as they advance."""
     include_files(include)
@@ -143,11 +138,11 @@ def status(
 
 
 def _counts(grid: str | None, store: str) -> dict[str, dict[str, int]]:
-    """Cells by status, for one grid or for each that is stored."""
+    """Number of cells by status, for one grid or for each that is stored."""
     opened = open_store(store) if store_exists(store) else None
     stored = opened.grids() if opened is not None else []
     if grid is not None and (opened is None or stored_grid_name(grid, stored) not in stored):
-        cells = checked_cells(the_grid(grid))  # known, and never started: everything is still to do
+        cells = checked_cells(the_grid(grid))  # a known grid that was never started: every cell is pending
         found = dict.fromkeys(("cells", "done", "failed", "running", "pending"), 0)
         found |= {"cells": len(cells), "pending": len(cells), "controls": sum(cell.is_control for cell in cells)}
         return {grid: found}
@@ -155,38 +150,3 @@ def _counts(grid: str | None, store: str) -> dict[str, dict[str, int]]:
         return {}
     names = stored if grid is None else [stored_grid_name(grid, stored)]
     return {name: opened.counts(name) | {"controls": opened.controls(name)} for name in names}
-
-
-def run_cells(
-    name: str,
-    cells: Sequence[RunConfig],
-    url: str,
-    options: RunnerOptions,
-    limit: str | None = None,
-    *,
-    alone: bool = False,
-) -> Tally:
-    """Run the cells of a grid that are not done and say how they ended; with `alone` the grid has no others.
-
-    Raises:
-        KeyboardInterrupt: somebody asked to stop; the cells at hand are saved.
-    """
-    from rich.console import Console
-
-    from harness.cli.progress import follow
-    from harness.grids.grid import first
-    from harness.runner.grid import run_grid
-    from harness.storage.store import Store
-
-    with Store(url) as store, stop_on_signals() as stopping:
-        store.enqueue(name, cells, alone=alone)  # what --limit leaves out is pending, not unknown
-        cells = cells if limit is None else first(cells, limit)
-        tally = follow(run_grid(cells, store, grid_name=name, options=options, stopping=stopping), Console(stderr=True))
-    typer.echo(f"{tally.cells} cells: {tally.done} done now, {tally.skipped} done before, {tally.failed} failed")
-    if stopping():
-        raise KeyboardInterrupt
-    for run_id, message in tally.failures:
-        typer.echo(f"failed: {run_id}: {message}", err=True)
-    if tally.failed:
-        typer.echo("the same command tries failed cells again", err=True)
-    return tally

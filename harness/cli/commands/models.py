@@ -1,4 +1,4 @@
-"""Verbs that use a model: a trained one leaves the harness or writes texts, and any one is scored as it is."""
+"""Verbs that use one model: export a trained one, generate texts with any, score any as it is."""
 
 from __future__ import annotations
 
@@ -19,16 +19,18 @@ from harness.cli.arguments import (
     include_files,
     open_store,
 )
+from harness.cli.cells import run_cells
+from harness.cli.output import print_leaderboard
 from harness.errors import ConfigError, EnvironmentProblem
 
-Model = Annotated[str, typer.Argument(metavar="RUN|DIR", help="A run id or its beginning, a directory, or a Hub id.")]
+Model = Annotated[str, typer.Argument(metavar="RUN|DIR", help="Run id or its beginning, model directory, or Hub id.")]
 Decoder = Literal["sample", "greedy", "contrastive"]
 
 
 def export_model(
     run: RunId,
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A directory that is new or empty.")],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write where something is.")] = False,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory to write, new or empty.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is in the directory.")] = False,
     store: StoreUrl = DEFAULT_STORE,
 ) -> None:
     """Write a run's policy as a folder that transformers alone can load, with a model card that says how to sample."""
@@ -49,29 +51,46 @@ def export_model(
 
 def generate(
     model: Model,
-    prompts: Annotated[Path, typer.Option(help='JSON lines {"prompt": ...}, or .txt with one prompt a line.')],
-    out: Annotated[Path | None, typer.Option(help="A file for the JSON lines, instead of printing them.")] = None,
-    n: Annotated[int, typer.Option("--n", min=1, help="Continuations of each prompt.")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="Equal seeds write equal texts.")] = 0,
+    prompts: Annotated[Path, typer.Option(help='File of JSON lines {"prompt": ...}, or .txt with one prompt a line.')],
+    out: Annotated[Path | None, typer.Option(help="File for the JSON lines, instead of printing them.")] = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="Number of continuations of each prompt.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sampling; equal seeds write equal texts.")] = 0,
     max_length: Annotated[int | None, typer.Option(min=1, help="Most tokens after the prompt.")] = None,
     decoder: Annotated[
-        Literal["sample", "greedy", "contrastive"], typer.Option(help="How actions are chosen.")
+        Literal["sample", "greedy", "contrastive"],
+        typer.Option(help="Choice of actions: drawn, the likeliest, or contrastive search."),
     ] = "sample",
-    temperature: Annotated[float | None, typer.Option(help="Of the distribution that is drawn from; 1.")] = None,
-    top_k: Annotated[int | None, typer.Option(help="Keep the k likeliest actions; contrastive: candidates.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Temperature of the distribution that is drawn from; default 1.")
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(help="Keep the k likeliest actions; for contrastive its candidates.")
+    ] = None,
     top_p: Annotated[float | None, typer.Option(help="Keep the smallest set of actions with this mass.")] = None,
-    min_p: Annotated[float | None, typer.Option(help="Keep actions this times as likely as the likeliest.")] = None,
-    typical_p: Annotated[float | None, typer.Option(help="Keep this mass of the most typical actions.")] = None,
-    eta: Annotated[float | None, typer.Option(help="Drop actions below an entropy-dependent chance.")] = None,
-    penalty_alpha: Annotated[float | None, typer.Option(help="Contrastive: weight of the likeness.")] = None,
+    min_p: Annotated[
+        float | None, typer.Option(help="Keep actions at least this times as likely as the likeliest.")
+    ] = None,
+    typical_p: Annotated[
+        float | None, typer.Option(help="Keep this mass of the actions whose surprise is nearest to the entropy.")
+    ] = None,
+    eta: Annotated[float | None, typer.Option(help="Drop actions below min(eta, sqrt(eta) exp(-entropy)).")] = None,
+    penalty_alpha: Annotated[
+        float | None, typer.Option(help="For contrastive, the weight of the likeness to earlier states.")
+    ] = None,
     backspace_bias: Annotated[
         str | None,
-        typer.Option(metavar="NUMBER|masked", help="Added to the logit of <backspace>; masked: never drawn."),
+        typer.Option(metavar="NUMBER|masked", help="Number added to the logit of <backspace>; masked: never drawn."),
     ] = None,
-    best_of: Annotated[int | None, typer.Option(help="Texts per continuation; the likeliest is kept.")] = None,
-    reject: Annotated[float | None, typer.Option(help="Share of the texts that is thrown away and rewritten.")] = None,
+    best_of: Annotated[
+        int | None, typer.Option(help="Texts written per continuation, of which the likeliest is kept.")
+    ] = None,
+    reject: Annotated[
+        float | None,
+        typer.Option(help="Share of the texts, the least likely, that is thrown away and written once more."),
+    ] = None,
     backspace: Annotated[
-        bool, typer.Option("--backspace/--no-backspace", help="Whether a policy that can delete may do so.")
+        bool,
+        typer.Option("--backspace/--no-backspace", help="Allow <backspace> to a policy that has it, or take it away."),
     ] = True,
     store: StoreUrl = DEFAULT_STORE,
     device: Device = "auto",
@@ -114,13 +133,13 @@ def generate(
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(metavar="DIR|HUB_ID", help="A model directory, or a Hub id.")],
-    benchmark: Annotated[str, typer.Option(help="What it is scored on; `harness ls benchmarks`.")],
+    model: Annotated[str, typer.Argument(metavar="DIR|HUB_ID", help="Model directory, or Hub id.")],
+    benchmark: Annotated[str, typer.Option(help="Benchmark to score on; see `harness ls benchmarks`.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="corpus=FILE, context=512, top_p=.9"),
+        typer.Argument(metavar="KEY=VALUE", help="Settings, as of a grid: corpus=FILE, context=512, top_p=.9."),
     ] = None,
-    metrics: Annotated[str | None, typer.Option(help="Default: the benchmark's own list.")] = None,
+    metrics: Annotated[str | None, typer.Option(help="Metrics to compute; default: the benchmark's own list.")] = None,
     seeds: SeedCount = None,
     store: StoreUrl = DEFAULT_STORE,
     device: Device = "auto",
@@ -128,24 +147,20 @@ def evaluate(
     include: Include = None,
 ) -> None:
     """Score a checkpoint as it is; its runs are stored as grid `evaluated`, and their row says `not trained`."""
-    from harness.cli.commands.boards import print_leaderboard
-    from harness.cli.commands.grids import run_cells
     from harness.grids.check import check
     from harness.grids.untrained import as_it_is
     from harness.runner.options import RunnerOptions
     from harness.runner.worker import server
 
     server()
-    include_files(include)
+    included = include_files(include)
     asked = [*(overrides or ()), *([] if metrics is None else [f"metrics={metrics}"])]
     grid = as_it_is(model, benchmark, asked, seeds or 1)
     cells = check(grid)
     trained = [cell.training.steps for cell in cells if not cell.untrained]
     if trained:
         raise ConfigError(f"training.steps={trained[0]}: evaluate trains nothing; write a grid and `harness run` it")
-    options = RunnerOptions(
-        device=device, threads=threads, include=tuple(str(path.absolute()) for path in include or ())
-    )
+    options = RunnerOptions(device=device, threads=threads, include=included)
     tally = run_cells(grid.name, cells, store, options)
     print_leaderboard(open_store(store), grid.name)
     raise typer.Exit(1 if tally.failed else 0)

@@ -1,4 +1,4 @@
-"""Verbs that say what there is and what it is."""
+"""Verbs that describe plug-ins, grids, this machine and the store."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ from harness.cli.arguments import (
     Include,
     Json,
     StoreUrl,
-    as_json_text,
     include_files,
     open_store,
     the_grid,
 )
+from harness.cli.output import as_json_text
 
 
 def ls(
-    kind: Annotated[Literal["trainers", "divergences", "metrics", "benchmarks", "grids", "runs"], typer.Argument()],
+    kind: Annotated[
+        Literal["trainers", "divergences", "metrics", "benchmarks", "grids", "runs"],
+        typer.Argument(help="Kind of thing to list."),
+    ],
     store: StoreUrl = DEFAULT_STORE,
     include: Include = None,
     as_json: Json = False,
 ) -> None:
-    """List what there is of a kind."""
+    """List all plug-ins of a kind, all shipped grids or all stored runs."""
     include_files(include)
     rows: list[dict[str, Any]]
     if kind == "runs":
@@ -48,11 +51,11 @@ def ls(
 
 
 def info(
-    name: Annotated[str, typer.Argument(help="A trainer, divergence, metric or what it measures, benchmark or grid.")],
+    name: Annotated[str, typer.Argument(help="Name of a trainer, divergence, metric, measure, benchmark or grid.")],
     include: Include = None,
     as_json: Json = False,
 ) -> None:
-    """Say what something is: its description, options with types and defaults, and source."""
+    """Describe a plug-in or grid: its options with types and defaults, and its source."""
     from harness.cli.describe import describe
 
     include_files(include)
@@ -61,7 +64,7 @@ def info(
 
 
 def env(store: StoreUrl = DEFAULT_STORE, as_json: Json = False) -> None:
-    """Say what results here depend on: versions, machine, threads, store."""
+    """Show what results here depend on: versions, machine, threads, store."""
     import torch
 
     from harness.system.provenance import provenance
@@ -75,7 +78,7 @@ def doctor(
     deep: Annotated[bool, typer.Option("--deep", help="Read every row and every file of the store.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Look for what is wrong with this machine and the store, and say what to do; nothing is changed."""
+    """Examine this machine and the store for problems and say what to do; nothing is changed."""
     from harness.cli.doctor import examine
 
     findings = []

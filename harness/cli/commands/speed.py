@@ -1,4 +1,4 @@
-"""The verb that times this harness beside what people use today."""
+"""The verb that times this harness beside other libraries."""
 
 from __future__ import annotations
 
@@ -7,19 +7,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.arguments import Device, Json, as_json_text
+from harness.cli.arguments import Device, Json
+from harness.cli.output import as_json_text
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from harness.plugins.speed import Row
 
-Rows = Annotated[str | None, typer.Option("--rows", help="Which rows, comma-separated; all when left out.")]
-Quick = Annotated[bool, typer.Option("--quick", help="One round in place of five: an order of magnitude, no result.")]
+Rows = Annotated[
+    str | None, typer.Option("--rows", help="Names of the rows to time, comma-separated; all when left out.")
+]
+Quick = Annotated[
+    bool, typer.Option("--quick", help="One round in place of five: an order of magnitude, not a result.")
+]
 
 
 def bench(rows: Rows = None, quick: Quick = False, device: Device = "auto", as_json: Json = False) -> None:
-    """Time it side by side with what people use today; on a busy machine only the ratios mean something."""
+    """Time this harness side by side with other libraries; on a busy machine only the ratios mean something."""
     import torch
     from rich.console import Console
 
@@ -44,7 +49,7 @@ def bench(rows: Rows = None, quick: Quick = False, device: Device = "auto", as_j
         typer.echo(f"{row.name}: {row.what}{', against ' * bool(row.against)}{row.against}")
         if row.reason:
             typer.echo(f"    not measured: {row.reason}")
-    typer.echo(_told(machine))
+    typer.echo(_machine_text(machine))
 
 
 def _table(rows: list[Row]) -> Table:
@@ -63,7 +68,7 @@ def _table(rows: list[Row]) -> Table:
 
 
 def _number(value: float | None) -> str:
-    """Three digits.
+    """A number with three significant digits.
 
     >>> _number(12345.6), _number(0.01234), _number(None)
     ('12,346', '0.0123', '-')
@@ -73,7 +78,7 @@ def _number(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}".rstrip(".")
 
 
-def _told(machine: dict[str, Any]) -> str:
+def _machine_text(machine: dict[str, Any]) -> str:
     packages = machine["packages"]
     known = ", ".join(f"{name} {packages[name]}" for name in ("torch", "transformers", "mauve-text", "nltk"))
     cpu = machine["cpu"]

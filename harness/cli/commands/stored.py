@@ -1,4 +1,4 @@
-"""Verbs that look again at what finished runs wrote."""
+"""Verbs about the stored rollouts of finished runs: rescore, samples, replay."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from harness.cli.arguments import (
     RunIds,
     SomeGrid,
     StoreUrl,
-    as_json_text,
+    chosen_grid,
     include_files,
     open_store,
-    stored_grid_name,
 )
+from harness.cli.output import as_json_text
 from harness.errors import UnknownName
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def rescore(
     include_files(include)
     wanted = asked(split_list(metrics))
     with Store.open(store) as opened:
-        name = None if grid is None else stored_grid_name(grid, opened.grids())
+        name = chosen_grid(grid, opened)
         found = rescored(opened, name, wanted, choose_device(device))
     if as_json:
         typer.echo(as_json_text(dataclasses.asdict(found)))
@@ -68,11 +68,11 @@ def rescore(
 def samples(
     runs: RunIds,
     limit: Annotated[int, typer.Option(min=1, help="Most prompts to show.")] = 5,
-    sort: Annotated[Sort, typer.Option(help="What comes first.")] = "prompts",
+    sort: Annotated[Sort, typer.Option(help="Order of the prompts.")] = "prompts",
     store: StoreUrl = DEFAULT_STORE,
     as_json: Json = False,
 ) -> None:
-    """Show what runs wrote, side by side for each prompt, beside the expert's text."""
+    """Show the texts of runs, side by side for each prompt, beside the expert's text."""
     from rich.console import Console
 
     from harness.analysis.samples import side_by_side
@@ -116,7 +116,9 @@ def _print_sample(console: Any, sample: Sample, labels: dict[str, str]) -> None:
 
 def replay(
     run: RunId,
-    sample: Annotated[int, typer.Option(min=0, help="Which rollout, from 0, as `harness samples` numbers them.")] = 0,
+    sample: Annotated[
+        int, typer.Option(min=0, help="Number of the rollout, from 0, as `harness samples` shows it.")
+    ] = 0,
     store: StoreUrl = DEFAULT_STORE,
     as_json: Json = False,
 ) -> None:
@@ -137,7 +139,7 @@ def replay(
     if as_json:
         head = {"run_id": run_id, "sample": sample} | {key: row[key] for key in ("prompt", "reference", "text", "stop")}
         actions = [dataclasses.asdict(frame) | {"deleted": frame.deleted} for frame in found]
-        for action in actions:  # nobody knows the probability of what an expert wrote
+        for action in actions:  # an expert's actions have no probability
             action["log_prob"] = None if math.isnan(action["log_prob"] or 0.0) else action["log_prob"]
         typer.echo(as_json_text(head | {"actions": actions}))
         return
@@ -174,7 +176,7 @@ def _print_replay(console: Any, prompt: str, found: Sequence[Frame], stop: str) 
 
 
 def _piece(frame: Frame, plain: bool) -> Text:
-    """What an action wrote; where the terminal has no colours, ~~so~~ for what was deleted later."""
+    """The text of an action, styled; on a terminal without colours, ~~so~~ if it was deleted later."""
     from rich.text import Text
 
     from harness.system.printable import printable

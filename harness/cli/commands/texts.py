@@ -1,4 +1,4 @@
-"""Verbs that score texts which no run of this harness wrote."""
+"""Verbs that score texts from elsewhere: a file of them, or human texts with damage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness import DEFAULT_STORE
-from harness.cli.arguments import Device, Include, Json, Metrics, StoreUrl, as_json_text, include_files
+from harness.cli.arguments import Device, Include, Json, Metrics, StoreUrl, include_files
+from harness.cli.output import as_json_text
 from harness.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,25 +22,29 @@ if TYPE_CHECKING:
     from harness.stats.intervals import Interval
 
 BOOTSTRAP = (
-    "Draws for a 95 % interval over texts: 200.  Each is a random half of the texts without replacement: a text drawn "
-    "twice would repeat itself, which scores of sets take for their writer's habit."
+    "Number of draws for a 95 % interval over texts: 200.  Each is a random half of the texts without replacement: a "
+    "text that is drawn twice would count as repetition in scores of sets."
 )
 
 
 def score(
-    file: Annotated[Path, typer.Argument(help='JSON lines {"text": ..., "prompt": ..., "reference": ...}, or .txt.')],
+    file: Annotated[
+        Path, typer.Argument(help='File of JSON lines {"text": ..., "prompt": ..., "reference": ...}, or .txt.')
+    ],
     metrics: Metrics,
     reference: Annotated[
-        Path | None, typer.Option(help="Human texts in a file of their own: as many are pairs, else a set.")
+        Path | None, typer.Option(help="File of human texts: pairs with the texts if there are as many, else a set.")
     ] = None,
-    train: Annotated[Path | None, typer.Option(help="What the writer learned from, for metrics of copying.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the metrics' own randomness, such as clustering.")] = 0,
+    train: Annotated[
+        Path | None, typer.Option(help="File of the texts on which the model was trained, for metrics of copying.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the metrics' own randomness, such as clustering.")] = 0,
     bootstrap: Annotated[int | None, typer.Option(min=20, help=BOOTSTRAP)] = None,
     device: Device = "auto",
     include: Include = None,
     as_json: Json = False,
 ) -> None:
-    """Score texts that something else wrote, by the code that scores runs; exit code 1 if nothing has a value."""
+    """Score texts from a file with the code that scores runs; exit code 1 if no metric has a value."""
     from harness.data.text_files import as_evaluation, read_texts
     from harness.evaluation.scoring import asked, score_asked, text_intervals
     from harness.grids.settings import split_list
@@ -79,18 +84,18 @@ def score(
 
 
 def sensitivity(
-    benchmark: Annotated[str, typer.Argument(help="A benchmark whose prompts have human continuations.")],
+    benchmark: Annotated[str, typer.Argument(help="Benchmark whose prompts have human continuations.")],
     metrics: Metrics,
     options: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="The benchmark's options: corpus=FILE.")
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Options of the benchmark: corpus=FILE.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the disturbances and the metrics' own randomness.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the damage and of the metrics' own randomness.")] = 0,
     store: StoreUrl = DEFAULT_STORE,
     device: Device = "auto",
     include: Include = None,
     as_json: Json = False,
 ) -> None:
-    """Show what metrics say about human texts that were damaged on purpose, as a Markdown table."""
+    """Show the scores of human texts that were damaged on purpose, as a Markdown table."""
     from harness.config.section import Plugin
     from harness.evaluation.scoring import asked
     from harness.evaluation.sensitivity import as_markdown

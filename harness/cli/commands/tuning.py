@@ -29,14 +29,17 @@ from harness.cli.arguments import (
     store_exists,
     the_grid,
 )
-from harness.cli.commands.grids import run_cells
+from harness.cli.cells import run_cells
 
 if TYPE_CHECKING:
     from harness.config.run import RunConfig
     from harness.grids.tuning import Choice, Tried
 
 Trials = Annotated[
-    int, typer.Option("--trials", min=1, help="Runs from which each group's settings are chosen, the written ones one.")
+    int,
+    typer.Option(
+        "--trials", min=1, help="Runs of each group from which its settings are chosen; one has them as written."
+    ),
 ]
 
 
@@ -44,7 +47,7 @@ def tune(
     grid: GridName,
     overrides: Overrides = None,
     trials: Trials = 8,
-    plan: Annotated[bool, typer.Option("--plan", help="Say what it would do; nothing is run.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Show what would be done; nothing is run.")] = False,
     store: StoreUrl = DEFAULT_STORE,
     seeds: SeedCount = None,
     device: Device = "auto",
@@ -71,12 +74,12 @@ def tune(
 
     if not plan:
         server()
-    include_files(include)
+    included = include_files(include)
     asked = the_grid(grid, overrides, seeds)
     cells = check(replace(asked, controls=False))
     cells = check_cells([*cells, *missing_mle(cells)]) if asked.controls else cells
     tried = planned(cells, trials)
-    rounds = zip_longest(*(one.trials for one in tried))  # every group's first before any second
+    rounds = zip_longest(*(one.trials for one in tried))  # the first trial of every group before any second
     runs = [run for members in rounds for run in members if run is not None]
     check_cells(runs)
     typer.echo(_estimate(asked.name, tried, runs, cells, store))
@@ -86,8 +89,8 @@ def tune(
         workers=workers,
         device=device,
         threads=threads,
-        include=tuple(str(path.absolute()) for path in include or ()),
-        keep_going=True if keep_going is None else keep_going,  # a learning rate that was drawn too high is no surprise
+        include=included,
+        keep_going=True if keep_going is None else keep_going,  # a drawn learning rate may be too high
         checkpoint_every=checkpoint_every,
         timeout=timeout,
         stall_after=stall_after,
@@ -98,7 +101,7 @@ def tune(
         final = final_cells(cells, choices)
         final = check_cells([*final, *controls(final)] if asked.controls else final)
         opened.record_trials(f"{asked.name}-tuned", as_trials(choices))
-    typer.echo("\n".join(map(_told, choices)))
+    typer.echo("\n".join(map(_choice_text, choices)))
     tally = run_cells(f"{asked.name}-tuned", final, store, replace(options, keep_going=keep_going), alone=True)
     typer.echo(f"Next: harness leaderboard {asked.name}-tuned  |  harness leaderboard {asked.name}-trials")
     raise typer.Exit(1 if tally.failed else 0)
@@ -107,7 +110,7 @@ def tune(
 def _estimate(
     name: str, tried: Sequence[Tried], runs: Sequence[RunConfig], cells: Sequence[RunConfig], url: str
 ) -> str:
-    """What tuning would do; chosen settings are not known yet, so the cells as they are written stand for them."""
+    """A summary of what tuning would do; the cells as written stand for those with chosen settings, not known yet."""
     from datetime import timedelta
 
     from harness.grids.plan import plan
@@ -127,7 +130,7 @@ def _estimate(
     return f"{text}\nestimated time: unknown"
 
 
-def _told(choice: Choice) -> str:
+def _choice_text(choice: Choice) -> str:
     """`language mle: trial 2 of 4, training.lr=0.00412; ngram_js_3 0.031 (n=256), as written 0.035`."""
     settings = ", ".join(f"{key}={value}" for key, value in choice.drawn.items()) or "as written"
     name = choice.tried.group.label.rpartition(" seed ")[0]

@@ -22,10 +22,10 @@ from harness.cli.arguments import (
     Threads,
     Timeout,
     Workers,
-    as_json_text,
+    chosen_grid,
     include_files,
-    stored_grid_name,
 )
+from harness.cli.output import as_json_text
 from harness.cli.signals import stop_on_signals
 from harness.errors import ConfigError, HarnessError
 
@@ -40,7 +40,7 @@ OneGrid = Annotated[str | None, typer.Option("--grid", help="Only the cells of t
 def worker(
     store: StoreUrl = DEFAULT_STORE,
     grid: OneGrid = None,
-    until_empty: Annotated[bool, typer.Option("--until-empty", help="End when every cell is done or failed.")] = False,
+    until_empty: Annotated[bool, typer.Option("--until-empty", help="Exit when every cell is done or failed.")] = False,
     workers: Workers = 1,
     device: Device = "auto",
     threads: Threads = None,
@@ -51,7 +51,7 @@ def worker(
     grace: Grace = 20.0,
     include: Include = None,
 ) -> None:
-    """Compute the free cells of a store, whoever put them there; more workers may do the same anywhere."""
+    """Compute the free cells of a store; more workers may do the same on this or other machines."""
     from rich.console import Console
 
     from harness.cli.progress import follow
@@ -61,12 +61,12 @@ def worker(
     from harness.storage.store import Store
 
     server()
-    include_files(include)
+    included = include_files(include)
     options = RunnerOptions(
         workers=workers,
         device=device,
         threads=threads,
-        include=tuple(str(path.absolute()) for path in include or ()),
+        include=included,
         keep_going=keep_going,
         forever=not until_empty,
         checkpoint_every=checkpoint_every,
@@ -75,7 +75,7 @@ def worker(
         grace=grace,
     )
     with Store.open(store) as opened, stop_on_signals() as stopping:
-        name = None if grid is None else stored_grid_name(grid, opened.grids())
+        name = chosen_grid(grid, opened)
         tally = follow(supervise(opened, options, None, stopping, grid=name), Console(stderr=True))
         stopped = stopping()
     typer.echo(f"{tally.done} done, {tally.failed} failed")
@@ -83,8 +83,8 @@ def worker(
 
 
 def retry(
-    run_ids: Annotated[list[str] | None, typer.Argument(metavar="RUN_ID", help="Failed runs.")] = None,
-    failed: Annotated[bool, typer.Option("--failed", help="All failed runs.")] = False,
+    run_ids: Annotated[list[str] | None, typer.Argument(metavar="RUN_ID", help="Ids of failed runs.")] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="All failed runs, or those of --grid.")] = False,
     grid: OneGrid = None,
     store: StoreUrl = DEFAULT_STORE,
 ) -> None:
@@ -94,7 +94,7 @@ def retry(
     if bool(run_ids) == failed:
         raise ConfigError("say which runs: RUN_ID ..., or --failed for all failed ones (of --grid GRID)")
     with Store.open(store) as opened:
-        name = None if grid is None else stored_grid_name(grid, opened.grids())
+        name = chosen_grid(grid, opened)
         frame = opened.runs(name)
         status = dict(zip(frame["run_id"], frame["status"], strict=True))
         for run_id in run_ids or ():
@@ -114,7 +114,7 @@ def reproduce(
     include: Include = None,
     as_json: Json = False,
 ) -> None:
-    """Train a finished run again from what is stored, and say: identical, statistically equal, or different."""
+    """Train a finished run again from its stored configuration: identical, statistically equal, or different."""
     from rich.console import Console
 
     from harness.cli.progress import follow
@@ -126,10 +126,8 @@ def reproduce(
     from harness.storage.store import Store
 
     server()
-    include_files(include)
-    options = RunnerOptions(
-        device=device, threads=threads, include=tuple(str(path.absolute()) for path in include or ())
-    )
+    included = include_files(include)
+    options = RunnerOptions(device=device, threads=threads, include=included)
     verdicts: list[Verdict] = []
     with Store.open(store) as opened, stop_on_signals() as stopping:
         run_id = find_run(opened, run)
@@ -145,23 +143,26 @@ def reproduce(
 
 
 def launch(
-    engine: Annotated[Literal["submitit"], typer.Option("--engine", help="What starts the workers.")] = "submitit",
+    engine: Annotated[
+        Literal["submitit"], typer.Option("--engine", help="Library that starts the workers.")
+    ] = "submitit",
     workers: Annotated[int, typer.Option("--workers", min=1, help="Jobs to start, each with one worker.")] = 1,
     store: StoreUrl = DEFAULT_STORE,
     grid: OneGrid = None,
     cluster: Annotated[
         Literal["auto", "local", "slurm"],
-        typer.Option("--cluster", help="auto is Slurm where it is installed, else this machine."),
+        typer.Option("--cluster", help="Slurm, or this machine; auto is Slurm where it is installed."),
     ] = "auto",
-    hours: Annotated[float, typer.Option("--hours", min=0.02, help="Time a job may take.")] = 24.0,
+    hours: Annotated[float, typer.Option("--hours", min=0.02, help="Most hours that a job may take.")] = 24.0,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads of each job.")] = None,
     gpus: Annotated[int, typer.Option("--gpus", min=0, help="GPUs of each job.")] = 0,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="KEY=VALUE for the engine: slurm_partition=long; may be repeated.")
+        list[str] | None,
+        typer.Option("--set", help="Setting KEY=VALUE of the engine: slurm_partition=long; may be repeated."),
     ] = None,
     include: Include = None,
 ) -> None:
-    """Start workers as jobs, on Slurm or here; they end when the store has nothing left to do."""
+    """Start workers as jobs, on Slurm or on this machine; they exit when the store has nothing left to do."""
     from harness.runner.launch import launch as launched
     from harness.runner.launch import log_folder
 
