@@ -33,7 +33,7 @@ test: install
 	$(BIN)/mypy
 	$(PYTEST)
 
-# All that takes longer than `make test`, in about 45 minutes on two cores with nothing else to do; ends with a table.
+# All that takes longer than `make test`: at most 75 minutes on two cores with nothing else to do; it ends with a table.
 prove: install
 	$(PYTEST) --maxschedchunk 1 -m prove
 

@@ -172,7 +172,7 @@ def names_the_place(message: str, content: bytes) -> bool:
     )
 
 
-@pytest.mark.prove("configuration files, generated", cases=2000, seconds=15)
+@pytest.mark.prove("configuration files, generated and mutated", cases=2000, seconds=15)
 @pytest.mark.parametrize("seed", range(5))
 def test_ten_thousand_generated_files(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
@@ -185,7 +185,7 @@ def test_ten_thousand_generated_files(tmp_path: Path, seed: int) -> None:
         assert message == "read" or names_the_place(message, content), (trial, content, message)
 
 
-@pytest.mark.prove("configuration files, mutated", cases=5000, seconds=30)
+@pytest.mark.prove("configuration files, generated and mutated", cases=5000, seconds=30)
 @pytest.mark.parametrize("seed", range(8))
 def test_forty_thousand_mutated_files(tmp_path: Path, seed: int) -> None:
     rng = random.Random(1000 + seed)
