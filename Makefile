@@ -4,7 +4,7 @@ PIP_ARGS ?=
 BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/pytest -n 2
 
-.PHONY: install demo dashboard test prove
+.PHONY: install demo dashboard check test prove
 
 install: .venv/installed
 
@@ -20,14 +20,22 @@ demo: install
 dashboard: install
 	$(BIN)/harness dashboard
 
+# While working, under a minute: style, types, architecture, and the tests nearest to what differs from HEAD.
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(PYTEST) -x tests/test_architecture.py $$($(BIN)/python tests/changed.py)
+
 test: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(PYTEST)
 
+# All that takes longer than `make test`: at most 75 minutes on two cores with nothing else to do; it ends with a table.
 prove: install
-	$(PYTEST) -m prove
+	$(PYTEST) --maxschedchunk 1 -m prove
 
 # One table of results/tables: `make table-noise` runs the shipped grid `noise` and prints its leaderboard;
 # `make table-overhead` prints what objectives cost, which takes a machine with nothing else to do.

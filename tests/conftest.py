@@ -11,6 +11,8 @@ import pytest
 
 from harness.storage.store import Store
 
+pytest_plugins = ("proving",)
+
 
 @pytest.fixture(autouse=True)
 def _main_module(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,7 @@ def test_forty_kills_and_four_freezes_change_nothing(tmp_path: Path) -> None:
     unharmed(under_fire(tmp_path / "fire", "--kills", "44"), 48, 40, 4)
 
 
-@pytest.mark.prove
+@pytest.mark.prove("a grid under kills and freezes", cases=220, seconds=110, alone=True)
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_two_hundred_kills_and_twenty_freezes_change_nothing(tmp_path: Path, seed: int) -> None:
     arguments = ("--kills", "210", "--freezes", "20", "--seed", str(seed))

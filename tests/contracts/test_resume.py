@@ -39,7 +39,7 @@ def test_resumed_at_any_step_the_end_is_the_same(trainer: dict[str, Any]) -> Non
         assert resumed(trainer, content) == (end, [point for point in points if point[0] > step])
 
 
-@pytest.mark.prove
+@pytest.mark.prove("trainings cut and resumed", cases=25, seconds=12)
 @pytest.mark.parametrize("trainer", variants(every_choice=True), ids=str)
 def test_resumed_in_a_fresh_process_the_end_is_the_same(trainer: dict[str, Any], tmp_path: Path) -> None:
     """25 cuts, all resumed by a process that has computed nothing before."""

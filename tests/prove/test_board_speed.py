@@ -37,7 +37,7 @@ def filled(store: Store) -> None:
             connection.execute(sa.insert(table), rows)
 
 
-@pytest.mark.prove
+@pytest.mark.prove("time of a leaderboard of 10,000 runs", alone=True)
 def test_ten_thousand_runs_take_a_second_or_two(store: Store) -> None:
     """About 1.1 s of processor time on a machine of 2026, half of it SQL; 3 s allow for a slower one."""
     filled(store)

@@ -28,10 +28,14 @@ from harness.storage.store import Store
 from harness.system.printable import printable
 from harness.system.processes import this_owner
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+try:
+    import playwright.sync_api as playwright
+except ImportError:
+    playwright = None  # type: ignore[assignment]
 CHROMIUM = shutil.which("chromium")
 pytestmark = [
-    pytest.mark.prove,
+    pytest.mark.prove("dashboard in a browser", seconds=10, alone=True),
+    pytest.mark.skipif(playwright is None, reason="playwright is not installed"),
     pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on the PATH (Debian: apt install chromium)"),
 ]
 
@@ -284,6 +288,7 @@ def attacked(folder: Path) -> tuple[str, list[str], list[str]]:
     return new(folder), texts, names
 
 
+@pytest.mark.prove("hostile texts and names in a browser", cases=COUNT, seconds=60, alone=True)
 def test_hostile_texts_and_names_are_text(visit: Callable[[str], Visit], tmp_path: Path) -> None:
     """300 of them as texts, prompts, tokens, scores, runs and grids: each can be read, none does anything."""
     url, texts, names = attacked(tmp_path)
@@ -351,6 +356,7 @@ def write(url: str) -> None:
             time.sleep(0.05)
 
 
+@pytest.mark.prove("readers while a grid is written", cases=2, seconds=20, alone=True)
 def test_two_dashboards_look_while_a_grid_writes(visit: Callable[[str], Visit], tmp_path: Path) -> None:
     """Each draws itself anew every second: no lock error, and every look is at one moment of the store.
 

@@ -13,7 +13,6 @@ import pytest
 from harness.errors import HarnessError
 from harness.grids.grid import load_grid
 
-pytestmark = pytest.mark.prove
 GRIDS = sorted((Path(__file__).resolve().parents[2] / "benchmarks" / "grids").glob("*.yaml"))
 KEYS = """
     question name base grid zip include exclude seeds controls benchmark trainer model training actions sampling
@@ -173,6 +172,7 @@ def names_the_place(message: str, content: bytes) -> bool:
     )
 
 
+@pytest.mark.prove("configuration files, generated and mutated", cases=2000, seconds=15)
 @pytest.mark.parametrize("seed", range(5))
 def test_ten_thousand_generated_files(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
@@ -185,6 +185,7 @@ def test_ten_thousand_generated_files(tmp_path: Path, seed: int) -> None:
         assert message == "read" or names_the_place(message, content), (trial, content, message)
 
 
+@pytest.mark.prove("configuration files, generated and mutated", cases=5000, seconds=30)
 @pytest.mark.parametrize("seed", range(8))
 def test_forty_thousand_mutated_files(tmp_path: Path, seed: int) -> None:
     rng = random.Random(1000 + seed)

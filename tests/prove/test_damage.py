@@ -17,9 +17,8 @@ from harness.storage.store import Store
 from harness.system.files import write_durably
 from harness.training import checkpoint
 
-pytestmark = pytest.mark.prove
 
-
+@pytest.mark.prove("damaged checkpoints refused", cases=1000, seconds=20)
 def test_a_thousand_damaged_checkpoints_are_never_used(tmp_path: Path) -> None:
     """Truncated, one bit flipped, a page zeroed, or another cell's: 250 of each are refused, whole ones are read."""
     torch.set_num_threads(1)
@@ -57,6 +56,7 @@ def test_a_thousand_damaged_checkpoints_are_never_used(tmp_path: Path) -> None:
         assert state.to_bytes() == whole
 
 
+@pytest.mark.prove("damaged databases named", cases=300, seconds=60)
 def test_three_hundred_damaged_databases_are_named(tmp_path: Path) -> None:
     """Cut off, pages zeroed or filled with noise: no traceback, and the doctor names what does not read as before."""
     folder = tmp_path / "whole"

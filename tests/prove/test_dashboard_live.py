@@ -57,7 +57,7 @@ def look(url: str, stop: threading.Event, wrong: list[str], looks: list[int]) ->
             stop.wait(0.2)
 
 
-@pytest.mark.prove
+@pytest.mark.prove("readers while a grid is written", cases=2, seconds=18, alone=True)
 def test_two_readers_and_a_writer(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/runs.db"
     with Store(url) as store:

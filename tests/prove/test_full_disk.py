@@ -16,7 +16,7 @@ from harness.runner.supervisor import supervise
 from harness.runs.fingerprint import content
 from harness.storage.store import Store
 
-pytestmark = pytest.mark.prove
+pytestmark = pytest.mark.prove("a grid on a disk that fills up", seconds=358)
 
 
 @pytest.fixture

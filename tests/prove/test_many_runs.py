@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 from benchmarks.speed.dashboard import SEEDS, fill
 from harness.storage.store import Store
 
-pytestmark = pytest.mark.prove
+pytestmark = pytest.mark.prove("dashboard pages on 10,000 runs", cases=2 * len(PAGES), seconds=50, alone=True)
 RUNS = 10_000
 
 

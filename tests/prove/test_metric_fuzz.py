@@ -20,6 +20,7 @@ from harness.records.evaluation import Evaluation, ExactStep, FinishedLaw, Likel
 from harness.records.rollout import Rollout, Trajectory
 from harness.registry import METRICS
 
+CASES = 2000
 END, SPACE, A, B, BACKSPACE = 0, 1, 2, 3, 4
 LETTERS = {SPACE: " ", A: "a", B: "b"}
 
@@ -231,11 +232,11 @@ def metric_counts_spaces(metric: Metric) -> bool:
     return "characters" in (getattr(metric, "units", ""), getattr(metric, "tokenizer", ""))
 
 
-@pytest.mark.prove
+@pytest.mark.prove("degenerate evaluations, every metric", cases=CASES, seconds=300)
 @pytest.mark.filterwarnings("ignore")  # features of 1e38 overflow where they are squared
 @given(evaluations(), st.integers(0, len(DEAR) - 1))
 @settings(  # not shrunk: that takes longer than all cases, and the message names metric, measure and value
-    max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.generate,)
+    max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.generate,)
 )
 def test_every_metric_on_every_evaluation(evaluation: Evaluation, dear: int) -> None:
     for name, metric in (*CHEAP, DEAR[dear]):

@@ -25,7 +25,7 @@ SOURCES = (
     "benchmarks",
 )
 
-pytestmark = pytest.mark.prove
+ROW = "mistakes put into the source, noticed by a test"
 
 
 @pytest.fixture
@@ -52,6 +52,7 @@ def run_tests(copy: Path, tests: tuple[str, ...]) -> subprocess.CompletedProcess
     return python(copy, "-m", "pytest", "-x", "-rfE", "--tb=line", "-p", "no:cacheprovider", "-p", "no:xdist", *tests)
 
 
+@pytest.mark.prove(ROW, cases=0)
 def test_the_copy_is_what_its_tests_import(copy: Path) -> None:
     """Modules and entry points alike come from the copy, not from the installed source."""
     program = (
@@ -66,12 +67,14 @@ def test_the_copy_is_what_its_tests_import(copy: Path) -> None:
     assert all(path.is_relative_to(copy) for path in found), found
 
 
+@pytest.mark.prove(ROW, cases=0, seconds=60)
 def test_without_a_mutant_the_same_tests_pass(copy: Path) -> None:
     tests = tuple(sorted({test for mutant in MUTANTS for test in mutant.tests}))
     done = run_tests(copy, tests)
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.prove(ROW, seconds=8)
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_mutant_is_noticed(mutant: Mutant, copy: Path) -> None:
     """A test fails: not a collection error, not an error of the run, not a test that is missing."""

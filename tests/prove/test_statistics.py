@@ -15,7 +15,8 @@ from harness.stats.intervals import Interval, bootstrap_interval, spearman, t_in
 from harness.stats.permutation import rank_intervals, separations
 from harness.stats.power import detectable_effect
 
-pytestmark = pytest.mark.prove
+RANKS = "leaderboards simulated: ranks"
+COVER = "intervals simulated: coverage"
 
 GROUPS = 9
 AGAINST_MLE = [(group, 0) for group in range(1, GROUPS)]
@@ -40,6 +41,7 @@ def error(share: float, count: int) -> float:
     return 3 * math.sqrt(share * (1 - share) / count)
 
 
+@pytest.mark.prove(RANKS, cases=1000, seconds=10)
 @pytest.mark.parametrize("noise", NOISE)
 @pytest.mark.parametrize("n", [6, 8, 12])
 def test_equal_groups_are_not_ranked(n: int, noise: str) -> None:
@@ -49,6 +51,7 @@ def test_equal_groups_are_not_ranked(n: int, noise: str) -> None:
     assert false <= 0.05 + error(0.05, 1000)
 
 
+@pytest.mark.prove(RANKS, cases=1000, seconds=10)
 @pytest.mark.parametrize("n", [6, 8, 12])
 def test_a_better_group_is_found_at_the_stated_effect(n: int) -> None:
     """One group better by the detectable effect of 8 comparisons (in sds of paired differences, sqrt 2 of a group's):
@@ -65,6 +68,7 @@ def test_a_better_group_is_found_at_the_stated_effect(n: int) -> None:
     assert np.mean(false) <= 0.05 + error(0.05, 1000)
 
 
+@pytest.mark.prove(RANKS, cases=1000, seconds=10)
 @pytest.mark.parametrize(("n", "all_at_once"), [(6, 0.54), (8, 0.43), (12, 0.41)])
 def test_a_better_group_is_found_among_all_pairs(n: int, all_at_once: float) -> None:
     """The same with the effect of 36 comparisons: at least 80 % of its pairs are separated.  To be printed as 1-1 it
@@ -83,6 +87,7 @@ def test_a_better_group_is_found_among_all_pairs(n: int, all_at_once: float) -> 
     assert np.mean(false) <= 0.05 + error(0.05, 1000)
 
 
+@pytest.mark.prove(RANKS, cases=1000, seconds=10)
 @pytest.mark.parametrize(("n", "power"), [(6, 0.12), (8, 0.81)])
 def test_four_sds_apart_the_best_of_nine_is_first(n: int, power: float) -> None:
     """One group 4 of a group's sds above 8 equal ones is printed as 1-1 with power .12 at 6 seeds and .81 at 8, as two
@@ -101,6 +106,7 @@ def covered(intervals: list[Interval], truth: float) -> float:
     return float(np.mean([low <= truth <= high for low, high in bounds if low is not None and high is not None]))
 
 
+@pytest.mark.prove(COVER, cases=4000)
 @pytest.mark.parametrize("n", [3, 8])
 @pytest.mark.parametrize("noise", ["normal", "heavy"])
 def test_intervals_over_seeds_cover(n: int, noise: str) -> None:
@@ -123,6 +129,7 @@ PAIRS: dict[str, Callable[[np.random.Generator, int, float], np.ndarray]] = {
 }
 
 
+@pytest.mark.prove(COVER, cases=1500, seconds=10)
 @pytest.mark.parametrize("kind", PAIRS)
 @pytest.mark.parametrize("rho", [0.0, 0.6, 0.9])
 def test_intervals_of_rank_correlations_cover(rho: float, kind: str) -> None:
@@ -173,6 +180,7 @@ def divergence(draw: np.random.Generator) -> Callable[[np.ndarray], float]:
     return value
 
 
+@pytest.mark.prove(COVER, cases=500, seconds=10)
 @pytest.mark.parametrize("score", [mean, ratio, distinct, divergence])
 def test_intervals_over_texts_cover(score: Callable[[np.random.Generator], Callable[[np.ndarray], float]]) -> None:
     """200 texts, 500 times, against the mean over 5,000 other sets; one sd of simulation error is .01."""

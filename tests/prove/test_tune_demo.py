@@ -10,7 +10,7 @@ from shell import Shell
 
 from harness.storage.store import Store
 
-pytestmark = pytest.mark.prove
+pytestmark = pytest.mark.prove("the demo tuned: trials", cases=24, seconds=214)
 SHORT = ["training.steps=20", "base_steps=20", "sampling.rollouts=64"]
 
 

@@ -13,7 +13,6 @@ from writers import HELPERS, filled
 
 from harness.storage.store import Store
 
-pytestmark = pytest.mark.prove
 WRITERS, READERS, RUNS, ATTEMPTS = 64, 4, 100, 50  # 100 runs x 50 attempts x 4 transactions = 20,000
 
 # Eight processes of eight threads each; every thread has a store, a connection and claims of its own.
@@ -58,7 +57,11 @@ print(looks)
 """
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+ON_SQLITE = pytest.mark.prove("transactions of 64 writers, SQLite", cases=20_000, seconds=118, alone=True)
+ON_POSTGRES = pytest.mark.prove("transactions of 64 writers, PostgreSQL", cases=20_000, seconds=87, alone=True)
+
+
+@pytest.fixture(params=[pytest.param("sqlite", marks=ON_SQLITE), pytest.param("postgresql", marks=ON_POSTGRES)])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/runs.db"

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -18,8 +19,9 @@ from harness.plugins.options import resolve
 from harness.runner.launch import Work, launch
 from harness.storage.store import Store
 
-pytest.importorskip("submitit", reason="submitit is not installed: pip install 'sequencematch-harness[slurm]'")
-DelayedSubmission = pytest.importorskip("submitit.core.utils").DelayedSubmission
+pytestmark = pytest.mark.skipif(
+    find_spec("submitit") is None, reason="submitit is not installed: pip install 'sequencematch-harness[slurm]'"
+)
 
 
 def cells(count: int, steps: int) -> list[RunConfig]:
@@ -50,6 +52,8 @@ def test_a_job_finishes_the_store(tmp_path: Path) -> None:
     with Store(f"sqlite:///{tmp_path}/runs.db") as store:
         store.enqueue("g", cells(2, 3))
         (job,) = launch(store.url, 1, [], cluster="local", hours=0.5, threads=1)
+        from submitit.core.utils import DelayedSubmission
+
         (submitted,) = (tmp_path / "jobs").glob("*_submitted.pkl")
         arguments = DelayedSubmission.load(submitted).function.arguments
         assert arguments[arguments.index("--grace") :][:2] == ["--grace", "105"]  # told 120 s before its end
@@ -94,7 +98,7 @@ def url(tmp_path: Path) -> Iterator[str]:
         yield found
 
 
-@pytest.mark.prove
+@pytest.mark.prove("cells on submitit, 5 of 8 workers killed", cases=40, seconds=44, alone=True)
 def test_five_killed_workers_of_eight_leave_no_cell_undone(url: str) -> None:
     """40 cells on PostgreSQL; a worker with all its processes is killed whenever 6 more cells are done."""
     with Store(url) as store:
