@@ -1,4 +1,4 @@
-"""Two ways to do one thing, timed in turn in one process: by what factor one is faster, and how sure that is.
+"""Timed comparisons of two ways to do one thing, in turn in one process: the ratio of their times and its range.
 
 A shared machine's speed drifts, so single times say little.  Ours and theirs take turns (A B A B), each pair gives a
 ratio, and the median of the ratios is the result.
@@ -19,24 +19,24 @@ from harness.registry import SPEED
 ROUNDS = 5
 
 Turn = Callable[[], float]
-"""Does the thing once and gives the number in the row's unit."""
+"""One measurement: do the thing once and return the number in the comparison's unit."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Where a comparison takes place: a torch device, and a folder that is deleted afterwards."""
+    """A comparison's environment: a torch device, and a folder that is deleted afterwards."""
 
     device: str
     folder: Path
 
 
 class NotHere(Exception):
-    """A comparison that cannot be made on this machine; the message says why, and what would help."""
+    """A comparison that this machine cannot make; the message gives the reason and the remedy."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One row of the table.
+    """Two ways to do one thing and a bound on the ratio of their numbers: one row of `benchmarks/speed`'s table.
 
     Attributes:
         what: ours, in a few words.
@@ -61,7 +61,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Row:
-    """What came out: medians over the rounds, the median ratio of a round's pair with the smallest and the largest.
+    """A comparison's result: medians over the rounds, and the median ratio of a round's pair with its range.
 
     Where nothing is compared, `ratio`, `low` and `high` are None.  `ours` and `met` are None where it could not be
     measured; `reason` says why.
@@ -85,7 +85,7 @@ class Row:
 
 
 def rows(names: Sequence[str], device: str, rounds: int = ROUNDS) -> Iterator[Row]:
-    """One row for each name, or for every comparison that is registered.
+    """Make the named comparisons, or every registered one; one row each, as it is done.
 
     Raises:
         UnknownName: no comparison has that name.
@@ -98,7 +98,7 @@ def rows(names: Sequence[str], device: str, rounds: int = ROUNDS) -> Iterator[Ro
 
 
 def compared(name: str, comparison: Comparison, device: str, rounds: int) -> Row:
-    """The row of one comparison, on `device` or, where it is about another one, on that."""
+    """Make one comparison, on `device` or, where it is about another device, on that one."""
     row = Row(name, comparison.what, comparison.against, comparison.unit, comparison.target, comparison.better)
     device = device if device in comparison.devices else comparison.devices[0]
     row = replace(row, device=device)
