@@ -74,7 +74,7 @@ def ask(entropy: tuple[float, float], bases: tuple[int, ...], generator: np.rand
 
 
 def wrong_digit(text: str, generator: np.random.Generator) -> str:
-    """The ground-truth noise: after a question and a part of an answer, a character that does not belong there.
+    """Ground-truth noise: after a question and a part of an answer, a character that does not belong there.
 
     Uniform over the digits of the question's base, at the beginning of an answer `-` as well, without the right one.
     After a part that is already wrong, or a whole answer, every character is wrong.

@@ -1,4 +1,4 @@
-"""What the README shows works: its commands, its grid, its trainer, its tables."""
+"""The README's examples work: its commands, its grid, its trainer, its tables."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ QUOTED = re.compile(r"``?[^`]*``?|(?<!\w)\"[^\"\n]*\"")
 
 
 def docstrings(source: str) -> Iterator[tuple[int, str]]:
-    """(line, text) of every string that stands alone: of modules, classes and functions, and of constants and fields."""
+    """(line, text) of every string that stands alone: of modules, classes, functions, constants and fields."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             yield node.lineno, node.value.value

@@ -78,7 +78,8 @@ class Weighting:
 
     With the size of a row sum_t gamma^t over its own steps (its tokens, where gamma = 1 or the kind is uniform),
     `normalisation` divides weights by the mean size of the training rows (`constant`), of the rows of the optimiser
-    step (`batch_tokens`), or by each row's own (`per_sequence`).  The last two are biased: see `BIASED`.
+    step (`batch_tokens`), or by each row's own (`per_sequence`).  The last two are biased: see
+    `harness.plugins.trainer.BIASED`.
     """
 
     kind: Literal["discounted", "uniform"] = "discounted"

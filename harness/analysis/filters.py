@@ -1,4 +1,4 @@
-"""Which runs a person means: configuration keys by their last part, and filters such as `trainer=bc`."""
+"""Filters of runs such as `trainer=bc`, and configuration keys named by their last part."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Filter:
     keep: bool = True
 
     def __call__(self, run: Run) -> bool:
-        """Whether the run fulfils it."""
+        """True if the run fulfils it."""
         value = run.get(self.key)
         missing = value is None and self.key not in run.config
         return (not missing and any(_equal(value, wanted) for wanted in self.values)) is self.keep
@@ -107,7 +107,7 @@ def short_keys(keys: Sequence[str]) -> list[str]:
 
 
 def written(value: Any) -> str:
-    """A configuration value as a person writes it."""
+    """A configuration value as the command line and YAML write it."""
     return value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else json.dumps(value)
 
 

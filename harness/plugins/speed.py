@@ -23,19 +23,19 @@ Turn = Callable[[], float]
 
 
 @dataclass(frozen=True)
-class Setting:
+class Environment:
     """A comparison's environment: a torch device, and a folder that is deleted afterwards."""
 
     device: str
     folder: Path
 
 
-class NotHere(Exception):
+class Unavailable(Exception):
     """A comparison that this machine cannot make; the message gives the reason and the remedy."""
 
 
 @dataclass(frozen=True)
-class Comparison:
+class SpeedComparison:
     """Two ways to do one thing and a bound on the ratio of their numbers: one row of `benchmarks/speed`'s table.
 
     Attributes:
@@ -54,13 +54,13 @@ class Comparison:
     unit: str
     target: float
     better: Literal["higher", "lower"]
-    prepare: Callable[[Setting], tuple[Turn, Turn | None]]
+    prepare: Callable[[Environment], tuple[Turn, Turn | None]]
     devices: tuple[str, ...] = ("cpu",)
     warmup: bool = True
 
 
 @dataclass(frozen=True)
-class Row:
+class SpeedRow:
     """A comparison's result: medians over the rounds, and the median ratio of a round's pair with its range.
 
     Where nothing is compared, `ratio`, `low` and `high` are None.  `ours` and `met` are None where it could not be
@@ -84,7 +84,7 @@ class Row:
     reason: str = ""
 
 
-def rows(names: Sequence[str], device: str, rounds: int = ROUNDS) -> Iterator[Row]:
+def time_comparisons(names: Sequence[str], device: str, rounds: int = ROUNDS) -> Iterator[SpeedRow]:
     """Make the named comparisons, or every registered one; one row each, as it is done.
 
     Raises:
@@ -94,23 +94,23 @@ def rows(names: Sequence[str], device: str, rounds: int = ROUNDS) -> Iterator[Ro
         if name not in SPEED:
             raise UnknownName(f"unknown row {name!r}; {did_you_mean(name, SPEED)}")
     for name in names or SPEED:
-        yield compared(name, SPEED[name], device, rounds)
+        yield time_comparison(name, SPEED[name], device, rounds)
 
 
-def compared(name: str, comparison: Comparison, device: str, rounds: int) -> Row:
+def time_comparison(name: str, comparison: SpeedComparison, device: str, rounds: int) -> SpeedRow:
     """Make one comparison, on `device` or, where it is about another device, on that one."""
-    row = Row(name, comparison.what, comparison.against, comparison.unit, comparison.target, comparison.better)
+    row = SpeedRow(name, comparison.what, comparison.against, comparison.unit, comparison.target, comparison.better)
     device = device if device in comparison.devices else comparison.devices[0]
     row = replace(row, device=device)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            ours, theirs = comparison.prepare(Setting(device, Path(folder)))
+            ours, theirs = comparison.prepare(Environment(device, Path(folder)))
             turns = [ours] if theirs is None else [ours, theirs]
             if comparison.warmup:
                 for turn in turns:
                     turn()
             found = [[turn() for turn in turns] for _ in range(rounds)]
-        except NotHere as why:
+        except Unavailable as why:
             return replace(row, reason=str(why))
         except Exception as error:  # such as too little memory: the other rows can still be measured
             return replace(row, reason=f"{type(error).__name__}: {error}")
@@ -131,5 +131,5 @@ def compared(name: str, comparison: Comparison, device: str, rounds: int) -> Row
     )
 
 
-def _met(value: float, comparison: Comparison) -> bool:
+def _met(value: float, comparison: SpeedComparison) -> bool:
     return value >= comparison.target if comparison.better == "higher" else value <= comparison.target

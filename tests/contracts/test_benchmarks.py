@@ -1,4 +1,4 @@
-"""What every benchmark must do, whoever wrote it: registering is enough to be tested here."""
+"""Contract of every benchmark, built-in or third-party: registering is enough to be tested here."""
 
 from __future__ import annotations
 

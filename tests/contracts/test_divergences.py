@@ -1,4 +1,4 @@
-"""What every divergence must keep to: registering it is enough to be tested here.
+"""Contract of every divergence: registering it is enough to be tested here.
 
 An author gives phi, D, the cut and the flat point; nothing else about them is used.
 """

@@ -1,4 +1,4 @@
-"""What every metric must keep to, whoever wrote it: registering it is enough to be tested here."""
+"""Contract of every metric, built-in or third-party: registering it is enough to be tested here."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def letters(featuriser: str, pooling: str, texts: Sequence[str]) -> np.ndarray:
 
 
 class Wheel:
-    """A judge that likes a token the better, the higher its id."""
+    """A scorer whose probability of a token rises with its id."""
 
     name = "wheel"
 

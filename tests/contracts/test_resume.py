@@ -59,7 +59,7 @@ def test_resumed_in_a_fresh_process_the_end_is_the_same(trainer: dict[str, Any],
 
 
 def test_a_training_with_a_reference_and_a_head_resumes() -> None:
-    """What is frozen as training starts, an untied head and a value head come back from the start, not the file."""
+    """A frozen copy of the start, an untied head and a value head come back from the start, not the file."""
     for trainer in ({"name": "td_mle", "value": "reference"}, {"name": "sequence_match", "divergence": "js"}):
         states, end, _ = cut(trainer, [9])
         assert resumed(trainer, states[9])[0] == end

@@ -1,4 +1,4 @@
-"""What every trainer must keep to: registering it is enough to be tested here."""
+"""Contract of every trainer: registering it is enough to be tested here."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def trainers() -> list[Trainer]:
 
 
 def spelled(trainer: Trainer) -> str:
-    """The trainer's name and what is not at its default."""
+    """The trainer's name and the options that are not at their defaults."""
     changed = [
         f"{f.name}={getattr(trainer, f.name)}"
         for f in dataclasses.fields(trainer)

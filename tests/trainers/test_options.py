@@ -64,7 +64,7 @@ def geometric(count: int = 37) -> list[Row]:
 
 
 def coin(trainer: Trainer, rows: Sequence[Row]) -> float:
-    """What a policy with one chance of ending for all states learns."""
+    """The chance of ending that a policy with one such chance for all states learns."""
     world = World(tokens=1, length=36, backspace=False)
     expert = batch(world, trainer, rows)
     is_end = world.columns[1] == world.end
@@ -159,7 +159,7 @@ def test_uniform_weights_by_hand() -> None:
 
 
 def test_uniform_weighting_asks_for_rollouts_from_prompts() -> None:
-    """Whatever the divergence; and where an option has no effect, two runs are one."""
+    """For every divergence; and where an option has no effect, two runs are one."""
     uniform = SequenceMatch(divergence="js", value_weighting="uniform", buffer_every=7, kappa=3.0)
     assert uniform.needs.rollouts is not None
     assert (uniform.needs.rollouts.every, uniform.needs.rollouts.start) == (7, "prompt")

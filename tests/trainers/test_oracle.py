@@ -1,4 +1,4 @@
-"""The oracle against itself: whoever trusts it should see it agree with sums, products and a second method."""
+"""The oracle against itself: it agrees with sums, products and a second method."""
 
 from __future__ import annotations
 
