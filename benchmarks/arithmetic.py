@@ -95,7 +95,7 @@ def read_pairs(path: Path) -> tuple[Example, ...]:
     """Questions and answers of a JSON file `[{"question": "...", "answer": "..."}, ...]`, each answer checked.
 
     Raises:
-        ConfigError: the file cannot be read, is of another form, or says that something wrong is right.
+        ConfigError: the file cannot be read, is of another form, or holds a wrong answer.
     """
     try:
         pairs = json.loads(path.read_text(encoding="utf-8"))

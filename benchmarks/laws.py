@@ -255,7 +255,7 @@ def state_after(law: Law, text: str) -> Hashable | None:
 
 def draw(law: Law, generator: np.random.Generator, count: int) -> tuple[str, ...]:
     """`count` independent texts of the law, end symbol not written."""
-    # Each state is asked once: symbols, running sums of their probabilities, and the state that each leads to.
+    # Each state is computed once: symbols, running sums of their probabilities, and the state that each leads to.
     known: dict[Hashable, tuple[list[str], list[float], list[Hashable | None]]] = {}
 
     def table(state: Hashable) -> tuple[list[str], list[float], list[Hashable | None]]:

@@ -127,7 +127,7 @@ def draw(table: Table, *, brief: bool = False) -> None:
         base=None if table.baseline is None else next((i for i, r in enumerate(rows) if r is _base(table)), None),
     )
     if len(rows) < len(table.rows):
-        widgets.says(
+        widgets.caption(
             f"{len(table.rows) - len(rows)} more rows: filter or group them on the Leaderboard; CSV has them all."
         )
 
@@ -241,7 +241,7 @@ def forest(table: Table, column: Column) -> None:
         return
     if len(found) > SHOWN_DIFFERENCES:
         found.sort(key=lambda one: one[2].found.p)
-        widgets.says(f"The {SHOWN_DIFFERENCES} clearest of {len(found)} differences.")
+        widgets.caption(f"The {SHOWN_DIFFERENCES} clearest of {len(found)} differences.")
     readings = [_reading(row, column, cell, difference) for row, cell, difference in found[:SHOWN_DIFFERENCES]]
     separated = [f"{one.label} ({one.mean:+.3g})" for one in readings if one.outcome != OPEN_ROW]
     sentence = (

@@ -73,7 +73,7 @@ def show(drawn: Chart, *, sentence: str, alt_text: str = "", height: int | None 
         .configure_header(labelColor=pen.text, titleColor=pen.text, labelFontSize=12)
     )  # fmt: skip
     st.altair_chart(drawn, alt=alt_text or sentence, width="stretch", theme=None)
-    widgets.says(sentence)
+    widgets.caption(sentence)
 
 
 def domain(values: pd.Series) -> alt.Scale:

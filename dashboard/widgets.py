@@ -55,13 +55,13 @@ def notice(text: str, kind: Kind = "note") -> None:
     st.html(f'<p class="notice {kind}" role="{role}">{escaped(text)}</p>')
 
 
-def says(text: str) -> None:
+def caption(text: str) -> None:
     """The sentence under a chart or table that describes it."""
     st.html(f'<p class="says">{escaped(text)}</p>')
 
 
 def notes(lines: Sequence[str]) -> None:
-    """Sentences that a reader must know, one below the other."""
+    """Notes that qualify the numbers, one below the other."""
     if lines:
         st.html(f'<ul class="notes">{"".join(f"<li>{escaped(sentence(line))}</li>" for line in lines)}</ul>')
 

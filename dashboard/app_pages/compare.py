@@ -39,7 +39,7 @@ def page() -> None:
     if len(chosen) < LEAST:
         widgets.notice(f"Choose at least {LEAST} groups.")
         return
-    above = st.container()  # what is configured comes first, and which scores are compared is asked below it
+    above = st.container()  # the configuration comes first, the selector of scores below it
     st.header("How the scores differ", anchor=False, help=f"{WORDS['interval']} p: {WORDS['p']}")
     every = st.toggle("All scores", key="all", bind="query-params", help="Otherwise those that a leaderboard shows.")
     metrics = None if every else [score.name for score in usual(chosen)]

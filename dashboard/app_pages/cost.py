@@ -101,7 +101,7 @@ def page() -> None:
         "Means over a group's runs, bold along the dashed line; seconds and memory depend on the machine",
     )
     if len(frame) > SHOWN:
-        widgets.says(f"{len(frame) - SHOWN} more groups stand in the download.")
+        widgets.caption(f"{len(frame) - SHOWN} more groups stand in the download.")
     widgets.downloads(frame, "cost")
 
 

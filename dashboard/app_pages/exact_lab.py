@@ -176,7 +176,7 @@ def agreement(found: Validity) -> None:
 
 
 def _unique(readings: Sequence[charts.Reading]) -> list[charts.Reading]:
-    """The same with labels that tell definitions of one metric apart."""
+    """The same readings with distinct labels, also for definitions of one metric."""
     seen: dict[str, int] = {}
     labelled = []
     for one in readings:

@@ -55,7 +55,7 @@ def failures(count: int) -> None:
     with st.expander(f"{count} failed: why, and how to try again"):
         for _, name, reason in run_queries.failures(GRID):
             widgets.notice(f"{name}\n{reason}", "bad")
-        widgets.says("The same command tries failed cells again, and only those that are not done:")
+        widgets.caption("The same command tries failed cells again, and only those that are not done:")
         store = [] if run_queries.store_url() == run_queries.DEFAULT_STORE else [f"--store={run_queries.store_url()}"]
         commands = [
             shlex.join(["harness", "run", name, *store]) for name in ([GRID] if GRID else run_queries.failed_grids())

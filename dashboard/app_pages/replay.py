@@ -69,7 +69,7 @@ def others(rollouts: Rollouts, number: int) -> None:
         st.session_state["sample"] = after[0]
 
     st.button("Another text with a deletion", key="another", on_click=go, icon=":material/skip_next:")
-    widgets.says(f"{len(deleting):,} of {len(rollouts.rows):,} texts of this run delete something.")
+    widgets.caption(f"{len(deleting):,} of {len(rollouts.rows):,} texts of this run delete something.")
 
 
 def positions(rollouts: Rollouts) -> None:

@@ -78,10 +78,10 @@ def state(run: Run) -> None:
             ("Training", "–" if run.seconds is None else widgets.duration(run.seconds), ""),
         ]
     )
-    widgets.says(f"Run {run.run_id}.")
+    widgets.caption(f"Run {run.run_id}.")
     if run.status == "failed":
         widgets.notice(run_queries.error_of(run.run_id), "bad")
-        widgets.says("The same `harness run` command tries failed cells again.")
+        widgets.caption("The same `harness run` command tries failed cells again.")
 
 
 def curves(run_id: str) -> None:

@@ -43,7 +43,7 @@ def page() -> None:
     pages = max(1, -(-len(found) // PAGE))
     place = right.number_input("Page", 1, pages, key="page", bind="query-params", help=f"of {pages}")
     texts(found[(int(place) - 1) * PAGE : int(place) * PAGE], runs, short[chosen[0].benchmark], seed)
-    widgets.says(f"{len(found):,} prompts; page {int(place)} of {pages}.")
+    widgets.caption(f"{len(found):,} prompts; page {int(place)} of {pages}.")
     widgets.downloads(
         lambda: pd.DataFrame(
             {"prompt": one.prompt, "expert": one.reference}

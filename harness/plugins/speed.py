@@ -1,7 +1,7 @@
 """Timed comparisons of two ways to do one thing, in turn in one process: the ratio of their times and its range.
 
-A shared machine's speed drifts, so single times say little.  Ours and theirs take turns (A B A B), each pair gives a
-ratio, and the median of the ratios is the result.
+The speed of a shared machine drifts, so that single times are unreliable.  Ours and theirs take turns (A B A B), each
+pair gives a ratio, and the median of the ratios is the result.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class SpeedComparison:
         against: theirs; empty where the target is a bound on our own number.
         unit: of both numbers.
         target: bound on ours / theirs, or on ours.
-        better: whether the target is the least or the most that it may be.
+        better: `higher` where the target is the least value that meets it, `lower` where it is the most.
         prepare: makes the two turns (theirs None where there is nothing to compare with); its own time is not counted.
         devices: where it can be made.
         warmup: whether a first round is left out.
@@ -64,7 +64,7 @@ class SpeedRow:
     """A comparison's result: medians over the rounds, and the median ratio of a round's pair with its range.
 
     Where nothing is compared, `ratio`, `low` and `high` are None.  `ours` and `met` are None where it could not be
-    measured; `reason` says why.
+    measured; `reason` has the cause.
     """
 
     name: str

@@ -128,7 +128,7 @@ def row_labels(groups: Sequence[Group]) -> list[str]:
 def baseline_row(
     groups: Sequence[Group], labels: Sequence[str], asked: Sequence[Filter], notes: list[str]
 ) -> int | None:
-    """The row that others' differences are from; where there is no such row a note says so.
+    """Index of the row that differences are from; without one None, and a note is added to `notes`.
 
     Raises:
         ConfigError: several rows fit what was asked for.
