@@ -74,7 +74,7 @@ def ask(entropy: tuple[float, float], bases: tuple[int, ...], generator: np.rand
 
 
 def wrong_digit(text: str, generator: np.random.Generator) -> str:
-    """The ground-truth noise: after a question and a part of an answer, a character that does not belong there.
+    """Ground-truth noise: after a question and a part of an answer, a character that does not belong there.
 
     Uniform over the digits of the question's base, at the beginning of an answer `-` as well, without the right one.
     After a part that is already wrong, or a whole answer, every character is wrong.
@@ -95,7 +95,7 @@ def read_pairs(path: Path) -> tuple[Example, ...]:
     """Questions and answers of a JSON file `[{"question": "...", "answer": "..."}, ...]`, each answer checked.
 
     Raises:
-        ConfigError: the file cannot be read, is of another form, or says that something wrong is right.
+        ConfigError: the file cannot be read, is of another form, or holds a wrong answer.
     """
     try:
         pairs = json.loads(path.read_text(encoding="utf-8"))

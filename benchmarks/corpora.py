@@ -1,4 +1,4 @@
-"""Where the documents of a text benchmark come from: Python's own documentation, or a file.
+"""Documents of a text benchmark: Python's own documentation, or a file.
 
 Outer whitespace of a document carries nothing and is removed; empty documents and repetitions (equal up to
 whitespace) are left out, so that splits by document share none.
@@ -80,7 +80,7 @@ def _docstrings(library: Path) -> dict[str, list[str]]:
 
 
 def _prose(text: str) -> str:
-    """The text without doctest sessions (up to their blank line), ASCII tables and what they leave behind."""
+    """The text without doctest sessions (up to their blank line), ASCII tables and the empty lines they leave."""
     text = re.sub(r"(?m)^[ \t]*>>>.*(?:\n[ \t]*\S.*)*", "", text)
     text = re.sub(r"(?m)^[ \t]*[+|][-=+| ].*$", "", text)
     text = re.sub(r"(?m)[ \t]+$", "", text)
@@ -88,7 +88,7 @@ def _prose(text: str) -> str:
 
 
 def _fresh(text: str, seen: set[tuple[str, ...]]) -> bool:
-    """Whether enough of the text's word runs are new; they are then seen."""
+    """True if enough of the text's word runs are new; adds them to `seen` then."""
     words = text.lower().split()
     runs = {tuple(words[i : i + _RUN]) for i in range(max(1, len(words) - _RUN + 1))}
     fresh = len(runs - seen) >= _FRESH * len(runs)

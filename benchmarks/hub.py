@@ -30,7 +30,7 @@ _FOLDER = re.compile(r"(?P<folder>[./~].*?)(:(?P<split>\w+)(\[:(?P<most>\d+)\])?
 
 @dataclass(frozen=True)
 class Source:
-    """Which documents: a dataset's name or folder, its configuration and commit, a split, and at most how many."""
+    """A dataset's documents: name or folder, configuration and commit, split, and a maximum number."""
 
     path: str
     config: str | None
@@ -40,10 +40,10 @@ class Source:
 
 
 def parse(corpus: str) -> Source:
-    """What `hub:...` means.
+    """Read `hub:...`.
 
     Raises:
-        ConfigError: it means nothing, or a dataset of the Hub is named without its revision.
+        ConfigError: another form, or a dataset of the Hub is named without its revision.
     """
     given = corpus.removeprefix(PREFIX)
     if found := _FOLDER.fullmatch(given):
@@ -83,7 +83,7 @@ def read(corpus: str, field: str) -> tuple[str, ...]:
         return distinct(of_field(row, field, f"{corpus}, document {number}") for number, row in _rows(source))
     except ConfigError:
         raise
-    except (OSError, ValueError, RuntimeError) as error:  # what datasets and its clients raise is one of these
+    except (OSError, ValueError, RuntimeError) as error:  # the base classes of all that `datasets` raises
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         problem = EnvironmentProblem if isinstance(error, OSError) else ConfigError
         raise problem(

@@ -1,4 +1,4 @@
-"""The laws of the exact languages: automata over single characters, and texts drawn from any of them."""
+"""Laws of the exact languages: automata over single characters, and texts drawn from them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Alphabetic(Law, Protocol):
 
 
 class MarkovState(NamedTuple):
-    """Where a Markov text is: how many symbols it has, and the last two of them (fewer at its beginning)."""
+    """State of a Markov text: its number of symbols, and the last two of them (fewer at its beginning)."""
 
     position: int
     context: str
@@ -84,7 +84,7 @@ class SparseMarkov:
 
 
 class BracketState(NamedTuple):
-    """Where a bracket text is: the closing brackets it owes, outermost first, and the characters it may still have."""
+    """State of a bracket text: the closing brackets it owes, outermost first, and the characters it may still have."""
 
     owed: str
     remaining: int
@@ -125,7 +125,7 @@ class Brackets:
 
     @property
     def start(self) -> BracketState:
-        """Nothing owed, `length` characters left."""
+        """State of the empty text: nothing owed, `length` characters left."""
         return BracketState("", self.length)
 
     def next(self, state: Hashable) -> Mapping[str, float]:
@@ -255,7 +255,7 @@ def state_after(law: Law, text: str) -> Hashable | None:
 
 def draw(law: Law, generator: np.random.Generator, count: int) -> tuple[str, ...]:
     """`count` independent texts of the law, end symbol not written."""
-    # Each state is asked once: symbols, running sums of their probabilities, and the state that each leads to.
+    # Each state is computed once: symbols, running sums of their probabilities, and the state that each leads to.
     known: dict[Hashable, tuple[list[str], list[float], list[Hashable | None]]] = {}
 
     def table(state: Hashable) -> tuple[list[str], list[float], list[Hashable | None]]:
@@ -282,7 +282,7 @@ def draw(law: Law, generator: np.random.Generator, count: int) -> tuple[str, ...
 
 @dataclass(frozen=True)
 class WrongSymbol:
-    """The language's ground-truth noise: a uniformly drawn symbol that the law excludes after the text so far.
+    """Ground-truth noise of a language: a uniformly drawn symbol that the law excludes after the text so far.
 
     Where the law excludes none (`successors` equal to `symbols`) it is the least likely symbol.  After a text that
     has left the language, or is complete, every symbol is wrong.

@@ -1,4 +1,4 @@
-"""Starts the dashboard's server: what pages need is imported before the first reader comes, who would wait for it."""
+"""Start of the dashboard's server; imports the pages' libraries first, so that the first page waits for none."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NEEDED = (
 
 
 def ready() -> None:
-    """Import what pages need."""
+    """Import the libraries that pages need."""
     for name in NEEDED:
         import_module(name)
     measures()

@@ -1,4 +1,4 @@
-"""The frame around every page: navigation, which grid is shown, and what to do where there is nothing yet."""
+"""The frame around every page: navigation, the choice of a grid, and advice where the store is empty."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard import look, queries
+from dashboard import run_queries, widgets
 from dashboard.glossary import WORDS
 from harness.errors import HarnessError
 from harness.storage.url import printable_url
@@ -36,7 +36,7 @@ SECTIONS = {
 def main() -> None:
     """Draw the page that the URL names."""
     st.set_page_config(page_title="sequencematch-harness", page_icon=PAGES.parent / "icon.svg", layout="wide")
-    look.style()
+    widgets.style()
     page = st.navigation(
         {
             section: [
@@ -49,19 +49,19 @@ def main() -> None:
     try:
         choose_grid()
     except HarnessError as error:
-        look.page(page.title, "There is nothing to show yet.")
-        look.notice(str(error), "bad")
+        widgets.page(page.title, "There is nothing to show yet.")
+        widgets.notice(str(error), "bad")
         return
     try:
         page.run()
     except HarnessError as error:
-        look.notice(str(error), "bad")
+        widgets.notice(str(error), "bad")
 
 
 def choose_grid() -> None:
-    """The grid that every page is about: it stands in the URL, and is the newest one where the URL names none."""
-    names = {printable(name): name for name in queries.grids()}
-    options = [*names, queries.EVERYTHING]
+    """Choose the grid of every page: the URL's, and the newest one where the URL names none."""
+    names = {printable(name): name for name in run_queries.grids()}
+    options = [*names, run_queries.EVERYTHING]
     if "grid" not in st.session_state and "grid" not in st.query_params:
         st.session_state["grid"] = st.query_params["grid"] = options[
             0
@@ -69,8 +69,10 @@ def choose_grid() -> None:
     with st.sidebar:
         shown = st.selectbox("Grid", options, index=None, key="grid", bind="query-params", help=WORDS["grid"])
         with st.expander("What the words mean"):
-            look.words(WORDS)
-        st.html(f'<p class="label">Store</p><p class="says">{look.escaped(printable_url(queries.store_url()))}</p>')
+            widgets.words(WORDS)
+        st.html(
+            f'<p class="label">Store</p><p class="says">{widgets.escaped(printable_url(run_queries.store_url()))}</p>'
+        )
     st.session_state["chosen_grid"] = names.get(shown or options[0])
 
 

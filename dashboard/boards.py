@@ -1,4 +1,4 @@
-"""One table of the leaderboard as a page shows it: its answer, its rows, and how far they are from the baseline."""
+"""One table of the leaderboard on a page: its answer, its rows, and their differences from the baseline."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, look
+from dashboard import charts, widgets
 from dashboard.glossary import WORDS, measure
 from harness.config.keys import short_keys
 from harness.report.board import Cell, Column, Leaderboard, Row, Table
@@ -17,7 +17,7 @@ from harness.report.rendering import better, cost_heads, costs, header, keys, nu
 from harness.stats.ranks import SEEDS_NEEDED, Difference
 from harness.system.printable import printable
 
-SHOWN_ROWS = 60  # of a table; a longer one is read by nobody, and its download has them all
+SHOWN_ROWS = 60  # of a table; the download has them all
 SHOWN_DIFFERENCES = 30  # of a forest
 SHOWN_CLAUSES = 3  # of an answer
 
@@ -25,36 +25,38 @@ BETTER_ROW, WORSE_ROW, OPEN_ROW = "better than the baseline", "worse than the ba
 
 
 def title(table: Table, board: Leaderboard) -> None:
-    """The benchmark's name as a heading, with what tells it from others of that name below."""
+    """The benchmark's name as a heading, with the options in which it differs from others of that name below."""
     name, _, more = table.title.partition(" (")
     alike = [one for one in board.tables if one.title.partition(" (")[0] == name]
-    look.heading(name, more.removesuffix(")") if len(alike) > 1 else "")
+    widgets.heading(name, more.removesuffix(")") if len(alike) > 1 else "")
 
 
 # -------------------------------------------------------------------------------------------------- the answer
 
 
 def answer(table: Table) -> None:
-    """What beats the baseline, in one sentence made of what the seeds separate."""
+    """The rows that beat the baseline, in one sentence from the differences that the seeds separate."""
     if table.baseline is None:
-        look.notice("No single row here is plain maximum likelihood, so nothing can be said to beat it.", "answer")
+        widgets.notice("No single row here is plain maximum likelihood, so nothing can be said to beat it.", "answer")
         return
     base = table.rows[table.baseline].label
     wins, losses = _separated(table, better=True), _separated(table, better=False)
-    told = [cell.difference for row in table.rows for cell in row.scores.values() if cell.difference is not None]
-    if not any(one.found.n >= SEEDS_NEEDED for one in told):
+    against_base = [
+        cell.difference for row in table.rows for cell in row.scores.values() if cell.difference is not None
+    ]
+    if not any(one.found.n >= SEEDS_NEEDED for one in against_base):
         why = table.findings[0].partition("; ")[0] if table.findings else "no row shares its seeds"
-        look.notice(f"Nothing can be said to beat {base} yet: {why}.", "answer")
+        widgets.notice(f"Nothing can be said to beat {base} yet: {why}.", "answer")
         return
     if not wins:
         worse = f" Worse than it: {_clauses(losses)}." if losses else ""
-        look.notice(f"Nothing beats {base} here.{worse} The seeds separate no other row from it.", "answer")
+        widgets.notice(f"Nothing beats {base} here.{worse} The seeds separate no other row from it.", "answer")
         return
     lost = f" Worse than {base}: {_clauses(losses)}." if losses else ""
     if len(wins) == 1 and list(wins.values()) == list(losses.values()):
         (metrics,) = losses
         lost = f" On {_list(metrics)} the same {'row is' if len(*wins.values()) == 1 else 'rows are'} worse."
-    look.notice(f"{base} is beaten by {_clauses(wins)}.{lost} The seeds separate no other row from it.", "answer")
+    widgets.notice(f"{base} is beaten by {_clauses(wins)}.{lost} The seeds separate no other row from it.", "answer")
 
 
 def _separated(table: Table, *, better: bool) -> dict[tuple[str, ...], list[str]]:
@@ -86,7 +88,7 @@ def _list(words: Sequence[str]) -> str:
 
 
 def _side(column: Column, cell: Cell | None) -> str | None:
-    """On which side of the baseline a cell is; None where there is no better side, or nothing to compare."""
+    """The side of the baseline that a cell is on; None where no side is better, or nothing is compared."""
     if cell is None or cell.difference is None or column.ranked_by is None:
         return None
     if not cell.difference.separated:
@@ -102,12 +104,12 @@ def draw(table: Table, *, brief: bool = False) -> None:
     rows = _shown(table)
     heads = [
         *(["group"] if brief else map(printable, short_keys(table.keys))),
-        look.Cell("n", hint=WORDS["n"]),
-        *(look.Cell(name) for name in cost_heads(table)),
+        widgets.Cell("n", hint=WORDS["n"]),
+        *(widgets.Cell(name) for name in cost_heads(table)),
         *(_head(column, table) for column in table.columns),
     ]
     ends = {column.name: _ends(column, rows) for column in table.columns}
-    body: list[list[look.Cell | str]] = [
+    body: list[list[widgets.Cell | str]] = [
         [
             *([row.label] if brief else keys(row, table)),
             str(row.n),
@@ -116,7 +118,7 @@ def draw(table: Table, *, brief: bool = False) -> None:
         ]
         for row in rows
     ]
-    look.table(
+    widgets.table(
         heads,
         body,
         caption=f"Mean ± 95 % interval over n seeds; {_legend(table)}",
@@ -125,22 +127,22 @@ def draw(table: Table, *, brief: bool = False) -> None:
         base=None if table.baseline is None else next((i for i, r in enumerate(rows) if r is _base(table)), None),
     )
     if len(rows) < len(table.rows):
-        look.says(
+        widgets.caption(
             f"{len(table.rows) - len(rows)} more rows: filter or group them on the Leaderboard; CSV has them all."
         )
 
 
 def legend(table: Table) -> None:
-    """What each column is, folded away."""
+    """Legend of the columns, folded away."""
     with st.expander("What the columns mean"):
-        look.table(
+        widgets.table(
             ["score", "what it says", "unit", "definition"],
             [
                 [
                     header(column, table),
-                    look.Cell(measure(column.metric) or "–", better(column), css="texts"),
+                    widgets.Cell(measure(column.metric) or "–", better(column), css="texts"),
                     column.unit,
-                    look.Cell(column.name, css="texts"),
+                    widgets.Cell(column.name, css="texts"),
                 ]
                 for column in table.columns
             ],
@@ -163,16 +165,14 @@ def _base(table: Table) -> Row:
 def _legend(table: Table) -> str:
     if table.baseline is None:
         return "↓ lower is better, ↑ higher is better"
-    return (
-        "green: better than the marked baseline row, orange: worse, as far as the seeds can tell; grey: not separated"
-    )
+    return "green: separated and better than the marked baseline row, orange: separated and worse; grey: not separated"
 
 
-def _head(column: Column, table: Table) -> look.Cell:
+def _head(column: Column, table: Table) -> widgets.Cell:
     tie = ", all tie" if _all_tie(column, table) else ""
-    said = measure(column.metric)
-    hint = f"{said + '; ' if said else ''}{better(column)}. Definition: {column.name}"
-    return look.Cell(header(column, table), f"{column.unit}{tie}".removeprefix(", "), hint=hint)
+    meaning = measure(column.metric)
+    hint = f"{meaning + '; ' if meaning else ''}{better(column)}. Definition: {column.name}"
+    return widgets.Cell(header(column, table), f"{column.unit}{tie}".removeprefix(", "), hint=hint)
 
 
 def _all_tie(column: Column, table: Table) -> bool:
@@ -181,7 +181,7 @@ def _all_tie(column: Column, table: Table) -> bool:
 
 
 def _ends(column: Column, rows: Sequence[Row]) -> tuple[float, float] | None:
-    """The column's own scale: from the lowest to the highest interval's end of what competes.
+    """The column's own scale: from the lowest to the highest interval's end of the rows that compete.
 
     A control row may lie far outside, such as tokens at random; its mark then stands at the edge.
     """
@@ -193,17 +193,17 @@ def _ends(column: Column, rows: Sequence[Row]) -> tuple[float, float] | None:
     return min(numbers), max(numbers)
 
 
-def _cell(row: Row, column: Column, table: Table, ends: tuple[float, float] | None) -> look.Cell:
+def _cell(row: Row, column: Column, table: Table, ends: tuple[float, float] | None) -> widgets.Cell:
     cell = row.scores.get(column.name)
     if cell is None:
-        return look.Cell("–")
+        return widgets.Cell("–")
     if cell.interval is None:
         why = "; ".join(cell.unscored)
-        return look.Cell("no value", hint=why) if row.control else look.Cell("no value", why)
+        return widgets.Cell("no value", hint=why) if row.control else widgets.Cell("no value", why)
     best, _ = emphasis(row, column, table)
     side = {BETTER_ROW: " gain", WORSE_ROW: " loss"}.get(_side(column, cell) or "", "")
     place = rank(cell)
-    return look.Cell(
+    return widgets.Cell(
         number(cell, row.n),
         f"rank {place}".replace("-", "–") if place and not _all_tie(column, table) else "",
         ("best" if best else "") + side,
@@ -227,7 +227,7 @@ def _span(cell: Cell, ends: tuple[float, float] | None) -> tuple[float, float, f
 
 
 def forest(table: Table, column: Column) -> None:
-    """Each row's difference from the baseline with its interval; what the seeds separate has a colour and a shape."""
+    """Each row's difference from the baseline with its interval; separated rows have a colour and a shape."""
     if table.baseline is None:
         return
     base = table.rows[table.baseline].label
@@ -237,13 +237,13 @@ def forest(table: Table, column: Column) -> None:
         if (cell := row.scores.get(column.name)) is not None and cell.difference is not None
     ]
     if not found:
-        look.notice(f"No row shares enough seeds with {base} to be compared on {column.metric}.")
+        widgets.notice(f"No row shares enough seeds with {base} to be compared on {column.metric}.")
         return
     if len(found) > SHOWN_DIFFERENCES:
         found.sort(key=lambda one: one[2].found.p)
-        look.says(f"The {SHOWN_DIFFERENCES} clearest of {len(found)} differences.")
+        widgets.caption(f"The {SHOWN_DIFFERENCES} clearest of {len(found)} differences.")
     readings = [_reading(row, column, cell, difference) for row, cell, difference in found[:SHOWN_DIFFERENCES]]
-    separated = [f"{one.label} ({one.mean:+.3g})" for one in readings if one.told != OPEN_ROW]
+    separated = [f"{one.label} ({one.mean:+.3g})" for one in readings if one.outcome != OPEN_ROW]
     sentence = (
         f"{column.metric} minus that of {base} ({better(column)}), with a 95 % interval over shared seeds. "
         f"Separated at p ≤ .05 over all these comparisons together: {', '.join(separated) or 'none'}."
@@ -254,7 +254,7 @@ def forest(table: Table, column: Column) -> None:
         kinds={BETTER_ROW: "good", WORSE_ROW: "bad", OPEN_ROW: "plain"},
         sentence=sentence,
     )
-    look.downloads(
+    widgets.downloads(
         pd.DataFrame(
             {"row": row.label, "minus": base, "score": column.ranked_by or column.name, "difference": d.interval.mean}
             | {"low": d.interval.low, "high": d.interval.high, "p": d.found.p, "n": d.found.n}
@@ -271,7 +271,7 @@ def _reading(row: Row, column: Column, cell: Cell, difference: Difference) -> ch
         mean=interval.mean,
         low=interval.low,
         high=interval.high,
-        told=_side(column, cell) or OPEN_ROW,
+        outcome=_side(column, cell) or OPEN_ROW,
         more=f"{difference.found.n} seeds, p = {difference.found.p:.2g}",
     )
 

@@ -1,4 +1,4 @@
-"""Charts as every page draws them: one palette with a shape for each colour, readable ink, a sentence below.
+"""Charts in one style: a palette with a shape for each colour, readable ink, a sentence below.
 
 A chart's own menu saves it as PNG and shows its numbers.
 """
@@ -13,17 +13,17 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from dashboard import look
+from dashboard import widgets
 
 Chart = alt.Chart | alt.LayerChart | alt.FacetChart | alt.HConcatChart
 
 
 @dataclass(frozen=True)
 class Ink:
-    """What a theme draws with: text, helping lines, the one accent, and a palette.
+    """Colours of a theme: text, helping lines, the one accent, and a palette.
 
-    The palettes are Okabe and Ito's, which people tell apart who do not see all colours, made darker or lighter where
-    the background asks for it.
+    The palettes are Okabe and Ito's, distinguishable with colour blindness, made darker or lighter where the
+    background needs it.
     """
 
     text: str
@@ -50,12 +50,12 @@ DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [10, 3], [3, 5])
 
 
 def ink() -> Ink:
-    """That of the reader's theme."""
+    """Colours of the reader's theme."""
     return DARK if st.context.theme.type == "dark" else LIGHT
 
 
 def show(drawn: Chart, *, sentence: str, alt_text: str = "", height: int | None = None) -> None:
-    """A chart with the sentence that says what it shows."""
+    """A chart with the sentence that describes it."""
     pen = ink()
     if height is not None:
         drawn = drawn.properties(height=height)
@@ -73,18 +73,18 @@ def show(drawn: Chart, *, sentence: str, alt_text: str = "", height: int | None 
         .configure_header(labelColor=pen.text, titleColor=pen.text, labelFontSize=12)
     )  # fmt: skip
     st.altair_chart(drawn, alt=alt_text or sentence, width="stretch", theme=None)
-    look.says(sentence)
+    widgets.caption(sentence)
 
 
 def domain(values: pd.Series) -> alt.Scale:
-    """A scale around these numbers; what is drawn beyond it has to be clipped."""
+    """A scale around these numbers; marks beyond it have to be clipped."""
     low, high = float(values.min()), float(values.max())
     room = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
     return alt.Scale(domain=[low - room, high + room], nice=True)
 
 
 def legend(labels: Sequence[str]) -> alt.Legend:
-    """Beside each other where a phone has room for them, else below each other."""
+    """A legend with its labels beside each other where a phone has room for them, else below each other."""
     return alt.Legend(orient="top", columns=1 if _rows(labels) > 1 else len(labels))
 
 
@@ -116,13 +116,13 @@ def series(field: str, values: Sequence[str], title: str | None = None) -> tuple
 
 @dataclass(frozen=True)
 class Reading:
-    """One line of an interval plot: a mean with its interval (None: there is none) and what it tells."""
+    """One line of an interval plot: a mean with its interval (None: there is none) and its outcome in words."""
 
     label: str
     mean: float
     low: float | None
     high: float | None
-    told: str
+    outcome: str
     more: str = ""
 
 
@@ -130,7 +130,7 @@ Kind = Literal["good", "bad", "accent", "plain"]
 
 
 def intervals(readings: Sequence[Reading], *, axis: str, kinds: Mapping[str, Kind], sentence: str) -> None:
-    """Means with intervals, one below the other against zero; `kinds` says what each `told` looks like."""
+    """Means with intervals, one below the other against zero; `kinds` gives the style of each `outcome`."""
     pen = ink()
     frame = pd.DataFrame([vars(one) for one in readings])
     looks = {
@@ -139,13 +139,13 @@ def intervals(readings: Sequence[Reading], *, axis: str, kinds: Mapping[str, Kin
         "accent": (pen.accent, "diamond"),
         "plain": (pen.muted, "circle"),
     }
-    used = [told for told in kinds if told in set(frame["told"])]
+    used = [outcome for outcome in kinds if outcome in set(frame["outcome"])]
     colour = alt.Color(
-        "told:N", title=None, legend=legend(used) if len(used) > 1 else None,
-        scale=alt.Scale(domain=used, range=[looks[kinds[told]][0] for told in used]),
+        "outcome:N", title=None, legend=legend(used) if len(used) > 1 else None,
+        scale=alt.Scale(domain=used, range=[looks[kinds[outcome]][0] for outcome in used]),
     )  # fmt: skip
     shape = alt.Shape(
-        "told:N", title=None, scale=alt.Scale(domain=used, range=[looks[kinds[told]][1] for told in used])
+        "outcome:N", title=None, scale=alt.Scale(domain=used, range=[looks[kinds[outcome]][1] for outcome in used])
     )
     place = alt.Y("label:N", title=None, sort=list(frame["label"]), axis=None)  # names stand above the lines: phones
     base = alt.Chart(frame)

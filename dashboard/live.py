@@ -1,4 +1,4 @@
-"""What refreshes by itself while cells run, and stops when nothing is active."""
+"""Parts of a page that refresh by themselves while cells run, and stop when none is active."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from dashboard import look, queries
+from dashboard import run_queries, widgets
 from harness.errors import HarnessError
 
 SECONDS = 3
@@ -18,17 +18,17 @@ def while_running(grid: str | None, draw: Callable[[dict[str, int]], None]) -> N
     As soon as a run is done, or none is running any more, the whole page is drawn again: its tables are about finished
     runs, and the timer ends with the last one.
     """
-    before = queries.counts(grid)
+    before = run_queries.counts(grid)
     active = before["running"] > 0
 
     @st.fragment(run_every=SECONDS if active else None)
     def part() -> None:
         try:
-            now = queries.counts(grid)
+            now = run_queries.counts(grid)
             if active and (now["running"] == 0 or now["done"] != before["done"]):
                 st.rerun()
             draw(now)
         except HarnessError as error:  # the store may have been moved away meanwhile
-            look.notice(str(error), "bad")
+            widgets.notice(str(error), "bad")
 
     part()

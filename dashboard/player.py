@@ -1,4 +1,4 @@
-"""A rollout that plays: the sentence while it is written and rewritten, and what the model had in mind."""
+"""Player of a rollout: the text while it is written and rewritten, and the likeliest actions of the policy."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from dashboard import look
+from dashboard import widgets
 from harness.analysis.replay import Frame
 from harness.system.printable import printable
 
 SECONDS = 0.7  # between two steps
 MARKS = {"backspace": "⌫", "end": "■"}
-LONGEST_TRACK = 300  # actions; of more, none could be told apart
+LONGEST_TRACK = 300  # actions; marks of more could not be distinguished
 
 
 def show(name: str, prompt: str, frames: Sequence[Frame]) -> None:
     """The rollout at one step, a slider over the steps, and buttons that move and play it.
 
-    It opens at the first deletion, where there is one: that is what there is to see.  Played from there it begins at
-    the beginning; after a reader has moved it, it goes on from where it is.
+    Opens at the first deletion, where there is one.  Played from there it begins at the beginning; after a reader has
+    moved it, it goes on from the current step.
     """
     key = f"step {name}"
     playing = st.session_state.get("playing") == name
@@ -54,7 +54,7 @@ def show(name: str, prompt: str, frames: Sequence[Frame]) -> None:
         step = int(st.session_state[key])
         left, right = st.columns([3, 2], gap="large")
         with left:
-            look.stage(written(prompt, frames[:step]), label=f"Step {step} of {len(frames)}")
+            widgets.stage(written(prompt, frames[:step]), label=f"Step {step} of {len(frames)}")
             track(frames, step)
             with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
                 st.button(
@@ -69,17 +69,17 @@ def show(name: str, prompt: str, frames: Sequence[Frame]) -> None:
             if len(frames) > 1:
                 st.slider("Step", 1, len(frames), key=key, on_change=stop)
         with right:
-            look.verdict(verdict(frames, step))
+            widgets.verdict(verdict(frames, step))
             odds(frames[step - 1])
-            look.text(standing(prompt, frames, step), label="The text that stands now")
+            widgets.text(standing(prompt, frames, step), label="The text that stands now")
 
     part()
 
 
-def written(prompt: str, frames: Sequence[Frame]) -> list[look.Span]:
+def written(prompt: str, frames: Sequence[Frame]) -> list[widgets.Span]:
     """Every action so far in order; deleted tokens struck through, the last action marked."""
     last = frames[-1].number
-    spans = [look.Span(prompt, "prompt")] if prompt else []
+    spans = [widgets.Span(prompt, "prompt")] if prompt else []
     for frame in frames:
         now = " now" if frame.number == last else ""
         if frame.kind == "token":
@@ -87,24 +87,27 @@ def written(prompt: str, frames: Sequence[Frame]) -> list[look.Span]:
             given = " given" if frame.injected else ""
             piece = frame.piece.replace("\n", "↵\n") if gone or now else frame.piece
             space = piece[: len(piece) - len(piece.lstrip(" "))] if piece.strip() else ""
-            spans += [look.Span(space)] if space else []  # a mark on the space before a word would hide the word
-            spans.append(look.Span(piece[len(space) :], f"token{' deleted' if gone else ''}{given}{now}"))
+            spans += [widgets.Span(space)] if space else []  # a mark on the space before a word would hide the word
+            spans.append(widgets.Span(piece[len(space) :], f"token{' deleted' if gone else ''}{given}{now}"))
         else:
             css = "mark" if frame.kind == "backspace" else "ending"
-            spans.append(look.Span(MARKS[frame.kind], f"{css}{now}"))
+            spans.append(widgets.Span(MARKS[frame.kind], f"{css}{now}"))
     if frames[-1].kind != "end":
-        spans.append(look.Span("", "cursor"))
+        spans.append(widgets.Span("", "cursor"))
     return spans
 
 
-def standing(prompt: str, frames: Sequence[Frame], step: int) -> list[look.Span]:
+def standing(prompt: str, frames: Sequence[Frame], step: int) -> list[widgets.Span]:
     """The reduced text at that step."""
     kept = "".join(frames[number - 1].piece for number in frames[step - 1].state)
-    return [*([look.Span(prompt, "prompt")] if prompt else []), look.Span(kept or ("" if prompt else "(nothing yet)"))]
+    return [
+        *([widgets.Span(prompt, "prompt")] if prompt else []),
+        widgets.Span(kept or ("" if prompt else "(nothing yet)")),
+    ]
 
 
 def verdict(frames: Sequence[Frame], step: int) -> str:
-    """What happens at that step, in a sentence."""
+    """The event at that step, in a sentence."""
     frame = frames[step - 1]
     piece = quoted(frame.piece)
     if frame.injected:
@@ -121,7 +124,7 @@ def verdict(frames: Sequence[Frame], step: int) -> str:
     else:
         what = f"It writes {piece}"
         after = "" if frame.partner is None else f" It will take this back at step {frame.partner}."
-    chance = "" if frame.log_prob is None else f"; the chance of that was {look.percent(frame.log_prob)}"
+    chance = "" if frame.log_prob is None else f"; the chance of that was {widgets.percent(frame.log_prob)}"
     return f"{what}{chance}.{after}"
 
 
@@ -134,7 +137,7 @@ def track(frames: Sequence[Frame], step: int) -> None:
     """Every action as a small mark, so that deletions are seen before they happen."""
     if len(frames) <= LONGEST_TRACK:
         kinds = ["mark" if f.kind == "backspace" else "gone" if f.deleted else "" for f in frames]
-        look.track([f"{kind}{' now' if i == step else ''}" for i, kind in enumerate(kinds, start=1)])
+        widgets.track([f"{kind}{' now' if i == step else ''}" for i, kind in enumerate(kinds, start=1)])
 
 
 def odds(frame: Frame) -> None:
@@ -144,9 +147,7 @@ def odds(frame: Frame) -> None:
     shown = [(name, share, token == frame.token) for name, token, share in frame.candidates]
     if not any(taken for _, _, taken in shown):
         shown.append((frame.piece, math.exp(frame.log_prob), True))
-    look.odds(
+    widgets.odds(
         [(printable(name), share, taken) for name, share, taken in shown],
-        label=f"What it held likeliest at step {frame.number}"
-        if frame.candidates
-        else f"Its choice at step {frame.number}",
+        label=f"Likeliest actions at step {frame.number}" if frame.candidates else f"Its choice at step {frame.number}",
     )

@@ -1,4 +1,4 @@
-"""What stands in the project's pages: links lead somewhere, and no merge was left half done."""
+"""Pages of the project: their links lead somewhere, and no merge was left half done."""
 
 from __future__ import annotations
 

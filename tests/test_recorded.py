@@ -1,4 +1,4 @@
-"""What fixed seeds give stays what it was: loss traces to rounding, rollouts action by action."""
+"""Results of fixed seeds stay equal to the recorded ones: loss traces to rounding, rollouts action by action."""
 
 from __future__ import annotations
 

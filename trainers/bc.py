@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BC:
-    """The expert's negative log-likelihood under its discounted occupancy (arXiv 2306.05426, section 4.4).
+    """Negative log-likelihood of the expert under its discounted occupancy (arXiv 2306.05426, section 4.4).
 
     Without `<backspace>` it is discounted maximum likelihood.  With it, each injected mistake is one more start state
     and its recovery is cloned with that state's mass.  SequenceMatch is this plus a convex regulariser.
@@ -31,5 +31,5 @@ class BC:
         return Needs(weighting=Weighting(gamma=self.gamma, kappa=self.kappa, normalisation=self.normalisation))
 
     def loss(self, evaluate: Evaluate, expert: Batch, rollouts: Batch | None, moment: Moment) -> Loss:
-        """-w_t log pi(a_t|s_t) summed over each row's steps, the mean over rows."""
+        """Loss: -w_t log pi(a_t|s_t) summed over each row's steps, the mean over rows."""
         return Loss(-(expert.weight * evaluate(expert).log_prob).sum(1).mean())

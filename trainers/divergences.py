@@ -1,4 +1,4 @@
-"""Every divergence between the occupancies of model and data, as SequenceMatch uses it.
+"""Divergences between the occupancies of model and data, in the form that SequenceMatch uses.
 
 With m the model's occupancy, d the data's and r the implied reward,
 
@@ -37,9 +37,9 @@ class Divergence:
         of: D with both arguments, as a formula.
         formula: phi between the cut and the flat point, elementwise.
         exact: (data, model) distributions [..., X] -> D [...], computed directly from D's definition.
-        curvature: -phi''(0): how strong the regulariser is at equal alpha.
+        curvature: -phi''(0): the strength of the regulariser at equal alpha.
         domain: the pole of the formula, or -inf.
-        cut: where phi' = 10 (-inf where phi' never gets there).
+        cut: where phi' = 10 (-inf where phi' never reaches it).
         flat: phi is constant above it (f's own constraint m >= 0), or inf.
         penalty: convex, added to the loss of expert and rollout steps alike; None needs no rollouts.
     """

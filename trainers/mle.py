@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MLE:
-    """The mean negative log-likelihood per expert token, in nats: what every language model is trained with.
+    """Mean negative log-likelihood per expert token, in nats: the usual objective of language models.
 
     With `<backspace>` switched on this is the paper's row "MLE + backspace": injected mistakes are context without a
-    loss, and the backspaces that mend them are learned like any other token.
+    loss, and the backspaces that delete them are learned like any other token.
     """
 
     normalisation: NormalisationOption = "constant"
@@ -27,5 +27,5 @@ class MLE:
         return Needs(weighting=Weighting(kind="uniform", normalisation=self.normalisation))
 
     def loss(self, evaluate: Evaluate, expert: Batch, rollouts: Batch | None, moment: Moment) -> Loss:
-        """-log pi(a|s) summed over each row's steps, the mean over rows."""
+        """Loss: -log pi(a|s) summed over each row's steps, the mean over rows."""
         return Loss(-(expert.weight * evaluate(expert).log_prob).sum(1).mean())

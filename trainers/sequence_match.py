@@ -34,7 +34,7 @@ class SequenceMatch:
     and nothing else.  A row that is cut has no last term.  The gradient flows through V(s').  lambda rises from
     1 - bc_start to 1 - bc_end over the first `bc_over` of the budget (the paper: to 0.8).
 
-    For ablation, `value_weighting = uniform` counts as IQ-Learn's code does (arXiv 2106.12142): w = 1 for every step,
+    For ablation, `value_weighting = uniform` weighs as IQ-Learn's code does (arXiv 2106.12142): w = 1 for every step,
     and half of the value terms V(s) - gamma V(s') moved from expert rows to rollouts.  With w_t = gamma^t both sides'
     value terms telescope to V(prompt), which is why the default needs no rollouts for them.
     """
@@ -117,12 +117,12 @@ class SequenceMatch:
         return r - self._divergence.phi(self.strength * r) / self.strength + self.penalty(r)
 
     def penalty(self, r: Tensor) -> Tensor:
-        """What rollout steps cost, h(alpha r)/alpha; 0 unless the divergence is a mixture with rollouts."""
+        """Penalty of rollout steps, h(alpha r)/alpha; 0 unless the divergence is a mixture with rollouts."""
         h = self._divergence.penalty
         return r.new_zeros(r.shape) if h is None else h(self.strength * r) / self.strength
 
     def loss(self, evaluate: Evaluate, expert: Batch, rollouts: Batch | None, moment: Moment) -> Loss:
-        """As in the class's docstring; terms describe r, V and the regulariser on the expert's steps."""
+        """Loss as in the class's docstring; terms describe r, V and the regulariser on the expert's steps."""
         weight = 1 - self.bc_weight(moment.progress)
         values = evaluate(expert)
         r = values.reward(expert.gamma)
@@ -177,6 +177,6 @@ class SequenceMatch:
 
 
 def _value_terms(values: ActionValues, batch: Batch) -> Tensor:
-    """sum_t w_t (V(s_t) - gamma V(s_{t+1})) + w_abs (1 - gamma) V(s_N), the mean over rows."""
+    """Value terms sum_t w_t (V(s_t) - gamma V(s_{t+1})) + w_abs (1 - gamma) V(s_N), the mean over rows."""
     steps = batch.weight * (values.value - batch.gamma * values.next_value)
     return (steps.sum(1) + batch.end_weight * (1 - batch.gamma) * values.end_value).mean()

@@ -43,7 +43,7 @@ class TDMLE:
         )
 
     def loss(self, evaluate: Evaluate, expert: Batch, rollouts: Batch | None, moment: Moment) -> Loss:
-        """As in the class's docstring, the mean over rows."""
+        """Loss as in the class's docstring, the mean over rows."""
         values = evaluate(expert)
         r, end = values.reward(expert.gamma), (1 - expert.gamma) * values.end_value
         cloning = -(expert.weight * values.log_prob).sum(1).mean()

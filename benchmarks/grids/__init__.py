@@ -1,1 +1,1 @@
-"""The named ablations that ship with the harness, one YAML file each."""
+"""Shipped grids: named ablations, one YAML file each; `harness ls grids` lists them."""

@@ -1,4 +1,4 @@
-"""How cost grows with length, vocabulary, batch and stored runs: `python -m benchmarks.speed.curves [NAME ...]`.
+"""Growth of cost with length, vocabulary, batch and stored runs: `python -m benchmarks.speed.curves [NAME ...]`.
 
 Writes one CSV and one SVG for each, both axes logarithmic; medians of five.  A straight line of slope 1 is a cost that
 is proportional; times are this machine's, shapes should be any machine's.
@@ -33,7 +33,7 @@ NODES = 4_096  # of each training step
 
 @dataclass(frozen=True)
 class Curve:
-    """One figure: what the axes are, and for each x one number per line."""
+    """One figure: its axes, and for each x one number per line."""
 
     name: str
     x: str
@@ -42,7 +42,7 @@ class Curve:
 
 
 def median(turn: Callable[..., float], *given: Any) -> float:
-    """Of five turns after one that does not count."""
+    """Median of five turns after one that does not count."""
     turn(*given)
     return statistics.median(turn(*given) for _ in range(REPEATS))
 
@@ -121,7 +121,7 @@ CURVES = (
 
 
 def svg(curve: Curve, points: Sequence[tuple[int, Mapping[str, float]]]) -> str:
-    """Both axes logarithmic, a dot for each number, and each line's name at its end."""
+    """A figure as SVG: both axes logarithmic, a dot for each number, and each line's name at its end."""
     width, height, margin = 640, 400, 60
     xs = [math.log10(x) for x, _ in points]
     ys = [math.log10(value) for _, lines in points for value in lines.values()]

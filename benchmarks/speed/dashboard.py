@@ -1,7 +1,7 @@
-"""How long the dashboard's pages take on a store of 10,000 runs: `python -m benchmarks.speed.dashboard [GROUPS]`.
+"""Time of the dashboard's pages on a store of 10,000 runs: `python -m benchmarks.speed.dashboard [GROUPS]`.
 
-Every page is drawn twice: cold, after everything that was read has been forgotten, and again.  Wall time depends on
-what else the machine does; processor time hardly.  The browser's own work is not in it.
+Every page is drawn twice: cold, with empty caches, and again.  Wall time depends on the machine's other load;
+processor time hardly.  The browser's own work is not in it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ METRICS = ("exact_kl", "out_of_support", "perplexity", "diversity", *(f"other_{i
 
 
 def fill(store: Store, groups: int) -> None:
-    """Rows as grids of so many configurations leave them, written at once."""
+    """Write the rows that grids of so many configurations leave, all at once."""
     runs: list[dict[str, Any]] = []
     cells: list[dict[str, Any]] = []
     scores: list[dict[str, Any]] = []
@@ -88,7 +88,7 @@ def timed(app: AppTest) -> tuple[float, float]:
 
 
 def first(grid: str) -> tuple[float, float]:
-    """What the first page of a server costs: the imports of that page, and all that is remembered later."""
+    """Time of the first page of a server: the page's imports, and all that is cached later."""
     ready()
     app = AppTest.from_file(APP, default_timeout=600)
     app.query_params["grid"] = grid

@@ -1,4 +1,4 @@
-"""What the loss over a large vocabulary costs: chunks of states beside the whole [N, T, V] logits."""
+"""Cost of the loss over a large vocabulary: chunks of states beside the whole [N, T, V] logits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from benchmarks.speed.models import seconds
 from harness.models.output_layer import sums_and_chosen
-from harness.plugins.speed import Comparison, Setting, Turn
+from harness.plugins.speed import Environment, SpeedComparison, Turn
 
 VOCABULARY, ROWS, LENGTH, WIDTH = 50_257, 8, 512, 128
 DEVICES = ("cpu", "cuda")
@@ -33,7 +33,7 @@ class Given:
 
     @classmethod
     def random(cls, device: str, vocabulary: int = VOCABULARY, rows: int = ROWS, length: int = LENGTH) -> Given:
-        """As a model of width 128 has them; equal for equal sizes."""
+        """Random tensors of the scale that a model of width 128 has; equal for equal sizes."""
         generator = torch.Generator().manual_seed(0)
         hidden = torch.randn(rows, length, WIDTH, generator=generator)
         weight = torch.randn(vocabulary, WIDTH, generator=generator) / WIDTH**0.5
@@ -48,13 +48,13 @@ Way = Callable[[Given], tuple[Tensor, Tensor]]
 
 
 def naive(given: Given) -> tuple[Tensor, Tensor]:
-    """As one writes it first, and without `<backspace>`, whose mask would take a third of the time."""
+    """The plain form, from all logits at once, without `<backspace>`, whose mask would take a third of the time."""
     logits = torch.nn.functional.linear(given.hidden, given.weight)
     return logits.logsumexp(-1), logits.gather(-1, given.action[..., None])[..., 0]
 
 
 def ours(given: Given) -> tuple[Tensor, Tensor]:
-    """As policies compute it."""
+    """The form that policies use, in chunks of states."""
     hidden, legal, action = given.hidden.flatten(0, 1), given.legal.flatten(), given.action.flatten()
     state = torch.arange(len(hidden), device=hidden.device)
     found = sums_and_chosen(hidden, given.weight, None, legal, len(given.weight) - 1, state, action)
@@ -69,20 +69,20 @@ def once(way: Way, given: Given) -> None:
     given.hidden.grad = given.weight.grad = None
 
 
-def loss_time(setting: Setting) -> tuple[Turn, Turn]:
+def loss_time(environment: Environment) -> tuple[Turn, Turn]:
     """Seconds of the loss and its gradient."""
-    given = Given.random(setting.device)
+    given = Given.random(environment.device)
     return (
-        lambda: seconds(lambda: once(ours, given), setting.device),
-        lambda: seconds(lambda: once(naive, given), setting.device),
+        lambda: seconds(lambda: once(ours, given), environment.device),
+        lambda: seconds(lambda: once(naive, given), environment.device),
     )
 
 
-def loss_memory(setting: Setting) -> tuple[Turn, Turn]:
+def loss_memory(environment: Environment) -> tuple[Turn, Turn]:
     """MiB that the loss and its gradient take at their peak beyond inputs and weights, each in its own process."""
 
     def turn(way: str) -> Turn:
-        command = [sys.executable, "-m", "benchmarks.speed.loss", way, setting.device]
+        command = [sys.executable, "-m", "benchmarks.speed.loss", way, environment.device]
         return lambda: float(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 
     return turn("ours"), turn("naive")
@@ -116,10 +116,10 @@ def peak(way: Way, device: str) -> float:
     return (highest - before) / 2**20
 
 
-LOSS_TIME = Comparison(
+LOSS_TIME = SpeedComparison(
     "loss, V = 50,257, 8 x 512", "whole logits without <backspace>", "s", 1.15, "lower", loss_time, DEVICES
 )
-LOSS_MEMORY = Comparison(
+LOSS_MEMORY = SpeedComparison(
     "peak memory of the loss, V = 50,257, 8 x 512",
     "whole logits without <backspace>",
     "MiB",

@@ -1,4 +1,4 @@
-"""The model, texts and runs that the timings share: a GPT-2 of 4 layers and width 128 on Python's documentation."""
+"""Model, texts and runs that the timings share: a GPT-2 of 4 layers and width 128 on Python's documentation."""
 
 from __future__ import annotations
 
@@ -78,14 +78,14 @@ def tokens() -> tuple[int, ...]:
 
 
 def windows(policy: Policy, length: int, count: int) -> list[Trajectory]:
-    """Rows of exactly `length` tokens, none of them an end: the start token and what stands somewhere in the texts."""
+    """Rows of exactly `length` tokens, none of them an end: the start token and a piece of the texts."""
     inner = [token for token in tokens() if token != policy.end_id]
     begins = [i * (length - 1) % (len(inner) - length) for i in range(count)]
     return [Trajectory((policy.start_id,), tuple(inner[begin : begin + length - 1])) for begin in begins]
 
 
 def ending(policy: Policy, length: int, count: int) -> list[Trajectory]:
-    """Rows of 16 to `length` tokens, every length alike, the end among them."""
+    """Rows of 16 to `length` tokens with the end, lengths uniform."""
     rows, lengths = windows(policy, length, count), range(16, length)
     return [
         Trajectory(row.prompt, (*row.actions[: lengths[37 * n % len(lengths)] - 2], policy.end_id))
@@ -111,7 +111,7 @@ def training(
 
 @cache
 def trained(backspace: bool, device: str, steps: int = 60, *, ends: bool = False) -> Policy:
-    """A policy that has seen enough to delete now and then: behavioural cloning with mistakes, or MLE without.
+    """A policy trained enough to delete now and then: behavioural cloning with mistakes, or MLE without.
 
     Only with `ends` do its texts end before the context does.
     """
@@ -123,7 +123,7 @@ def trained(backspace: bool, device: str, steps: int = 60, *, ends: bool = False
 
 
 def as_it_comes(model: Any) -> Any:
-    """A copy that attends as transformers does by itself."""
+    """A copy with the attention that transformers uses by default."""
     copied = copy.deepcopy(model)
     copied.set_attn_implementation("sdpa")
     return copied

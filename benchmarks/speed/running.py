@@ -1,4 +1,4 @@
-"""What running costs: two workers beside one, the command line's start, and the dashboard's first page."""
+"""Cost of running: two workers beside one, the command line's start, and the dashboard's first page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.speed.models import seconds
 from harness.config.run import RunConfig
 from harness.plugins.options import resolve
-from harness.plugins.speed import Comparison, NotHere, Setting, Turn
+from harness.plugins.speed import Environment, SpeedComparison, Turn, Unavailable
 from harness.runner.grid import run_grid
 from harness.runner.options import RunnerOptions
 from harness.storage.store import Store
@@ -35,13 +35,13 @@ def cells() -> list[RunConfig]:
     return [resolve(RunConfig.model_validate(run)) for run in runs]
 
 
-def two_workers(setting: Setting) -> tuple[Turn, Turn]:
+def two_workers(environment: Environment) -> tuple[Turn, Turn]:
     """Cells per hour from the first one's start to the last one's end, a new store each time."""
     stores = count()
 
     def turn(workers: int) -> Turn:
         def cells_per_hour() -> float:
-            with Store(f"sqlite:///{setting.folder}/{next(stores)}/runs.db") as store:
+            with Store(f"sqlite:///{environment.folder}/{next(stores)}/runs.db") as store:
                 options = RunnerOptions(workers=workers, device="cpu", threads=2)
                 for progress in run_grid(cells(), store, grid_name="speed", options=options):
                     assert progress.stage != "failed", progress.message
@@ -63,15 +63,15 @@ def command(*arguments: str) -> Turn:
     """Wall seconds of a `harness` command in a fresh process."""
     script = Path(sys.executable).parent / "harness"
     if not script.exists():
-        raise NotHere(f"{script} is missing: pip install -e .")
+        raise Unavailable(f"{script} is missing: pip install -e .")
     return lambda: seconds(lambda: subprocess.run([script, *arguments], check=True, stdout=subprocess.DEVNULL), "cpu")
 
 
-def first_page(setting: Setting) -> tuple[Turn, None]:
+def first_page(environment: Environment) -> tuple[Turn, None]:
     """Seconds of the first page of a server that has just started over 10,000 runs, drawn outside of a browser."""
     from benchmarks.speed.dashboard import GRIDS, fill
 
-    url = f"sqlite:///{setting.folder}/runs.db"
+    url = f"sqlite:///{environment.folder}/runs.db"
     with Store(url) as store:
         fill(store, GROUPS)
     program = [sys.executable, "-m", "benchmarks.speed.dashboard", "--first", url, f"grid {GRIDS - 1}"]
@@ -82,9 +82,11 @@ def first_page(setting: Setting) -> tuple[Turn, None]:
     return turn, None
 
 
-WORKERS = Comparison(
+WORKERS = SpeedComparison(
     "2 workers on 2 cores", "1 worker with 2 threads", "cells/h", 1.5, "higher", two_workers, warmup=False
 )
-HELP = Comparison("harness --help", "", "s", 0.35, "lower", lambda setting: (command("--help"), None))
-LS = Comparison("harness ls trainers", "", "s", 1.0, "lower", lambda setting: (command("ls", "trainers"), None))
-FIRST_PAGE = Comparison("first dashboard page, 10,000 runs", "", "s", 1.5, "lower", first_page)
+HELP = SpeedComparison("harness --help", "", "s", 0.35, "lower", lambda environment: (command("--help"), None))
+LS = SpeedComparison(
+    "harness ls trainers", "", "s", 1.0, "lower", lambda environment: (command("ls", "trainers"), None)
+)
+FIRST_PAGE = SpeedComparison("first dashboard page, 10,000 runs", "", "s", 1.5, "lower", first_page)

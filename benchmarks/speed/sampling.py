@@ -1,4 +1,4 @@
-"""What sampling costs: our sampler, with `<backspace>` and without, beside transformers' `generate`."""
+"""Cost of sampling: our sampler, with `<backspace>` and without, beside transformers' `generate`."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ import torch
 from benchmarks.speed.models import CONTEXT, as_it_comes, seconds, trained
 from harness.generation.rollouts import Start, sample
 from harness.models.policy import Policy
-from harness.plugins.speed import Comparison, Setting, Turn
+from harness.plugins.speed import Environment, SpeedComparison, Turn
 
 DEVICES = ("cpu", "cuda")
 
 
-def beside_generate(rows: int, backspace: bool, ends: bool) -> Callable[[Setting], tuple[Turn, Turn]]:
+def beside_generate(rows: int, backspace: bool, ends: bool) -> Callable[[Environment], tuple[Turn, Turn]]:
     """Actions per second of `sample` and tokens per second of `generate`, texts of up to 127 tokens."""
 
-    def prepare(setting: Setting) -> tuple[Turn, Turn]:
-        policy, plain = (trained(deletes, setting.device, ends=ends) for deletes in (backspace, False))
+    def prepare(environment: Environment) -> tuple[Turn, Turn]:
+        policy, plain = (trained(deletes, environment.device, ends=ends) for deletes in (backspace, False))
         seeds = count()
         model = as_it_comes(plain.model)
         return (
-            lambda: actions_per_second(policy, rows, next(seeds), setting.device),
-            lambda: _generate(plain, model, rows, setting.device),
+            lambda: actions_per_second(policy, rows, next(seeds), environment.device),
+            lambda: _generate(plain, model, rows, environment.device),
         )
 
     return prepare
 
 
 def actions_per_second(policy: Policy, rows: int, seed: int, device: str) -> float:
-    """Actions of `rows` rollouts from the empty prompt, deletions among them, divided by the time they took."""
+    """Actions per second of `rows` rollouts from the empty prompt, deletions included."""
     found: list[int] = []
 
     def work() -> None:
@@ -62,8 +62,8 @@ def _generate(policy: Policy, model: Any, rows: int, device: str) -> float:
     return 1 / seconds(work, device) * found[0]
 
 
-def _row(rows: int, backspace: bool, target: float, *, ends: bool = False) -> Comparison:
-    return Comparison(
+def _row(rows: int, backspace: bool, target: float, *, ends: bool = False) -> SpeedComparison:
+    return SpeedComparison(
         f"sampling {'with' if backspace else 'without'} <backspace>, {rows} rows{' that end' * ends}",
         "transformers generate",
         "actions/s",

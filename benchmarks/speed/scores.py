@@ -1,4 +1,4 @@
-"""What scores cost: MAUVE beside mauve-text from text, Self-BLEU beside NLTK; each is checked to be the same number."""
+"""Cost of scores: MAUVE beside mauve-text from text, Self-BLEU beside NLTK; each is checked to be the same number."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.speed.models import config, seconds, splits, training, untrained
 from harness.evaluation.features import Features
 from harness.metrics.bleu import self_bleu
 from harness.metrics.mauve import Mauve, quiet_stderr
-from harness.plugins.speed import Comparison, Setting, Turn
+from harness.plugins.speed import Environment, SpeedComparison, Turn
 from harness.records.data import Example
 from harness.records.evaluation import Evaluation
 from harness.records.rollout import Rollout, Trajectory
@@ -28,7 +28,7 @@ def excerpts(number: int, begin: int = 0) -> list[str]:
     return [" ".join(words[at : at + WORDS]) for at in first]
 
 
-def second_mauve(setting: Setting) -> tuple[Turn, Turn]:
+def second_mauve(environment: Environment) -> tuple[Turn, Turn]:
     """Scores per second, each of another set of 256 texts against the same 256 references, five k-means seeds each.
 
     Theirs, too, computes the features of both sides once for all seeds; one text at a time, as `compute_mauve` does.
@@ -43,9 +43,9 @@ def second_mauve(setting: Setting) -> tuple[Turn, Turn]:
     fitting = training(run, "cpu", policy=untrained(run, "cpu"))
     while not fitting.finished:
         fitting.advance()
-    policy, directory = fitting.policy, setting.folder / "gpt2"  # mauve-text loads only what is called so
+    policy, directory = fitting.policy, environment.folder / "gpt2"  # mauve-text loads only models of this name
     policy.save(directory)
-    features = Features(None, torch.device(setting.device))
+    features = Features(None, torch.device(environment.device))
     metric = Mauve(featuriser=str(directory), pooling="last", length="free")
     human = sorted(excerpts(TEXTS))
     found: dict[int, list[float]] = {}
@@ -91,7 +91,7 @@ def second_mauve(setting: Setting) -> tuple[Turn, Turn]:
     return one_more, theirs_from_text
 
 
-def beside_nltk(setting: Setting) -> tuple[Turn, Turn]:
+def beside_nltk(environment: Environment) -> tuple[Turn, Turn]:
     """Texts per second, each of 1,000 against the other 999.
 
     Raises:
@@ -115,7 +115,7 @@ def beside_nltk(setting: Setting) -> tuple[Turn, Turn]:
     )
 
 
-MAUVE = Comparison(
+MAUVE = SpeedComparison(
     "second MAUVE score on the same references (length=free)",
     "mauve-text from text",
     "scores/s",
@@ -123,4 +123,4 @@ MAUVE = Comparison(
     "higher",
     second_mauve,
 )
-SELF_BLEU = Comparison("Self-BLEU-4 of 1,000 texts", "NLTK", "texts/s", 100, "higher", beside_nltk)
+SELF_BLEU = SpeedComparison("Self-BLEU-4 of 1,000 texts", "NLTK", "texts/s", 100, "higher", beside_nltk)

@@ -1,4 +1,4 @@
-"""What training costs: an MLE step beside transformers' Trainer, deletions and divergences beside an MLE step."""
+"""Cost of training: an MLE step beside transformers' Trainer, deletions and divergences beside an MLE step."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.actions.batch import pack
 from harness.actions.noise import inject, uniform
 from harness.actions.weights import Weighting
 from harness.models.policy import Policy
-from harness.plugins.speed import Comparison, NotHere, Setting, Turn
+from harness.plugins.speed import Environment, SpeedComparison, Turn, Unavailable
 from harness.records.rollout import Trajectory
 from harness.training.loop import Training
 
@@ -24,31 +24,28 @@ STEPS = 5  # optimiser steps in a turn
 
 
 def steps_per_node(run: Training, device: str, steps: int = STEPS) -> float:
-    """Microseconds for each node that goes through `evaluate`; those that the sampler computes are not counted."""
+    """Microseconds per node that goes through `evaluate`; those that the sampler computes are not counted."""
     before = run.meter.with_gradient
     spent = seconds(lambda: [run.advance() for _ in range(steps)], device)
     return 1e6 * spent / (run.meter.with_gradient - before)
 
 
-# ----------------------------------------------------------------------------------------------- MLE and Trainer
-
-
-def beside_transformers(setting: Setting) -> tuple[Turn, Turn]:
+def beside_transformers(environment: Environment) -> tuple[Turn, Turn]:
     """Tokens per second of `Training.advance` and of `transformers.Trainer`, 32 rows of 128 tokens a step."""
     if find_spec("accelerate") is None:
-        raise NotHere("transformers' Trainer needs the package accelerate: pip install accelerate")
-    if setting.device == "cuda" and torch.cuda.device_count() > 1:
-        raise NotHere("transformers' Trainer divides each batch among all GPUs: set CUDA_VISIBLE_DEVICES to one")
-    ours = training(config(), setting.device)
+        raise Unavailable("transformers' Trainer needs the package accelerate: pip install accelerate")
+    if environment.device == "cuda" and torch.cuda.device_count() > 1:
+        raise Unavailable("transformers' Trainer divides each batch among all GPUs: set CUDA_VISIBLE_DEVICES to one")
+    ours = training(config(), environment.device)
     model = as_it_comes(ours.policy.model)
     rows = [(*row.prompt, *row.actions) for row in windows(ours.policy, 128, 512)]
     return (
-        lambda: 1e6 / steps_per_node(ours, setting.device, 2 * STEPS),
-        lambda: _trainer(model, rows, setting, 2 * STEPS),
+        lambda: 1e6 / steps_per_node(ours, environment.device, 2 * STEPS),
+        lambda: _trainer(model, rows, environment, 2 * STEPS),
     )
 
 
-def _trainer(model: Any, rows: list[tuple[int, ...]], setting: Setting, steps: int) -> float:
+def _trainer(model: Any, rows: list[tuple[int, ...]], environment: Environment, steps: int) -> float:
     """Tokens per second of the Trainer's own loop, its first step and all of its start left out."""
     import transformers
 
@@ -56,12 +53,12 @@ def _trainer(model: Any, rows: list[tuple[int, ...]], setting: Setting, steps: i
 
     class Marks(transformers.TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            if setting.device == "cuda":
+            if environment.device == "cuda":
                 torch.cuda.synchronize()
             marks.append(time.perf_counter())
 
     arguments = transformers.TrainingArguments(
-        output_dir=str(setting.folder),
+        output_dir=str(environment.folder),
         max_steps=steps + 1,
         per_device_train_batch_size=32,
         learning_rate=1e-3,
@@ -69,7 +66,7 @@ def _trainer(model: Any, rows: list[tuple[int, ...]], setting: Setting, steps: i
         weight_decay=0.01,
         max_grad_norm=1.0,
         optim="adamw_torch_fused",
-        use_cpu=setting.device == "cpu",
+        use_cpu=environment.device == "cpu",
         dataloader_pin_memory=False,
         logging_strategy="steps",
         logging_steps=20,
@@ -90,21 +87,19 @@ def _trainer(model: Any, rows: list[tuple[int, ...]], setting: Setting, steps: i
     return steps * 32 * 128 / (marks[-1] - marks[0])
 
 
-TRANSFORMERS = Comparison(
+TRANSFORMERS = SpeedComparison(
     "MLE training, 32 x 128", "transformers.Trainer", "tokens/s", 1.05, "higher", beside_transformers, DEVICES
 )
 
-# ---------------------------------------------------------------------------------------------------- deletions
 
-
-def packed(length: int) -> Callable[[Setting], tuple[Turn, Turn]]:
+def packed(length: int) -> Callable[[Environment], tuple[Turn, Turn]]:
     """Packing, forward and backward pass of rows with 5 % deleted nodes, and of plain rows of as many nodes."""
 
-    def prepare(setting: Setting) -> tuple[Turn, Turn]:
+    def prepare(environment: Environment) -> tuple[Turn, Turn]:
         count = 4096 // length
-        policy = untrained(config(backspace=True, context=length), setting.device)
+        policy = untrained(config(backspace=True, context=length), environment.device)
         plain, noisy = windows(policy, length, count), deleting(policy, length, count)
-        return lambda: step(policy, noisy, setting.device), lambda: step(policy, plain, setting.device)
+        return lambda: step(policy, noisy, environment.device), lambda: step(policy, plain, environment.device)
 
     return prepare
 
@@ -132,10 +127,10 @@ def step(policy: Policy, rows: list[Trajectory], device: str, repeats: int = 3) 
     return 1e6 * seconds(work, device) / (nodes * repeats)
 
 
-PACKED_256 = Comparison(
+PACKED_256 = SpeedComparison(
     "step with deletions, T = 256", "our plain step", "us/node", 1.10, "lower", packed(256), DEVICES
 )
-PACKED_1024 = Comparison(
+PACKED_1024 = SpeedComparison(
     "step with deletions, T = 1,024", "our plain step", "us/node", 1.20, "lower", packed(1024), DEVICES
 )
 
@@ -144,40 +139,40 @@ PACKED_1024 = Comparison(
 MIXTURE = {"name": "sequence_match", "divergence": "chi2_mixture"}
 
 
-def mixture_step(setting: Setting) -> tuple[Turn, Turn]:
+def mixture_step(environment: Environment) -> tuple[Turn, Turn]:
     """chi2_mixture with `<backspace>`, rollouts sampled once before, and MLE on as many processed nodes."""
-    mixture = training(config({**MIXTURE, "buffer_every": 10**6}, backspace=True), setting.device)
-    mle = training(config(rows=64), setting.device)
+    mixture = training(config({**MIXTURE, "buffer_every": 10**6}, backspace=True), environment.device)
+    mle = training(config(rows=64), environment.device)
     mixture.advance()
-    return lambda: steps_per_node(mixture, setting.device), lambda: steps_per_node(mle, setting.device)
+    return lambda: steps_per_node(mixture, environment.device), lambda: steps_per_node(mle, environment.device)
 
 
-def mixture_run(setting: Setting) -> tuple[Turn, Turn]:
+def mixture_run(environment: Environment) -> tuple[Turn, Turn]:
     """A cycle of 25 steps with its 64 fresh rollouts, computed from one step that samples and four that do not."""
-    mixture = training(config({**MIXTURE, "buffer_every": STEPS}, backspace=True), setting.device)
-    mle = training(config(rows=64), setting.device)
+    mixture = training(config({**MIXTURE, "buffer_every": STEPS}, backspace=True), environment.device)
+    mle = training(config(rows=64), environment.device)
 
     def cycle() -> float:
         assert mixture.step % STEPS == 0
         before = mixture.meter.with_gradient
-        first = seconds(mixture.advance, setting.device)
-        others = seconds(lambda: [mixture.advance() for _ in range(STEPS - 1)], setting.device) / (STEPS - 1)
+        first = seconds(mixture.advance, environment.device)
+        others = seconds(lambda: [mixture.advance() for _ in range(STEPS - 1)], environment.device) / (STEPS - 1)
         return 1e6 * (first + 24 * others) / (25 * (mixture.meter.with_gradient - before) / STEPS)
 
-    return cycle, lambda: steps_per_node(mle, setting.device)
+    return cycle, lambda: steps_per_node(mle, environment.device)
 
 
-def data_only(setting: Setting) -> tuple[Turn, Turn]:
+def data_only(environment: Environment) -> tuple[Turn, Turn]:
     """kl_mixture, which needs no rollouts, and MLE on the same rows."""
-    divergence = training(config({"name": "sequence_match", "divergence": "kl_mixture"}), setting.device)
-    mle = training(config(), setting.device)
-    return lambda: steps_per_node(divergence, setting.device), lambda: steps_per_node(mle, setting.device)
+    divergence = training(config({"name": "sequence_match", "divergence": "kl_mixture"}), environment.device)
+    mle = training(config(), environment.device)
+    return lambda: steps_per_node(divergence, environment.device), lambda: steps_per_node(mle, environment.device)
 
 
-MIXTURE_STEP = Comparison(
+MIXTURE_STEP = SpeedComparison(
     "chi2_mixture + <backspace> step", "our MLE step", "us/node", 1.10, "lower", mixture_step, DEVICES
 )
-MIXTURE_RUN = Comparison(
+MIXTURE_RUN = SpeedComparison(
     "chi2_mixture + <backspace> run, sampling included", "our MLE run", "us/node", 1.40, "lower", mixture_run, DEVICES
 )
-DATA_ONLY = Comparison("data-only divergence run", "our MLE run", "us/node", 1.08, "lower", data_only, DEVICES)
+DATA_ONLY = SpeedComparison("data-only divergence run", "our MLE run", "us/node", 1.08, "lower", data_only, DEVICES)

@@ -1,4 +1,4 @@
-"""Which factor matters: the mean score for any two factors, and each factor's effect with its interval."""
+"""Effects of factors: the mean score for any two factors, and each factor's effect with its interval."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, choices, look, numbers, queries
+from dashboard import charts, run_queries, score_queries, selectors, widgets
 from dashboard.glossary import WORDS, measure
 from harness.analysis.effects import Effect, factors
 from harness.analysis.filters import written
@@ -17,44 +17,44 @@ from harness.report.rendering import BETTER
 from harness.storage.queries import Run, ScoreName
 from harness.system.printable import printable
 
-GRID = queries.chosen_grid()
+GRID = run_queries.chosen_grid()
 SHOWN = 40  # levels of all factors together
 
-look.page("Ablations", "Which setting matters: scores by any two settings, and what each one does on average.")
+widgets.page("Ablations", "Effects of settings: scores by any two of them, and the mean effect of each.")
 
 
 def page() -> None:
     """Choose a benchmark, a score and two factors."""
-    here = queries.groups(GRID)
+    here = run_queries.groups(GRID)
     if not here:
-        look.notice("There are no finished runs here yet.")
+        widgets.notice("There are no finished runs here yet.")
         return
-    *places, right = st.columns(2 if len(queries.short_titles(here)) > 1 else 1)
+    *places, right = st.columns(2 if len(run_queries.short_titles(here)) > 1 else 1)
     members = [
-        run for group in choices.benchmark(here, *places) if not group.is_control for run in group.runs.values()
+        run for group in selectors.benchmark(here, *places) if not group.is_control for run in group.runs.values()
     ]  # fmt: skip
-    found = numbers.scores(GRID, members)
+    found = score_queries.scores(GRID, members)
     names = factors(members)
     if not found or not names:
-        look.notice("All runs of this benchmark have the same configuration, so there is nothing to compare.")
+        widgets.notice("All runs of this benchmark have the same configuration, so there is nothing to compare.")
         return
-    score = choices.score(found, right)
-    values = numbers.values(GRID, score.name)
+    score = selectors.score(found, right)
+    values = score_queries.values(GRID, score.name)
     short = dict(zip(map(printable, short_keys(names)), names, strict=True))
     if len(names) > 1:
         across, down = st.columns(2)
         first = across.selectbox("Across", list(short), key="across", bind="query-params")
         rest = [name for name in short if name != first]
         second = down.selectbox("Down", rest, key="down", bind="query-params")
-        heat(numbers.pivot(members, values, short[first], short[second]), score, first, second)
-    effects(numbers.effects(members, values), dict(zip(names, short, strict=True)), score, members)
+        heat(score_queries.pivot(members, values, short[first], short[second]), score, first, second)
+    effects(score_queries.effects(members, values), dict(zip(names, short, strict=True)), score, members)
 
 
 def heat(frame: pd.DataFrame, score: ScoreName, first: str, second: str) -> None:
     """Mean over everything but two factors."""
     st.header("Two settings", anchor=False)
     if frame.empty:
-        look.notice("No run has a number for this score under both settings.")
+        widgets.notice("No run has a number for this score under both settings.")
         return
     shown = frame.assign(across=frame["across"].map(printable), down=frame["down"].map(printable))
     low, high = float(frame["mean"].min()), float(frame["mean"].max())
@@ -80,16 +80,18 @@ def heat(frame: pd.DataFrame, score: ScoreName, first: str, second: str) -> None
         f"{high:.3g}. An empty cell was not run."
     )
     charts.show(drawn, sentence=sentence, height=60 + 44 * frame["down"].nunique())
-    look.downloads(frame, f"two-settings-{score.metric}")
+    widgets.downloads(frame, f"two-settings-{score.metric}")
 
 
 def effects(found: Sequence[Effect], short: dict[str, str], score: ScoreName, members: Sequence[Run]) -> None:
     """Main effects with intervals."""
-    st.header("What each setting does", anchor=False, help=WORDS["effect"])
+    st.header("Effect of each setting", anchor=False, help=WORDS["effect"])
     if not found:
-        look.notice("No setting was run at each of its levels under the same other settings, so no effect can be told.")
+        widgets.notice(
+            "No setting was run at each of its levels under the same other settings, so no effect can be computed."
+        )
         return
-    told = {"clear": "interval leaves out 0", "open": "interval holds 0"}
+    outcomes = {"clear": "interval leaves out 0", "open": "interval holds 0"}
     readings = []
     for one in found[:SHOWN]:
         low, high = one.effect.low, one.effect.high
@@ -97,29 +99,29 @@ def effects(found: Sequence[Effect], short: dict[str, str], score: ScoreName, me
         readings.append(
             charts.Reading(
                 f"{short[one.factor]} = {printable(written(one.level))}", one.effect.mean, low, high,
-                told["clear" if clear else "open"], f"{one.effect.n}, over {one.settings} settings of the rest",
+                outcomes["clear" if clear else "open"], f"{one.effect.n}, over {one.settings} settings of the rest",
             )
         )  # fmt: skip
-    clear_ones = [one.label for one in readings if one.told == told["clear"]]
-    said = measure(score.metric)
+    clear_ones = [one.label for one in readings if one.outcome == outcomes["clear"]]
+    meaning = measure(score.metric)
     sentence = (
         "Each level's distance from the mean over its setting's levels, over those combinations of the rest that were "
         "run at all of them, with a 95 % interval over seeds, one at a time. "
         f"Intervals that leave out 0: {', '.join(clear_ones) or 'none'}."
-        + (f" {score.metric}: {said}." if said else "")
+        + (f" {score.metric}: {meaning}." if meaning else "")
     )
     unit = f" ({score.unit})" if score.unit else ""
     charts.intervals(
         readings,
         axis=f"effect on {score.metric}{unit}, {BETTER[score.direction]}",
-        kinds={told["clear"]: "accent", told["open"]: "plain"},
+        kinds={outcomes["clear"]: "accent", outcomes["open"]: "plain"},
         sentence=sentence,
     )
     rows = [
         (o.factor, written(o.level), o.effect.mean, o.effect.low, o.effect.high, o.effect.n, o.settings) for o in found
     ]
     columns = ["factor", "level", "effect", "low", "high", "seeds", "settings"]
-    look.downloads(lambda: pd.DataFrame(rows, columns=columns), f"effects-{score.metric}")
+    widgets.downloads(lambda: pd.DataFrame(rows, columns=columns), f"effects-{score.metric}")
 
 
 page()

@@ -1,4 +1,4 @@
-"""Two to six groups against each other: what differs in configuration, in scores, and while learning."""
+"""Comparison of two to six groups: configuration, scores and learning curves."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, choices, look, numbers, queries
+from dashboard import charts, run_queries, score_queries, selectors, widgets
 from dashboard.glossary import WORDS, measure
-from dashboard.queries import Group
-from harness.report.compare import Comparison, Line
+from dashboard.run_queries import Group
+from harness.report.compare import Comparison, ScoreLine
 from harness.report.exports import csv_table
 from harness.report.rendering import ARROWS, BETTER, comparison_cells, rounded
 from harness.report.tables import PREFERRED
@@ -19,31 +19,31 @@ from harness.stats.ranks import Difference
 from harness.storage.queries import ScoreName
 from harness.system.printable import printable
 
-GRID = queries.chosen_grid()
+GRID = run_queries.chosen_grid()
 LEAST, MOST = 2, 6
-FIRST = "The first one is what the others are compared with."
+FIRST = "The others are compared with the first one."
 
-look.page("Compare", "A few groups side by side: what was configured differently, and by how much scores differ.")
+widgets.page("Compare", "A few groups side by side: settings that differ, and differences of scores.")
 
 
 def page() -> None:
     """Choose groups; the first is what the others are compared with."""
-    here = queries.groups(GRID)
+    here = run_queries.groups(GRID)
     if len(here) < LEAST:
-        look.notice("Two groups of finished runs are needed to compare anything; there are fewer here.")
+        widgets.notice("Two groups of finished runs are needed to compare anything; there are fewer here.")
         return
-    here = choices.benchmark(here)
-    chosen = choices.several(
+    here = selectors.benchmark(here)
+    chosen = selectors.several(
         here, [group.label for group in here[:LEAST]], MOST, FIRST, "groups"
     )  # fmt: skip
     if len(chosen) < LEAST:
-        look.notice(f"Choose at least {LEAST} groups.")
+        widgets.notice(f"Choose at least {LEAST} groups.")
         return
-    above = st.container()  # what is configured comes first, and which scores are compared is asked below it
+    above = st.container()  # the configuration comes first, the selector of scores below it
     st.header("How the scores differ", anchor=False, help=f"{WORDS['interval']} p: {WORDS['p']}")
     every = st.toggle("All scores", key="all", bind="query-params", help="Otherwise those that a leaderboard shows.")
     metrics = None if every else [score.name for score in usual(chosen)]
-    several = numbers.comparison(GRID, [group.group_id for group in chosen], metrics)
+    several = score_queries.comparison(GRID, [group.group_id for group in chosen], metrics)
     found = next((one for one in several if printable(one.title) == chosen[0].benchmark), several[0])
     with above:
         configuration(found, chosen)
@@ -53,59 +53,59 @@ def page() -> None:
 
 def usual(chosen: Sequence[Group]) -> list[ScoreName]:
     """The scores that a leaderboard shows unasked, or all where there is none of them."""
-    found = numbers.scores(GRID, [run for group in chosen for run in group.runs.values()])
+    found = score_queries.scores(GRID, [run for group in chosen for run in group.runs.values()])
     return [score for score in found if score.metric in PREFERRED] or found
 
 
 def configuration(found: Comparison, chosen: Sequence[Group]) -> None:
     """Keys with different values."""
-    st.header("What was configured differently", anchor=False)
+    st.header("Settings that differ", anchor=False)
     if not found.settings:
-        look.notice("Nothing: these groups have the same configuration.")
+        widgets.notice("Nothing: these groups have the same configuration.")
         return
     heads = ["key", *(group.label for group in chosen)]
     rows = [[printable(key), *map(printable, values)] for key, values in found.settings.items()]
-    look.table(heads, rows, caption="Configuration keys with different values", tall=len(rows) > 15)
-    look.downloads(lambda: pd.DataFrame(rows, columns=heads), "configuration")
+    widgets.table(heads, rows, caption="Configuration keys with different values", tall=len(rows) > 15)
+    widgets.downloads(lambda: pd.DataFrame(rows, columns=heads), "configuration")
 
 
 def scores(found: Comparison, chosen: Sequence[Group]) -> None:
     """Means, and differences from the first group."""
     lines = found.lines
-    look.table(
+    widgets.table(
         ["score", chosen[0].label, *(group.label for group in chosen[1:])],
         [[_name(line), _mean(line, 0), *(_other(line, i) for i in range(1, len(chosen)))] for line in lines],
-        caption=f"Mean ± 95 % interval; below, the paired difference from {chosen[0].label}: green is better, orange "
-        "worse, as far as the seeds can tell",
+        caption=f"Mean ± 95 % interval; below, the paired difference from {chosen[0].label}: green is separated and "
+        "better, orange separated and worse",
         numbers=1,
         tall=len(lines) > 12,
     )
-    look.notes(found.notes)
-    look.exports("compare", CSV=(lambda: csv_table(*comparison_cells(found)), "compare.csv"))
+    widgets.notes(found.notes)
+    widgets.exports("compare", CSV=(lambda: csv_table(*comparison_cells(found)), "compare.csv"))
 
 
-def _name(line: Line) -> look.Cell:
+def _name(line: ScoreLine) -> widgets.Cell:
     score = line.score
-    said = measure(score.metric)
-    hint = f"{said + '; ' if said else ''}{BETTER[score.direction]}. Definition: {score.name}"
-    return look.Cell(f"{score.metric} {ARROWS[score.direction]}", score.unit, hint=hint)
+    meaning = measure(score.metric)
+    hint = f"{meaning + '; ' if meaning else ''}{BETTER[score.direction]}. Definition: {score.name}"
+    return widgets.Cell(f"{score.metric} {ARROWS[score.direction]}", score.unit, hint=hint)
 
 
-def _mean(line: Line, side: int) -> look.Cell:
+def _mean(line: ScoreLine, side: int) -> widgets.Cell:
     found = line.means[side]
-    return look.Cell("no value" if found is None else rounded(found))
+    return widgets.Cell("no value" if found is None else rounded(found))
 
 
-def _other(line: Line, side: int) -> look.Cell:
+def _other(line: ScoreLine, side: int) -> widgets.Cell:
     mean, difference = line.means[side], line.differences[side - 1]
     if mean is None or difference is None or not difference.found.n:
         return _mean(line, side)
     sign = "+" if difference.interval.mean > 0 else ""
-    told = f"{sign}{rounded(difference.interval)}, p = {difference.found.p:.2g}"
-    return look.Cell(rounded(mean), told, _css(line, difference))
+    note = f"{sign}{rounded(difference.interval)}, p = {difference.found.p:.2g}"
+    return widgets.Cell(rounded(mean), note, _css(line, difference))
 
 
-def _css(line: Line, difference: Difference) -> str:
+def _css(line: ScoreLine, difference: Difference) -> str:
     if not difference.separated or line.score.direction == "reference":
         return "best" if difference.separated else ""
     better = (difference.interval.mean > 0) == (line.score.direction == "higher")
@@ -121,9 +121,9 @@ def learning(chosen: Sequence[Group]) -> None:
         )
         or "step"
     )
-    frame = numbers.learning({group.label: group.run_ids for group in chosen}, against)
+    frame = score_queries.learning({group.label: group.run_ids for group in chosen}, against)
     if frame.empty:
-        look.notice("Nothing was logged for these groups.")
+        widgets.notice("Nothing was logged for these groups.")
         return
     colour, _, dash = charts.series("group", [group.label for group in chosen])
     base = alt.Chart(frame).encode(x=alt.X(f"{against}:Q", title=against))
@@ -138,10 +138,10 @@ def learning(chosen: Sequence[Group]) -> None:
     charts.show(
         drawn,
         height=340,
-        sentence=f"Training loss against {against}, in at most {numbers.POINTS} windows: mean over runs, with its 95 % "
-        f"interval from {charts.BANDED} runs on. Losses of different objectives are different quantities.",
+        sentence=f"Training loss against {against}, in at most {score_queries.POINTS} windows: mean over runs, with "
+        f"its 95 % interval from {charts.BANDED} runs on. Losses of different objectives are different quantities.",
     )
-    look.downloads(frame, "learning-curves")
+    widgets.downloads(frame, "learning-curves")
 
 
 page()

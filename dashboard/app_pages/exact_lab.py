@@ -1,4 +1,4 @@
-"""Where the true law is known: exact divergences, how errors grow and are mended, and which cheap score tracks them."""
+"""Benchmarks with a known law: exact divergences, growth and recovery of errors, and cheap scores that track them."""
 
 from __future__ import annotations
 
@@ -7,36 +7,34 @@ from collections.abc import Sequence
 import altair as alt
 import streamlit as st
 
-from dashboard import boards, charts, choices, look, numbers, queries
+from dashboard import boards, charts, run_queries, score_queries, selectors, widgets
 from dashboard.glossary import WORDS, exact, measure
-from dashboard.queries import Group
+from dashboard.run_queries import Group
 from harness.report.exports import csv_table, markdown_table
 from harness.report.rendering import BETTER, validity_cells
 from harness.report.validity import Validity
 from harness.storage.queries import ProfileName, ScoreName
 
-GRID = queries.chosen_grid()
+GRID = run_queries.chosen_grid()
 MOST = 6  # curves in a chart
 QUICK = 400  # models that are correlated unasked
 SHOWN = 14  # scores in the chart of rank correlations
 
-look.page(
-    "Exact lab", "Where a benchmark's true law is known, nothing has to be estimated: how far each model is from it."
-)
+widgets.page("Exact lab", "Benchmarks with a known law: the distance of each model from it is exact, not estimated.")
 
 
 def page() -> None:
     """Divergences, curves by position, and what tracks what."""
-    here = queries.groups(GRID)
+    here = run_queries.groups(GRID)
     if not here:
-        look.notice("There are no finished runs here yet.")
+        widgets.notice("There are no finished runs here yet.")
         return
-    here = choices.benchmark(here)
-    scores = numbers.scores(GRID, [run for group in here for run in group.runs.values()])
+    here = selectors.benchmark(here)
+    scores = score_queries.scores(GRID, [run for group in here for run in group.runs.values()])
     known = [score for name in exact() for score in scores if score.metric == name]
     divergences(known, here)
     profiles(here)
-    st.header("Which cheap score tracks an exact one?", anchor=False, help=WORDS["spearman"])
+    st.header("Cheap scores that track an exact one", anchor=False, help=WORDS["spearman"])
     if scores:
         tracking(list(dict.fromkeys([*known, *scores])), here)
 
@@ -45,23 +43,23 @@ def divergences(known: Sequence[ScoreName], here: Sequence[Group]) -> None:
     """The exact scores of every group."""
     st.header("How far from the law", anchor=False)
     if not known:
-        look.notice("This benchmark has no law that is known exactly; `language` has one.")
+        widgets.notice("This benchmark has no law that is known exactly; `language` has one.")
         return
     ids = {run_id for group in here for run_id in group.run_ids}
     asked = {"metrics": [score.name for score in known]}
-    for table in numbers.board(GRID, **asked).tables:
+    for table in score_queries.board(GRID, **asked).tables:
         if any(not ids.isdisjoint(row.runs) for row in table.rows):
             boards.draw(table, brief=True)
             boards.legend(table)
-    look.exports("exact", CSV=(lambda: numbers.export("csv", GRID, **asked), "exact.csv"))
+    widgets.exports("exact", CSV=(lambda: score_queries.export("csv", GRID, **asked), "exact.csv"))
 
 
 def profiles(here: Sequence[Group]) -> None:
     """One number by position, as a curve for each group."""
     st.header("Curves by position", anchor=False)
-    stored = numbers.profile_names(GRID, [run for group in here for run in group.runs.values()])
+    stored = score_queries.profile_names(GRID, [run for group in here for run in group.runs.values()])
     if not stored:
-        look.notice(
+        widgets.notice(
             "No number by position was stored for these runs; `harness rescore` adds what their metrics have now."
         )
         return
@@ -73,16 +71,16 @@ def profiles(here: Sequence[Group]) -> None:
     profile = named[
         left.selectbox("Number", list(named), index=wanted, key="profile", bind="query-params")
     ]  # fmt: skip
-    chosen = choices.several(here, [group.label for group in here[:4]], MOST, "One curve each.", "curves")
+    chosen = selectors.several(here, [group.label for group in here[:4]], MOST, "One curve each.", "curves")
     if chosen:
         curves(profile, chosen)
 
 
 def curves(profile: ProfileName, chosen: Sequence[Group]) -> None:
     """Means over seeds with their intervals."""
-    frame = numbers.profile(profile.name, {group.label: group.run_ids for group in chosen})
+    frame = score_queries.profile(profile.name, {group.label: group.run_ids for group in chosen})
     if frame.empty:
-        look.notice("None of these groups has it.")
+        widgets.notice("None of these groups has it.")
         return
     colour, shape, dash = charts.series("group", [group.label for group in chosen])
     name = f"{profile.metric} ({profile.unit})" if profile.unit else profile.metric
@@ -103,7 +101,7 @@ def curves(profile: ProfileName, chosen: Sequence[Group]) -> None:
             ],
         )
     )  # fmt: skip
-    said = measure(profile.metric)
+    meaning = measure(profile.metric)
     ends = [
         f"{group.label} from {own['mean'].iloc[0]:.3g} to {own['mean'].iloc[-1]:.3g}"
         for group in chosen
@@ -112,16 +110,16 @@ def curves(profile: ProfileName, chosen: Sequence[Group]) -> None:
     charts.show(
         drawn,
         height=360,
-        sentence=f"{profile.metric}{': ' + said if said else ''} ({BETTER[profile.direction]}), mean over seeds with "
-        f"its 95 % interval from {charts.BANDED} seeds on: {'; '.join(ends)}.",
+        sentence=f"{profile.metric}{': ' + meaning if meaning else ''} ({BETTER[profile.direction]}), mean over seeds "
+        f"with its 95 % interval from {charts.BANDED} seeds on: {'; '.join(ends)}.",
     )
-    look.downloads(frame, f"profile-{profile.metric}")
+    widgets.downloads(frame, f"profile-{profile.metric}")
 
 
 def tracking(scores: Sequence[ScoreName], here: Sequence[Group]) -> None:
     """Rank correlations of every score with one that is taken for the truth."""
     left, right = st.columns(2)
-    target = choices.score(scores, left, "The score to track")
+    target = selectors.score(scores, left, "The score to track")
     over = right.segmented_control(
         "Each model is", ["a run", "a group's mean"], default="a run", key="over", bind="query-params", required=True,
         help="Runs that differ in seeds only are not independent: with few groups, take means.",
@@ -133,7 +131,7 @@ def tracking(scores: Sequence[ScoreName], here: Sequence[Group]) -> None:
     ):
         return
     members = {score.name for score in scores}
-    for found in numbers.validity(GRID, target.name, "groups" if means else "runs"):
+    for found in score_queries.validity(GRID, target.name, "groups" if means else "runs"):
         if any(one.score.name in members for one in found.agreements):
             agreement(found)
 
@@ -144,7 +142,7 @@ def agreement(found: Validity) -> None:
     kinds: dict[str, charts.Kind] = {
         "puts models in the same order": "good",
         "in the opposite order": "bad",
-        "cannot be told": "plain",
+        "unclear": "plain",
         "has no better end": "accent",
     }
     words = dict(zip(("agrees", "disagrees", "unclear", ""), kinds, strict=True))
@@ -157,9 +155,9 @@ def agreement(found: Validity) -> None:
         if one.correlation is not None
     ]  # fmt: skip
     if not readings:
-        look.notice(f"No score can be set beside {target}: too few models have both.")
+        widgets.notice(f"No score can be set beside {target}: too few models have both.")
         return
-    same = [one.label for one in readings if kinds[one.told] == "good"]
+    same = [one.label for one in readings if kinds[one.outcome] == "good"]
     charts.intervals(
         _unique(readings[:SHOWN]),
         axis=f"rank correlation with {target}",
@@ -168,9 +166,9 @@ def agreement(found: Validity) -> None:
         f"agrees depends on which end of it is better. It puts models in the same order: {', '.join(same) or 'none'}.",
     )
     heads, rows = validity_cells(found)
-    look.table(heads, rows, caption=f"Rank correlation with {found.target.name}", numbers=1, tall=len(rows) > 12)
-    look.notes(found.notes)
-    look.exports(
+    widgets.table(heads, rows, caption=f"Rank correlation with {found.target.name}", numbers=1, tall=len(rows) > 12)
+    widgets.notes(found.notes)
+    widgets.exports(
         f"tracks-{target}",
         CSV=(lambda: csv_table(heads, rows), f"tracks-{target}.csv"),
         Markdown=(lambda: markdown_table(heads, rows), f"tracks-{target}.md"),
@@ -178,13 +176,13 @@ def agreement(found: Validity) -> None:
 
 
 def _unique(readings: Sequence[charts.Reading]) -> list[charts.Reading]:
-    """The same with labels that tell definitions of one metric apart."""
+    """The same readings with distinct labels, also for definitions of one metric."""
     seen: dict[str, int] = {}
-    told = []
+    labelled = []
     for one in readings:
         seen[one.label] = seen.get(one.label, 0) + 1
-        told.append(one if seen[one.label] == 1 else charts.renamed(one, f"{one.label} ({seen[one.label]})"))
-    return told
+        labelled.append(one if seen[one.label] == 1 else charts.renamed(one, f"{one.label} ({seen[one.label]})"))
+    return labelled
 
 
 page()

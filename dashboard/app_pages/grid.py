@@ -2,53 +2,53 @@
 
 from __future__ import annotations
 
-from dashboard import look, queries
+from dashboard import run_queries, widgets
 from dashboard.live import while_running
-from dashboard.queries import Group
+from dashboard.run_queries import Group
 from harness.storage.queries import Run
 
-GRID = queries.chosen_grid()
-MOST = 200  # rows of the matrix; a page with more is read by nobody
+GRID = run_queries.chosen_grid()
+MOST = 200  # rows of the matrix
 STATUSES = ("done", "running", "pending", "failed")
 
-look.page("Grid", "Every cell of the grid: what is done, what runs, what is left and what failed.")
+widgets.page("Grid", "Every cell of the grid: done, running, pending or failed.")
 
 
 def matrix(count: dict[str, int]) -> None:
     """Cells by status, with the seconds that training took."""
-    look.tiles([(status.capitalize(), look.number(count[status]), f"status-{status}") for status in STATUSES])
-    groups = queries.groups(GRID, unfinished=True)
+    widgets.tiles([(status.capitalize(), widgets.number(count[status]), f"status-{status}") for status in STATUSES])
+    groups = run_queries.groups(GRID, unfinished=True)
     if not groups:
-        look.notice("There are no cells here yet. `harness run demo` starts some.")
+        widgets.notice("There are no cells here yet. `harness run demo` starts some.")
         return
     shown = groups[:MOST]
-    for name, title in queries.short_titles(groups).items():
+    for name, title in run_queries.short_titles(groups).items():
         here = [group for group in shown if group.benchmark == title]
         if here:
             benchmark(name, here)
     if len(groups) > MOST:
-        look.notice(
+        widgets.notice(
             f"{len(groups) - MOST} more groups are not shown; choose a grid at the left. The download has them."
         )
-    look.downloads(lambda: queries.run_frame(GRID), f"runs-{GRID or 'all'}")
+    widgets.downloads(lambda: run_queries.run_frame(GRID), f"runs-{GRID or 'all'}")
 
 
 def benchmark(name: str, groups: list[Group]) -> None:
     """The cells of one benchmark."""
-    look.heading(name)
+    widgets.heading(name)
     seeds = sorted({seed for group in groups for seed in group.runs}, key=lambda seed: (len(seed), seed))
-    look.table(
+    widgets.table(
         ["group", *(f"seed {seed}" for seed in seeds)],
         [[group.label, *(_cell(group.runs.get(seed)) for seed in seeds)] for group in groups],
         caption="Status of each cell, and how long it was trained",
     )
 
 
-def _cell(run: Run | None) -> look.Cell:
+def _cell(run: Run | None) -> widgets.Cell:
     if run is None:
-        return look.Cell("–")
-    spent = "" if run.seconds is None else look.duration(run.seconds)
-    return look.Cell(run.status, spent, f"status-{run.status}")
+        return widgets.Cell("–")
+    spent = "" if run.seconds is None else widgets.duration(run.seconds)
+    return widgets.Cell(run.status, spent, f"status-{run.status}")
 
 
 while_running(GRID, matrix)

@@ -6,20 +6,20 @@ import shlex
 
 import streamlit as st
 
-from dashboard import boards, look, numbers, queries
+from dashboard import boards, run_queries, score_queries, widgets
 from harness.storage.url import printable_url
 
-GRID = queries.chosen_grid()
+GRID = run_queries.chosen_grid()
 UNITS = {"anything": None, "step": "step", "token": "token", "second": "second"}
 
-look.page("Leaderboard", "Every group of runs with its scores, as far as the seeds can tell them apart.")
+widgets.page("Leaderboard", "Every group of runs with its scores and ranks, tied where the seeds do not separate.")
 
 
 def page() -> None:
     """Filters in the URL, then one table per benchmark."""
-    keys, metrics = numbers.keys(GRID), numbers.metrics(GRID)
+    keys, metrics = score_queries.keys(GRID), score_queries.metrics(GRID)
     if not metrics:
-        look.notice("There are no finished runs here yet.")
+        widgets.notice("There are no finished runs here yet.")
         return
     with st.container(border=True):
         left, right = st.columns(2)
@@ -29,7 +29,7 @@ def page() -> None:
         )  # fmt: skip
         by = right.multiselect(
             "Group by", keys, key="by", bind="query-params", placeholder="everything but the seeds",
-            help="Rows are averaged over what is not named here.",
+            help="Rows are averaged over all settings that are not named here.",
         )  # fmt: skip
         left, right = st.columns(2)
         wanted = left.text_input(
@@ -46,23 +46,23 @@ def page() -> None:
         "filters": [part.strip() for part in (wanted or "").split(",") if part.strip()],
         "per": UNITS[per or "anything"],
     }
-    board = numbers.board(GRID, **asked)
+    board = score_queries.board(GRID, **asked)
     for table in board.tables:
         boards.title(table, board)
         boards.draw(table)
         boards.legend(table)
-        look.notes([*table.findings, *table.notes])
+        widgets.notes([*table.findings, *table.notes])
     if board.tables:
         st.header("How to read it", anchor=False)
-    look.notes(board.notes)
+    widgets.notes(board.notes)
     if not board.tables:
         return
     name = f"leaderboard-{GRID or 'all'}"
-    look.exports(
+    widgets.exports(
         name,
-        CSV=(lambda: numbers.export("csv", GRID, **asked), f"{name}.csv"),
-        Markdown=(lambda: numbers.export("md", GRID, **asked), f"{name}.md"),
-        LaTeX=(lambda: numbers.export("latex", GRID, **asked), f"{name}.tex"),
+        CSV=(lambda: score_queries.export("csv", GRID, **asked), f"{name}.csv"),
+        Markdown=(lambda: score_queries.export("md", GRID, **asked), f"{name}.md"),
+        LaTeX=(lambda: score_queries.export("latex", GRID, **asked), f"{name}.tex"),
     )
     st.header("The same on the command line", anchor=False)
     words = ["harness", "leaderboard", *([GRID] if GRID else [])]
@@ -70,7 +70,11 @@ def page() -> None:
     words += [f"--group-by={','.join(by)}"] if by else []
     words += [f"--filter={one}" for one in asked["filters"] or ()]
     words += [f"--per={asked['per']}"] if asked["per"] else []
-    words += [] if queries.store_url() == queries.DEFAULT_STORE else [f"--store={printable_url(queries.store_url())}"]
+    words += (
+        []
+        if run_queries.store_url() == run_queries.DEFAULT_STORE
+        else [f"--store={printable_url(run_queries.store_url())}"]
+    )
     st.code(shlex.join(words), language=None, wrap_lines=True)
 
 

@@ -1,4 +1,4 @@
-"""What is done, what beats MLE, what runs now, what failed."""
+"""Overview: cells done, rows that beat MLE, cells at work, failures."""
 
 from __future__ import annotations
 
@@ -6,21 +6,25 @@ import shlex
 
 import streamlit as st
 
-from dashboard import boards, look, numbers, queries
+from dashboard import boards, run_queries, score_queries, widgets
 from dashboard.glossary import WORDS
 from dashboard.live import while_running
 
-GRID = queries.chosen_grid()
+GRID = run_queries.chosen_grid()
 STATUSES = ("done", "running", "pending", "failed")
 
-look.page("Overview", "Which training objective writes better text, and how sure that is.")
+widgets.page(
+    "Overview", "Training objectives compared by the texts of their models, with the certainty of each difference."
+)
 
 
 def progress(count: dict[str, int]) -> None:
     """Cells by status, those at work with the time they may still take, and failures."""
-    look.tiles([(status.capitalize(), look.number(count[status]), f"status-{status}") for status in STATUSES])
+    widgets.tiles([(status.capitalize(), widgets.number(count[status]), f"status-{status}") for status in STATUSES])
     if not count["cells"]:
-        look.notice("Nothing was run yet. `harness demo` runs a small real ablation; this page then fills by itself.")
+        widgets.notice(
+            "Nothing was run yet. `harness demo` runs a small real ablation; this page then fills by itself."
+        )
     if count["running"]:
         at_work()
     if count["failed"]:
@@ -29,17 +33,17 @@ def progress(count: dict[str, int]) -> None:
 
 def at_work() -> None:
     """Cells that run now."""
-    look.table(
+    widgets.table(
         ["cell", "training", "step", "for", "left, about"],
         [
             [
                 one.name,
-                look.Cell(f"{one.share:.0%}", share=one.share),
-                look.number(one.step),
-                look.duration(one.spent),
-                "–" if one.left is None else look.duration(one.left),
+                widgets.Cell(f"{one.share:.0%}", share=one.share),
+                widgets.number(one.step),
+                widgets.duration(one.spent),
+                "–" if one.left is None else widgets.duration(one.left),
             ]
-            for one in queries.working(GRID)
+            for one in run_queries.working(GRID)
         ],
         caption="Running now; the time left is that of finished runs of the same benchmark and trainer",
         numbers=2,
@@ -47,21 +51,21 @@ def at_work() -> None:
 
 
 def failures(count: int) -> None:
-    """Why cells failed, and what runs them again."""
+    """Reasons why cells failed, and the command that runs them again."""
     with st.expander(f"{count} failed: why, and how to try again"):
-        for _, name, reason in queries.failures(GRID):
-            look.notice(f"{name}\n{reason}", "bad")
-        look.says("The same command tries failed cells again, and only those that are not done:")
-        store = [] if queries.store_url() == queries.DEFAULT_STORE else [f"--store={queries.store_url()}"]
+        for _, name, reason in run_queries.failures(GRID):
+            widgets.notice(f"{name}\n{reason}", "bad")
+        widgets.caption("The same command tries failed cells again, and only those that are not done:")
+        store = [] if run_queries.store_url() == run_queries.DEFAULT_STORE else [f"--store={run_queries.store_url()}"]
         commands = [
-            shlex.join(["harness", "run", name, *store]) for name in ([GRID] if GRID else queries.failed_grids())
+            shlex.join(["harness", "run", name, *store]) for name in ([GRID] if GRID else run_queries.failed_grids())
         ]
         st.code("\n".join(commands), language=None, wrap_lines=True)
 
 
 def answers() -> None:
-    """What the data say, benchmark by benchmark."""
-    board = numbers.board(GRID)
+    """Findings, benchmark by benchmark."""
+    board = score_queries.board(GRID)
     for place, table in enumerate(board.tables, start=1):
         boards.title(table, board)
         boards.answer(table)
@@ -72,9 +76,9 @@ def answers() -> None:
             st.subheader("How far from MLE?", anchor=False, help=WORDS["interval"])
             chosen = st.selectbox("Score", list(columns), key=f"far{place}", bind="query-params", width=360)
             boards.forest(table, columns[chosen])
-        with st.expander("What the seeds can and cannot tell"):
-            look.notes([*table.findings, *table.notes])
-    look.notes(board.notes if board.tables else ())
+        with st.expander("Differences that the seeds support"):
+            widgets.notes([*table.findings, *table.notes])
+    widgets.notes(board.notes if board.tables else ())
 
 
 while_running(GRID, progress)

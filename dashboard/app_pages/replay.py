@@ -5,15 +5,15 @@ from __future__ import annotations
 import altair as alt
 import streamlit as st
 
-from dashboard import charts, choices, look, player, queries
+from dashboard import charts, player, run_queries, selectors, widgets
 from dashboard.glossary import WORDS
-from dashboard.queries import Rollouts
+from dashboard.run_queries import Rollouts
 
-GRID = queries.chosen_grid()
+GRID = run_queries.chosen_grid()
 FEW = 10  # actions at a position below which its share says nothing
 PLACES = 40  # points of the chart; more are taken together
 
-look.page(
+widgets.page(
     "Replay",
     "The model writes one token at a time. One of its actions is <backspace> ⌫: it deletes the last token, so that the "
     "model can take back a mistake and write something else.",
@@ -22,18 +22,18 @@ look.page(
 
 def page() -> None:
     """Choose a run and one of its texts, then watch."""
-    here = queries.groups(GRID)
+    here = run_queries.groups(GRID)
     if not here:
-        look.notice("There are no finished runs here yet, so there is nothing to replay.")
+        widgets.notice("There are no finished runs here yet, so there is nothing to replay.")
         return
-    places = st.columns([2, 4, 1, 2] if len(queries.short_titles(here)) > 1 else [4, 1, 2])
-    here = choices.benchmark(here, places[0])
+    places = st.columns([2, 4, 1, 2] if len(run_queries.short_titles(here)) > 1 else [4, 1, 2])
+    here = selectors.benchmark(here, places[0])
     deletes = [bool(group.config.get("actions.backspace")) for group in here]
-    group = choices.group(here, places[-3], first=deletes.index(True) if any(deletes) else 0)
-    seed = choices.seed(group.runs, places[-2])
-    rollouts = queries.rollouts(group.runs[seed].run_id)
+    group = selectors.group(here, places[-3], first=deletes.index(True) if any(deletes) else 0)
+    seed = selectors.seed(group.runs, places[-2])
+    rollouts = run_queries.rollouts(group.runs[seed].run_id)
     if not rollouts.rows:
-        look.notice("This run has no texts.")
+        widgets.notice("This run has no texts.")
         return
     last = len(rollouts.rows) - 1
     if not 0 <= st.session_state.get("sample", 0) <= last:
@@ -44,7 +44,7 @@ def page() -> None:
     )  # fmt: skip
     frames = rollouts.frames(int(number))
     if not frames:
-        look.notice("In this text nothing was done.")
+        widgets.notice("In this text nothing was done.")
     else:
         player.show(f"{group.runs[seed].run_id} {number}", rollouts.rows[int(number)]["prompt"], frames)
     others(rollouts, int(number))
@@ -59,7 +59,7 @@ def telling(rollouts: Rollouts) -> int:
 
 
 def others(rollouts: Rollouts, number: int) -> None:
-    """Where to go next."""
+    """Button to the next text with a deletion."""
     deleting = [i for i in range(len(rollouts.rows)) if rollouts.deletions(i)]
     after = [i for i in deleting if i > number] or deleting
     if not deleting or after == [number]:
@@ -69,15 +69,15 @@ def others(rollouts: Rollouts, number: int) -> None:
         st.session_state["sample"] = after[0]
 
     st.button("Another text with a deletion", key="another", on_click=go, icon=":material/skip_next:")
-    look.says(f"{len(deleting):,} of {len(rollouts.rows):,} texts of this run delete something.")
+    widgets.caption(f"{len(deleting):,} of {len(rollouts.rows):,} texts of this run delete something.")
 
 
 def positions(rollouts: Rollouts) -> None:
-    """How often the model deletes, by how far into the rollout it is."""
+    """Share of deletions by position in the rollout."""
     st.header("When does it delete?", anchor=False, help=WORDS["backspace"])
     frame = rollouts.by_position()
     if frame.empty or not frame["deletes"].any():
-        look.notice("This run never deleted anything.")
+        widgets.notice("This run never deleted anything.")
         return
     width = max(1, -(-int(frame["position"].max()) // PLACES))
     by = frame.assign(position=(frame["position"] - 1) // width * width + 1).groupby("position", as_index=False).sum()
@@ -100,7 +100,7 @@ def positions(rollouts: Rollouts) -> None:
         sentence=f"Over {len(rollouts.rows):,} texts, {share:.2%} of the model's own actions delete a token; "
         f"steps that fewer than {FEW} texts reach are left out.",
     )
-    look.downloads(by, "backspace-by-position")
+    widgets.downloads(by, "backspace-by-position")
 
 
 page()

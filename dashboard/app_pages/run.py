@@ -1,4 +1,4 @@
-"""One run: configuration, curves, scores with their definitions, and where it came from."""
+"""One run: configuration, curves, scores with their definitions, and provenance."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, choices, look, queries
+from dashboard import charts, run_queries, selectors, widgets
 from dashboard.glossary import measure
 from harness.analysis.filters import written
 from harness.report.rendering import ARROWS, BETTER
 from harness.storage.queries import Run
 from harness.system.printable import printable
 
-GRID = queries.chosen_grid()
+GRID = run_queries.chosen_grid()
 
-look.page("Run", "One configuration with one seed: how it learned, what it scored, and where it came from.")
+widgets.page("Run", "One configuration with one seed: its learning curves, scores and provenance.")
 
 
 def page() -> None:
     """Everything about the run that the URL names."""
-    here = queries.groups(GRID, unfinished=True)
+    here = run_queries.groups(GRID, unfinished=True)
     if not here:
-        look.notice("There are no runs here yet. `harness run demo` starts some.")
+        widgets.notice("There are no runs here yet. `harness run demo` starts some.")
         return
-    several = len(queries.short_titles(here)) > 1
+    several = len(run_queries.short_titles(here)) > 1
     places = st.columns([2, 4, 1] if several else [5, 1])
-    group = choices.group(choices.benchmark(here, places[0]), places[-2])
-    run = group.runs[choices.seed(group.runs, places[-1])]
+    group = selectors.group(selectors.benchmark(here, places[0]), places[-2])
+    run = group.runs[selectors.seed(group.runs, places[-1])]
     state(run)
     curves(run.run_id)
     scores(run.run_id)
@@ -35,32 +35,32 @@ def page() -> None:
     with st.expander("Configuration"):
         pairs = {key: written(value) for key, value in run.config.items()}
         pairs |= {f"seeds.{name}": str(value) for name, value in run.seeds._asdict().items()}
-        look.table(["key", "value"], [list(pair) for pair in pairs.items()], caption="Every setting of this run")
-        look.downloads(lambda: pd.DataFrame(pairs.items(), columns=["key", "value"]), f"config-{run.run_id}")
+        widgets.table(["key", "value"], [list(pair) for pair in pairs.items()], caption="Every setting of this run")
+        widgets.downloads(lambda: pd.DataFrame(pairs.items(), columns=["key", "value"]), f"config-{run.run_id}")
     attempts(run.run_id)
     with st.expander("Provenance"):
-        facts = queries.as_lines(queries.provenance(run.run_id)) or "nothing is recorded before a run is done"
+        facts = run_queries.as_lines(run_queries.provenance(run.run_id)) or "nothing is recorded before a run is done"
         st.code("\n".join(map(printable, facts.split("\n"))), language=None, wrap_lines=True)
 
 
 def attempts(run_id: str) -> None:
-    """How often it was started, and how each time ended."""
-    found = queries.attempts_at(run_id)
+    """Attempts at the run, each with its outcome."""
+    found = run_queries.attempts_at(run_id)
     with st.expander(f"Attempts ({len(found)})"):
         if not found:
-            look.notice("Nobody has started this run yet.")
+            widgets.notice("This run has not been started yet.")
             return
-        look.table(
-            ["attempt", "outcome", "started (UTC)", "ended", "from step", "by", "what it said"],
+        widgets.table(
+            ["attempt", "outcome", "started (UTC)", "ended", "from step", "by", "message"],
             [
                 [
                     str(one["attempt"]),
                     one["outcome"],
-                    look.moment(one["started"]),
-                    look.moment(one["ended"]),
-                    look.number(one["from_step"]),
+                    widgets.moment(one["started"]),
+                    widgets.moment(one["ended"]),
+                    widgets.number(one["from_step"]),
                     str(one["owner"]),
-                    look.Cell(str(one["error"] or "–"), str(one["output"] or ""), css="texts"),
+                    widgets.Cell(str(one["error"] or "–"), str(one["output"] or ""), css="texts"),
                 ]
                 for one in found
             ],
@@ -70,26 +70,26 @@ def attempts(run_id: str) -> None:
 
 def state(run: Run) -> None:
     """Status, time and cost."""
-    look.tiles(
+    widgets.tiles(
         [
             ("Status", run.status, f"status-{run.status}"),
-            ("Steps", look.number(run.steps), ""),
-            ("Tokens", look.number(run.tokens), ""),
-            ("Training", "–" if run.seconds is None else look.duration(run.seconds), ""),
+            ("Steps", widgets.number(run.steps), ""),
+            ("Tokens", widgets.number(run.tokens), ""),
+            ("Training", "–" if run.seconds is None else widgets.duration(run.seconds), ""),
         ]
     )
-    look.says(f"Run {run.run_id}.")
+    widgets.caption(f"Run {run.run_id}.")
     if run.status == "failed":
-        look.notice(queries.error_of(run.run_id), "bad")
-        look.says("The same `harness run` command tries failed cells again.")
+        widgets.notice(run_queries.error_of(run.run_id), "bad")
+        widgets.caption("The same `harness run` command tries failed cells again.")
 
 
 def curves(run_id: str) -> None:
     """Loss and its terms over training."""
     st.header("How it learned", anchor=False)
-    frame = queries.curves(run_id)
+    frame = run_queries.curves(run_id)
     if frame.empty:
-        look.notice("Nothing was logged for this run.")
+        widgets.notice("Nothing was logged for this run.")
         return
     left, right = st.columns(2)
     terms = {printable(name.removeprefix("terms.")): name for name in frame.columns if name.startswith("terms.")}
@@ -113,35 +113,35 @@ def curves(run_id: str) -> None:
     )
     ends = f"{shown['y'].iloc[0]:.4g} at the start, {shown['y'].iloc[-1]:.4g} at the end" if len(shown) else "no number"
     charts.show(drawn, height=320, sentence=f"{term} against {against}: {ends} of {len(frame):,} logged steps.")
-    look.downloads(frame, f"curve-{run_id}")
+    widgets.downloads(frame, f"curve-{run_id}")
 
 
 def scores(run_id: str) -> None:
     """Every score under its full name."""
     st.header("What it scored", anchor=False)
-    frame = queries.scores_of(run_id)
+    frame = run_queries.scores_of(run_id)
     if frame.empty:
-        look.notice("There are no scores before a run is done.")
+        widgets.notice("There are no scores before a run is done.")
         return
     rows = [
         [
-            look.Cell(f"{row['metric']} {ARROWS[row['direction']]}", hint=measure(row["metric"])),
-            look.Cell(look.number(row["value"]))
+            widgets.Cell(f"{row['metric']} {ARROWS[row['direction']]}", hint=measure(row["metric"])),
+            widgets.Cell(widgets.number(row["value"]))
             if row["kind"] is not None
-            else look.Cell("no value", str(row["reason"])),
+            else widgets.Cell("no value", str(row["reason"])),
             row["unit"],
             f"{row['n']:,}",
-            look.Cell(row["name"], BETTER[row["direction"]], css="texts"),
+            widgets.Cell(row["name"], BETTER[row["direction"]], css="texts"),
         ]
         for row in frame.to_dict("records")
     ]
-    look.table(
+    widgets.table(
         ["score", "value", "unit", "n", "definition"],
         rows,
         caption="Each with how many texts or states it is from",
         tall=True,
     )
-    look.downloads(frame, f"scores-{run_id}")
+    widgets.downloads(frame, f"scores-{run_id}")
 
 
 page()

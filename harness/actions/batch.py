@@ -1,4 +1,4 @@
-"""The action space: tokens, the end, `<backspace>`, and how action sequences become one masked forward pass.
+"""Masked batches: action sequences with deletions laid out so that one forward pass evaluates every action.
 
 A trajectory with deletions is laid out append-only.  Its *nodes* are the prompt's tokens and then every token that
 was written, deleted ones included, in the order they were written; node i sees node j when
@@ -28,8 +28,8 @@ class Batch:
     Attributes:
         input_ids: [N, T] token of each node.
         position_ids: [N, T] depth of the node in the reduced text (the prompt's first token is 0).
-        deleted_at: [N, T] how many nodes existed when the node was deleted; the row's node count if it never was.
-            A padding node j has j + 1: it sees only itself and nobody sees it.
+        deleted_at: [N, T] number of nodes that existed when the node was deleted; the row's node count if it never was.
+            A padding node j has j + 1: it sees only itself and no other node sees it.
         action: [N, A] id of each action; 0 where padded.
         states: [N, A + 1] node of the state before each action, then of the last state (repeated where padded).
         legal: [N, A + 1] whether `<backspace>` is legal in that state: never at the prompt boundary.
@@ -75,27 +75,27 @@ class Batch:
 
     @property
     def rows(self) -> int:
-        """N."""
+        """Number of rows, N."""
         return int(self.input_ids.shape[0])
 
     @property
     def state_index(self) -> Tensor:
-        """[N, A] node of the state in which each action is taken."""
+        """Node of the state in which each action is taken, [N, A]."""
         return self.states[:, :-1]
 
     @property
     def next_state_index(self) -> Tensor:
-        """[N, A] node of the state that each action leads to."""
+        """Node of the state that each action leads to, [N, A]."""
         return self.states[:, 1:]
 
     @property
     def end_index(self) -> Tensor:
-        """[N] node of the last state."""
+        """Node of the last state, [N]."""
         return self.states[:, -1]
 
     @property
     def backspace_legal(self) -> Tensor:
-        """[N, A] whether `<backspace>` is legal where each action is taken."""
+        """True where `<backspace>` is legal in the state of the action, [N, A]."""
         return self.legal[:, :-1]
 
     def to(self, device: torch.device) -> Batch:
@@ -107,7 +107,7 @@ class Batch:
         return replace(self, **tensors)
 
     def visible(self) -> Tensor:
-        """[N, 1, T, T] bool: whether query node i (second to last axis) sees key node j (last axis)."""
+        """Attention mask, bool [N, 1, T, T]: query node i (second to last axis) sees key node j (last axis)."""
         index = torch.arange(self.input_ids.shape[1], device=self.input_ids.device)
         query, key = index[None, :, None], index[None, None, :]
         return ((key <= query) & (query < self.deleted_at[:, None, :]))[:, None]
@@ -115,7 +115,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class ActionValues:
-    """What a policy says about a batch's actions, over legal actions only, float32 or wider, in nats.
+    """A policy's log-probabilities and values of a batch's actions, over legal actions only, float32 or wider, in nats.
 
     Attributes:
         log_prob: [N, A] log pi(a_t | s_t).
@@ -130,7 +130,7 @@ class ActionValues:
     end_value: Tensor
 
     def reward(self, gamma: float) -> Tensor:
-        """r_t = log pi(a_t|s_t) + V(s_t) - gamma V(s_{t+1}), [N, A]; nothing is detached (arXiv 2306.05426)."""
+        """Reward r_t = log pi(a_t|s_t) + V(s_t) - gamma V(s_{t+1}), [N, A]; nothing is detached (arXiv 2306.05426)."""
         return self.log_prob + self.value - gamma * self.next_value
 
 
@@ -234,7 +234,11 @@ def pack(
 
 
 def _walk(row: Trajectory, space: ActionSpace) -> _Walk:
-    """Follow one trajectory through its states."""
+    """Lay one trajectory out: its nodes, and the state of each action.
+
+    Raises:
+        ValueError: no prompt, `<backspace>` where it is illegal, or an end that is not last.
+    """
     prompt, taken = len(row.prompt), len(row.actions)
     if space.end_id in row.actions[:-1]:
         raise ValueError("the end token stands before the last action; a text ends once")

@@ -1,6 +1,6 @@
-"""Mistakes for expert texts: a wrong token that the expert would not write, then the `<backspace>` that mends it.
+"""Injected mistakes: a wrong token that the expert would not write, then the `<backspace>` that deletes it.
 
-Where the wrong token comes from is a `Propose` function; how often and how long the runs are is the configuration.
+A `Propose` function draws the wrong tokens; the configuration sets the rate and the length of their runs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from harness.records.rollout import Trajectory
 
 @dataclass(frozen=True)
 class Slot:
-    """A place for one wrong token: the reduced text before it (prompt included) and the token that is not wrong."""
+    """A place for one wrong token: the reduced text before it (prompt included) and the expert's token, never drawn."""
 
     prefix: tuple[int, ...]
     expert: int | None
@@ -62,7 +62,7 @@ def from_weights(weights: np.ndarray, space: ActionSpace) -> Propose:
 
 
 def _draw(total: np.ndarray, weights: np.ndarray, slot: Slot) -> int:
-    """Inverse CDF with the expert's token cut out of the line."""
+    """Draw by inverse CDF of weights whose cumulative sums are `total`, without the expert's token."""
     cut = weights[slot.expert] if slot.expert is not None else 0.0
     point = slot.rng.random() * (total[-1] - cut)
     if slot.expert is not None and point >= total[slot.expert] - cut:
@@ -71,12 +71,12 @@ def _draw(total: np.ndarray, weights: np.ndarray, slot: Slot) -> int:
 
 
 def uniform(space: ActionSpace) -> Propose:
-    """Every writable token alike."""
+    """Wrong tokens drawn uniformly from the writable ones."""
     return from_weights(np.ones(space.size), space)
 
 
 def unigram(rows: Sequence[Trajectory], space: ActionSpace) -> Propose:
-    """Tokens as often as the training rows hold them."""
+    """Wrong tokens drawn by their frequency in the training rows."""
     counts = Counter(token for row in rows for token in row.actions)
     weights = np.zeros(space.size)
     weights[list(counts)] = list(counts.values())
@@ -86,7 +86,7 @@ def unigram(rows: Sequence[Trajectory], space: ActionSpace) -> Propose:
 def ground_truth(
     mistake: Mistake, decode: Callable[[Sequence[int]], str], encode: Callable[[str], Sequence[int]]
 ) -> Propose:
-    """The mistakes a benchmark knows to be wrong, as text; each must be one token."""
+    """Wrong tokens that a benchmark gives as text; each must be one token."""
 
     @lru_cache(maxsize=4096)
     def token(text: str) -> int:
@@ -122,7 +122,7 @@ def inject(
     run: int,
     context: int,
 ) -> list[Trajectory]:
-    """Clean expert rows with mistakes and their mending put in.
+    """Put mistakes and the `<backspace>`s that delete them into clean expert rows.
 
     Before every action, the end included, with probability `rate`, 1 to `run` wrong tokens (uniform; fewer where
     the context's `context` tokens would overflow) and as many `<backspace>`s.  Events do not nest.  Each row draws
@@ -168,9 +168,9 @@ def inject(
 def replace_context(
     rows: Sequence[Trajectory], rngs: Sequence[np.random.Generator], end_id: int, propose: Propose, rate: float
 ) -> list[Trajectory]:
-    """Clean expert rows whose tokens are seen wrong, each with probability `rate`, as context of what follows them.
+    """Clean expert rows in whose context each token is replaced by a wrong one with probability `rate`.
 
-    Labels stay the expert's: the control for what noise alone does, without an action that mends it.
+    Labels stay the expert's: the control for the effect of noise alone, without an action that deletes it.
     """
     where = [
         [at for at in np.flatnonzero(rng.random(len(row.actions)) < rate).tolist() if row.actions[at] != end_id]

@@ -1,4 +1,4 @@
-"""Which ids are actions, and what is left of a text after deletions."""
+"""Ids of the actions, and the reduced text that is left after deletions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ END_PIECE = "<end>"  # the end's name for a reader
 
 @dataclass(frozen=True)
 class ActionSpace:
-    """Which ids are actions.  `size` counts every row of the vocabulary, `<backspace>` included.
+    """Ids of the actions.  `size` counts every row of the vocabulary, `<backspace>` included.
 
     `unwritable` are ids that injected mistakes never use: end, start, padding, unknown, `<backspace>`.
     """

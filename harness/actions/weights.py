@@ -1,4 +1,4 @@
-"""How much each step of an action sequence counts."""
+"""Weights of the steps of an action sequence: the occupancy measure, or uniform."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.records.rollout import Trajectory
 
 
 def sizes(rows: Sequence[Trajectory], weighting: Weighting) -> np.ndarray:
-    """[N] sum_t gamma^t over each row's own steps: what a loss in nats per (weighted) token divides by.
+    """Sum of gamma^t over each row's own steps, [N]: the divisor of a loss in nats per (weighted) token.
 
     >>> rows = [Trajectory((3,), (5, 6, 10)), Trajectory((3,), (9, 11, 10), (True, False, False))]
     >>> sizes(rows, Weighting(gamma=0.5)).tolist(), sizes(rows, Weighting(kind="uniform", gamma=0.5)).tolist()
@@ -25,7 +25,7 @@ def sizes(rows: Sequence[Trajectory], weighting: Weighting) -> np.ndarray:
 
 
 def step_weights(row: Trajectory, weighting: Weighting, *, is_expert: bool) -> tuple[np.ndarray, float]:
-    """Weight of every step, [A], and the flow that is left after the last one.
+    """Weight of each step, [A], and the flow that is left after the last one.
 
     Expert rows: a noise event after k clean steps is one more start state, of mass kappa gamma^k.  Its recovery
     steps carry that mass; once the clean prefix is restored it joins the flow.  Rollouts: gamma^t over the policy's
@@ -69,19 +69,17 @@ NormalisationOption = Annotated[
 ]
 
 
-# --------------------------------------------------------------------------------------------------- trainers
-
-
 @dataclass(frozen=True)
 class Weighting:
-    """How much each step of a row counts; `harness.actions.batch.pack` turns it into `Batch.weight`.
+    """Choice of the steps' weights; `harness.actions.batch.pack` turns it into `Batch.weight`.
 
     `discounted`: gamma^t from every start state, noise events included with mass kappa (the occupancy measure of
     arXiv 2306.05426).  `uniform`: 1 per own step, as maximum likelihood counts.
 
     With the size of a row sum_t gamma^t over its own steps (its tokens, where gamma = 1 or the kind is uniform),
     `normalisation` divides weights by the mean size of the training rows (`constant`), of the rows of the optimiser
-    step (`batch_tokens`), or by each row's own (`per_sequence`).  The last two are biased: see `BIASED`.
+    step (`batch_tokens`), or by each row's own (`per_sequence`).  The last two are biased: see
+    `harness.plugins.trainer.BIASED`.
     """
 
     kind: Literal["discounted", "uniform"] = "discounted"

@@ -1,6 +1,6 @@
-"""Scores against what training had taken by then: at an equal budget, along the way, and which are worth their price.
+"""Interim scores against the cost of training: at an equal budget, as a curve, and the Pareto front.
 
-The numbers are those that runs were given while they trained, on the validation split.
+Interim scores are taken while a run trains, on the validation split.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from harness.stats.intervals import Interval, t_interval
 from harness.storage.queries import Interims, InterimValue, Run, Values
 
 UNITS = {"steps": "step", "tokens": "tokens", "seconds": "seconds"}
-"""What a budget may be in, and the field of an interim score that has it."""
+"""Units of a budget, with the field of an interim score that holds each."""
 
 
 @dataclass(frozen=True)
-class Budget:
-    """An amount of `steps`, `tokens` or `seconds`."""
+class EqualBudget:
+    """An amount of `steps`, `tokens` or `seconds` at which runs are compared."""
 
     unit: str
     amount: float
 
     @classmethod
-    def parse(cls, text: str) -> Budget:
-        """`tokens=200000`.
+    def parse(cls, text: str) -> EqualBudget:
+        """Read `UNIT=AMOUNT`, such as `tokens=200000`.
 
         Raises:
             ConfigError: another form, an unknown unit, or an amount that is no positive number.
@@ -44,12 +44,12 @@ class Budget:
         return f"{self.unit}={self.amount:g}" if self.amount % 1 else f"{self.unit}={self.amount:.0f}"
 
 
-def values_at(interims: Interims, runs: Sequence[Run], budget: Budget) -> tuple[Values, str]:
-    """Each run's last scores within the budget, or why it has none, and where these scores stand in words.
+def values_at(interims: Interims, runs: Sequence[Run], budget: EqualBudget) -> tuple[Values, str]:
+    """Each run's last scores within the budget, or the reason why it has none; and a note on where these were taken.
 
-    Within it is what a run with that budget would have come to, whose last step may exceed it, as it does in training.
-    Nor has a run any that ended more than `TOLERANCE` below the budget.  That a schedule of the learning rate runs over
-    each run's own budget is told.  A control trains nothing and has none.
+    A score counts as within the budget up to the step that exceeds it, as in training with that budget.  A run that
+    ended more than `TOLERANCE` below the budget has none, nor has a control, which trains nothing.  The note also
+    names schedules by which the learning rate falls over each run's own budget.
     """
     field = UNITS[budget.unit]
     by_data: dict[str | None, set[str]] = {}
@@ -83,7 +83,7 @@ def values_at(interims: Interims, runs: Sequence[Run], budget: Budget) -> tuple[
 
 
 def _fell(runs: Sequence[Run]) -> str:
-    """What a reader must know where learning rates fell on the way."""
+    """Note on learning rates that fell during training; empty where they were constant."""
     trained = [run.config.get("training.schedule") for run in runs if run.config.get("control") is None]
     fell = sorted({str(schedule) for schedule in trained} - {"constant", "None"})
     if not fell:
@@ -95,8 +95,8 @@ def _fell(runs: Sequence[Run]) -> str:
 
 
 @dataclass(frozen=True)
-class Place:
-    """A row's mean score at one point of its training, over its runs, and what they had taken by then on average."""
+class CurvePoint:
+    """A row's mean score over its runs at one point of training, with the mean cost up to that point."""
 
     steps: float
     tokens: float
@@ -104,23 +104,23 @@ class Place:
     score: Interval
 
 
-def way(run_ids: Sequence[str], scored: Mapping[str, Sequence[InterimValue]]) -> list[Place]:
-    """A row's places along its training, as far as all its runs that were scored have come."""
+def score_curve(run_ids: Sequence[str], scored: Mapping[str, Sequence[InterimValue]]) -> list[CurvePoint]:
+    """A row's mean scores along its training, up to the last point that all its scored runs have reached."""
     found = [scored.get(run_id, ()) for run_id in run_ids]
     lines = [line for line in found if line]
-    places = []
+    points = []
     for at in zip(*lines, strict=False):
         numbers = [one.value for one in at if isinstance(one.value, float)]
         steps, tokens, seconds = (mean([float(getattr(one, field)) for one in at]) for field in UNITS.values())
         if numbers:
-            places.append(Place(steps, tokens, seconds, t_interval(numbers)))
-    return places
+            points.append(CurvePoint(steps, tokens, seconds, t_interval(numbers)))
+    return points
 
 
-def front(costs: Sequence[float], scores: Sequence[float], *, higher: bool) -> list[bool]:
-    """Which of these are on the Pareto front: nothing has a better score for less; equal pairs stand there together.
+def pareto_front(costs: Sequence[float], scores: Sequence[float], *, higher: bool) -> list[bool]:
+    """True for each pair on the Pareto front: no other has a better score for less; equal pairs are on it together.
 
-    >>> front([1, 2, 3], [0.5, 0.4, 0.9], higher=True)
+    >>> pareto_front([1, 2, 3], [0.5, 0.4, 0.9], higher=True)
     [True, False, True]
     """
     sign = 1.0 if higher else -1.0

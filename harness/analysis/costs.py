@@ -1,7 +1,7 @@
-"""What the training behind a row cost, and which rows may be compared at an equal budget.
+"""Cost of the training behind a row, and the rows that may be compared at an equal budget.
 
 A score at the end of training does not show what a longer or shorter run would have scored.  So rows are compared in a
-unit of cost where they spent the same of it, within 10 %, and the others say how much they spent.  Cells that share
+unit of cost where they spent the same of it, within 10 %; for the others a note has what they spent.  Cells that share
 a budget in that unit (`training.tokens`, `training.seconds`) do by construction; `harness/analysis/budgets.py` compares
 runs that were scored while they trained at any budget.
 """
@@ -41,7 +41,7 @@ class Cost:
 
     @property
     def equal(self) -> bool:
-        """Whether the row may be compared at an equal budget."""
+        """True if the row may be compared at an equal budget."""
         return self.ratio is not None and 1 / (1 + TOLERANCE) <= self.ratio <= 1 + TOLERANCE
 
     def of(self, unit: Unit) -> float:
@@ -51,7 +51,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Tuning:
-    """What choosing a row's settings took, over all its distinct trials together: it is in no run's own cost."""
+    """Cost of tuning a row's settings: the sum over its distinct trials, part of no run's own cost."""
 
     trials: int
     tokens: float
@@ -59,7 +59,7 @@ class Tuning:
 
 
 def tuning(groups: Sequence[Group], trials: Sequence[TrialRun]) -> list[Tuning | None]:
-    """What choosing the settings of each row took; None for control rows and rows that nothing was chosen for."""
+    """Cost of tuning the settings of each row; None for control rows and rows that were not tuned."""
     found: list[Tuning | None] = []
     for group in groups:
         ids = {run.group_id for run in group.runs}
@@ -74,7 +74,7 @@ def costs(groups: Sequence[Group], nodes: Mapping[str, Nodes], unit: Unit, base:
 
     Args:
         groups: the table's rows.
-        nodes: what of their tokens runs did not learn from, by run id.
+        nodes: tokens that runs processed without learning from them, by run id.
         unit: what `ratio` compares.
         base: the index of the reference row; None takes the cheapest.
     """
@@ -85,22 +85,22 @@ def costs(groups: Sequence[Group], nodes: Mapping[str, Nodes], unit: Unit, base:
     return [cost and replace(cost, ratio=cost.of(unit) / one if one else None) for cost in found]
 
 
-def told(unit: Unit, rows: Sequence[tuple[str, Cost | None]], reference: str) -> list[str]:
-    """What a reader must know about compared rows (label, cost) that are not at equal cost."""
-    said = [f"ranks compare rows that cost the same per {unit}, within {TOLERANCE:.0%} of {reference}"]
+def cost_notes(unit: Unit, rows: Sequence[tuple[str, Cost | None]], reference: str) -> list[str]:
+    """Notes on compared rows (label, cost) that are not at equal cost."""
+    notes = [f"ranks compare rows that cost the same per {unit}, within {TOLERANCE:.0%} of {reference}"]
     for label, cost in rows:
         if cost is None or cost.ratio is None:
-            said.append(f"{label}: what it cost is unknown, so it is not ranked")
+            notes.append(f"{label}: what it cost is unknown, so it is not ranked")
         elif not cost.equal:
             times = f"{cost.ratio:.3g} times the {unit}s of {reference}"
-            said.append(f"{label}: not at equal cost, so not ranked: its score needs {times}")
-    if len(said) > 1:
-        said.append(f"to compare these, run the grid with one budget: training.{unit}s=N")
-    return said
+            notes.append(f"{label}: not at equal cost, so not ranked: its score needs {times}")
+    if len(notes) > 1:
+        notes.append(f"to compare these, run the grid with one budget: training.{unit}s=N")
+    return notes
 
 
 def tokens(run: Run, nodes: Mapping[str, Nodes]) -> int:
-    """All that a run's training sent through the model, given what its own count misses by run id."""
+    """Tokens that a run's training sent through the model; `nodes` has those that its own count misses, by run id."""
     return (run.tokens or 0) + nodes.get(run.run_id, NONE).missing
 
 

@@ -1,4 +1,4 @@
-"""What one factor of a grid does to a score, averaged over all the other factors."""
+"""Main effects: the effect of one factor of a grid on a score, averaged over all the other factors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.storage.queries import Run
 
 @dataclass(frozen=True)
 class Effect:
-    """One level of a factor: how far the score is from its mean over the factor's levels.
+    """One level of a factor: the difference of the score from its mean over the factor's levels.
 
     `effect` is over seeds, each seed's value being the mean over `settings` combinations of the other factors that
     exist at every level; the effects of a factor's levels sum to 0.
@@ -40,10 +40,10 @@ def main_effects(
         runs: finished runs of one benchmark.
         values: numbers (or reasons why there is none) by run id.
         factor: a configuration key, one of `factors(runs)`.
-        among: `factors(runs)`, for whoever has it already.
+        among: `factors(runs)`, where the caller has it already.
 
     A combination of the other factors counts only where it was run at every level, and a seed only where all these
-    cells have a finite number: a level is never better for having been run under kinder conditions.
+    cells have a finite number: a level is never better for having been run under easier conditions.
     """
     others = [key for key in (factors(runs) if among is None else among) if key != factor]
     table: dict[tuple[Any, ...], dict[Any, dict[int, float]]] = {}

@@ -95,7 +95,7 @@ def select(runs: Sequence[Run], filters: Sequence[str], known: Sequence[str]) ->
 
 
 def written(value: Any) -> str:
-    """A configuration value as a person writes it."""
+    """A configuration value as the command line and YAML write it."""
     return value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else json.dumps(value)
 
 

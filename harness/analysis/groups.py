@@ -1,4 +1,4 @@
-"""Which finished runs belong together: one table per benchmark, one row per configuration, control rows apart."""
+"""Groups of finished runs: one table per benchmark, one row per configuration, control rows apart."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Group:
     """Runs that make one row.
 
     Attributes:
-        label: what tells the row from the others, configuration key to value; a key it does not have is left out.
+        label: configuration key to value, for the keys that distinguish the rows; a key it lacks is left out.
         runs: in the store's order.
-        control: what kind of control row it is, None for a row that is compared.
+        control: the kind of control row, None for a row that is compared.
         source: the seed by which the table's rows are paired, `train`, `sample` or `metric`.
     """
 
@@ -82,15 +82,15 @@ def benchmark(run: Run) -> Record:
 
 
 def settings(config: Mapping[str, Any]) -> Record:
-    """What may tell the rows of a table apart: everything but the benchmark and whether it is a control."""
+    """Settings that may distinguish the rows of a table: all but the benchmark and `control`."""
     return {key: value for key, value in config.items() if not key.startswith("benchmark.") and key != "control"}
 
 
 def control(config: Mapping[str, Any]) -> str | None:
-    """Which control row a configuration is for, None for none.
+    """The kind of control row that a configuration is for, None for none.
 
-    A control says what a score is worth: expert texts and unigrams are ceiling and floor, and the baseline at its
-    best temperature is what an objective must beat that claims more than a sharper distribution.
+    Controls are the scale of a score: expert texts and unigrams are ceiling and floor, and an objective that claims
+    more than a sharper distribution must beat the baseline at its best temperature.
     """
     if config.get("control") is not None:
         return str(config["control"])
@@ -116,18 +116,18 @@ def tables(runs: Sequence[Run]) -> list[list[Run]]:
 
 
 def titles(members: Sequence[Sequence[Run]]) -> list[str]:
-    """A name for each table: its benchmark's, and what tells it from the other tables."""
+    """A title for each table: its benchmark's name, and the options in which it differs from the other tables."""
     kinds = [benchmark(runs[0]) for runs in members]
-    told_apart = sorted(varying(kinds), key="data_hash".__eq__)
+    distinguishing = sorted(varying(kinds), key="data_hash".__eq__)
     shown = [
-        ", ".join(f"{last_part(key)}={written(kind[key])}" for key in told_apart if key != "name" and key in kind)
+        ", ".join(f"{last_part(key)}={written(kind[key])}" for key in distinguishing if key != "name" and key in kind)
         for kind in kinds
     ]
     return [kind["name"] + (f" ({more})" if more else "") for kind, more in zip(kinds, shown, strict=True)]
 
 
-def rows(members: Sequence[Run], group_by: Sequence[str] | None) -> tuple[list[str], list[Group]]:
-    """The keys that tell a table's rows apart, and its rows: those that are compared, then the control rows.
+def grouped_rows(members: Sequence[Run], group_by: Sequence[str] | None) -> tuple[list[str], list[Group]]:
+    """The keys that distinguish a table's rows, and the rows: those that are compared, then the control rows.
 
     `group_by` None groups by everything but the seeds.
     """
@@ -141,12 +141,12 @@ def rows(members: Sequence[Run], group_by: Sequence[str] | None) -> tuple[list[s
         keys = keys or ["trainer.name"]
     else:
         keys = list(group_by)
-        told = {
+        row_of = {
             group_id: canonical(_label(config, keys) if kinds[group_id] is None else {"group_id": group_id})
             for group_id, config in first.items()
         }
         seeded = [key for key in keys if key.startswith("seeds.")]
-        groups = grouped(members, lambda run: (told[run.group_id], *(run.get(key) for key in seeded)))
+        groups = grouped(members, lambda run: (row_of[run.group_id], *(run.get(key) for key in seeded)))
     found = []
     for kind, alike in grouped_by_kind(groups, lambda group: kinds[group[0].group_id]):
         of_kind = keys if kind is None else varying([settings(group[0].config) for group in alike])
@@ -159,7 +159,7 @@ def rows(members: Sequence[Run], group_by: Sequence[str] | None) -> tuple[list[s
 
 
 def grouped_by_kind(groups: Iterable[T], of: Callable[[T], str | None]) -> list[tuple[str | None, list[T]]]:
-    """Groups by kind of control, those that are none first."""
+    """Groups by kind of control, those without a control first."""
     kinds: dict[str | None, list[T]] = {None: []}
     for group in groups:
         kinds.setdefault(of(group), []).append(group)
@@ -169,7 +169,7 @@ def grouped_by_kind(groups: Iterable[T], of: Callable[[T], str | None]) -> list[
 def default_baseline(groups: Sequence[Group]) -> list[int]:
     """The rows that `config.BASELINE` describes; a key that the grouping merged away in a row counts as right there.
 
-    Where several do, those that sample and train in the usual way are preferred.
+    Where several fit, those that sample and train in the usual way are preferred.
     """
     found = [i for i, group in enumerate(groups) if group.control is None and _is_baseline(group)]
     plain = [i for i in found if all(_usual(config) for config in groups[i].configs)]
@@ -177,7 +177,7 @@ def default_baseline(groups: Sequence[Group]) -> list[int]:
 
 
 def biased(members: Sequence[Run]) -> list[str]:
-    """What is wrong with settings that some of the runs have."""
+    """Notes on biased settings that some of the runs have (`BIASED`)."""
     configs = {run.group_id: run.config for run in members}.values()
     return [
         f"{key}={value} is biased: {why}"
@@ -232,7 +232,7 @@ def _is_baseline(group: Group) -> bool:
 
 
 def _usual(config: Mapping[str, Any]) -> bool:
-    """Whether a configuration writes by the default decoder, and learns with all weights from clean contexts."""
+    """True if a configuration samples by the default decoder, and trains all weights on clean contexts."""
     if config.get("actions.context_noise") or config.get("training.scope", "full") != "full":
         return False
     default = SamplingConfig()

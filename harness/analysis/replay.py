@@ -1,4 +1,4 @@
-"""A stored rollout as it happened, action by action: what was written, deleted and left standing.  No torch."""
+"""Replay of a stored rollout, action by action, with the reduced text after each.  No torch."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Frame:
 
     Attributes:
         number: from 1.
-        kind: whether it wrote a `token`, deleted one (`backspace`) or was the `end`.
-        piece: what it wrote, for a reader; `[ID]` where the store has only the token's id.
+        kind: `token` where it wrote one, `backspace` where it deleted one, or `end`.
+        piece: the text of its token; `[ID]` where the store has only the token's id.
         token: the action's id.
         log_prob: of the action in nats, before temperature and truncation; None where it was injected.
-        injected: whether it was given rather than chosen.
+        injected: whether it was given rather than sampled.
         partner: of a deleted token the number of the `<backspace>` that deleted it, and the reverse; else None.
         candidates: the likeliest actions in its state, likeliest first: (piece, action id, probability); where they
             were not kept there are none.
@@ -40,7 +40,7 @@ class Frame:
 
     @property
     def deleted(self) -> bool:
-        """Whether it wrote a token that a later action deleted."""
+        """True if it wrote a token that a later action deleted."""
         return self.kind == "token" and self.partner is not None
 
 

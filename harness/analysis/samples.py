@@ -1,4 +1,4 @@
-"""What runs wrote, side by side for each prompt, and how to find the texts that are worth a look.  No torch."""
+"""Texts of several runs side by side for each prompt, in a chosen order.  No torch."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from harness.storage.store import Store
 
 @dataclass(frozen=True)
 class Written:
-    """What one run wrote after a prompt.
+    """A run's text after a prompt.
 
     Attributes:
         sample: its number among the run's rollouts, from 0, as `harness replay --sample` takes it.
         text: the reduced text.
-        stop: why it ended.
+        stop: the reason why it ended.
         tokens: of the reduced text.
         backspaces: actions that deleted a token.
         repetition: share of the text's runs of four tokens that repeat an earlier one; 0 for shorter texts.
@@ -33,7 +33,7 @@ class Written:
 
 @dataclass(frozen=True)
 class Sample:
-    """A prompt, what the expert wrote after it, and what each run wrote by id (None: it was not asked)."""
+    """A prompt, the expert's text after it, and each run's by id (None: the run did not sample there)."""
 
     prompt: str
     reference: str
@@ -47,11 +47,11 @@ ORDERS: Mapping[str, Callable[[Written], float]] = {
     "most-repetitive": lambda written: written.repetition,
     "empty": lambda written: written.text == "",
 }
-"""What each order sorts by; the largest value of any run comes first, equal ones stay in the order of the prompts."""
+"""Sort key of each order; the largest value of any run comes first, equal ones stay in the order of the prompts."""
 
 
 def side_by_side(store: Store, run_ids: Sequence[str], sort: str = "prompts") -> list[Sample]:
-    """Every prompt that a run answered, with all that the runs wrote there, in the order that was asked for.
+    """Every prompt from which some run sampled, with the texts of all runs, in the order that was asked for.
 
     Prompts are the same when their text is; a prompt that comes several times is matched by its turn.
     """

@@ -1,4 +1,10 @@
-"""The door for plug-in authors: what a trainer, a benchmark and a metric are.  No torch."""
+"""The contracts of plug-ins: `Trainer`, `Benchmark`, `Metric`, and the values that they take and return.
+
+A plug-in's file imports its names from here.  Read `trainer` for a new objective, `metric` for a new score,
+`benchmark` for a new task; `options` lists and checks the fields that a plug-in's dataclass declares, `speed` times
+two ways to do one thing.  May import what stands before it in `LAYERS`: errors, hashing, records, registry, seeding,
+config, actions and system.  Loads no torch.
+"""
 
 from harness.actions.weights import Normalisation as Normalisation
 from harness.actions.weights import NormalisationOption as NormalisationOption

@@ -1,4 +1,4 @@
-"""What a benchmark is, and the one number by which it lets a policy be chosen on the validation split."""
+"""The contract of a benchmark, and the selection metric by which it ranks policies on the validation split."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.registry import BENCHMARKS, METRICS
 
 
 def selection(config: RunConfig) -> tuple[Metric, str]:
-    """The metric by which the run's benchmark chooses, and the name of its measure.
+    """The selection metric of the run's benchmark, and the name of its measure.
 
     Raises:
         ConfigError: the benchmark names none, or one that cannot choose.
@@ -37,18 +37,17 @@ def selection(config: RunConfig) -> tuple[Metric, str]:
 
 
 def cost(metric: Metric, measure: str, value: float) -> float:
-    """The value such that less is better."""
+    """The value signed so that less is better, for a minimiser."""
     return value if metric.measures[measure].direction == "lower" else -value
 
 
-# ------------------------------------------------------------------------------------- benchmarks and metrics
-
-
 class Benchmark(Protocol):
-    """A task: options (its data seed among them) -> splits, with the metrics that make sense there.
+    """A task: options (its data seed among them) -> splits.
 
-    `selection` is (metric, measure of it): the one number by which a choice among policies or decoders is made on the
-    validation split.  It is computed from sampled texts, so that sharpening alone does not win it.
+    Attributes:
+        metrics: names of the metrics that a run reports where its configuration names none.
+        selection: (metric, measure of it), the one number by which a choice among policies or decoders is made on the
+            validation split.  It is computed from sampled texts, so that a sharper distribution alone does not win.
     """
 
     metrics: ClassVar[tuple[str, ...]]

@@ -1,4 +1,4 @@
-"""What a metric is: named numbers from an evaluation, each with unit and direction."""
+"""The contract of a metric: named numbers from an evaluation, each with its unit and its better direction."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from harness.records.score import Point
 
 
 class Unscorable(Exception):
-    """A metric has no value here; its message is stored as the reason and no number is invented."""
+    """A metric has no value; the message is stored as the reason in place of a number."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One number that a metric reports: its unit, which way is better, and what it says in one sentence."""
+    """One number that a metric reports: its unit, its better direction and a summary of one sentence.
+
+    `reference` as direction: best is closest to the human texts' value.
+    """
 
     unit: str
     direction: Literal["higher", "lower", "reference"]
@@ -25,13 +28,13 @@ class Measure:
 
 @dataclass(frozen=True)
 class ProfileMeasure(Measure):
-    """A measure by position: `axis` says what the points' x is, such as `position (tokens)`."""
+    """A measure by position; `axis` names the points' x and its unit, such as `position (tokens)`."""
 
     axis: str
 
 
 def measured(parts: Mapping[str, Callable[[], float]]) -> dict[str, float | Unscorable]:
-    """Each number, or why that one has none: 16-grams may be missing from texts that hold 8-grams.
+    """Compute several numbers; each is a value or its own reason (texts with 8-grams may have no 16-grams).
 
     Raises:
         Unscorable: none has a value; the first one's reason.
@@ -49,34 +52,36 @@ def measured(parts: Mapping[str, Callable[[], float]]) -> dict[str, float | Unsc
 
 
 def against(evaluation: Evaluation) -> dict[str, Any]:
-    """How many references there are, as it stands in the name of what looks at them; those in pairs are the texts'."""
+    """The `references=N` part of a score's name; empty without references, and where each is paired with a text."""
     return {} if evaluation.in_pairs or not evaluation.references else {"references": len(evaluation.references)}
 
 
 class Metric(Protocol):
-    """A definition that turns an evaluation into one or more named numbers that one computation yields.
+    """A computation that turns an evaluation into one or more named numbers.
 
-    `definition` names how it is computed (a dataclass field where a metric has several), `parameters` what the
-    number depends on; both stand in the stored name.  `measure` raises `Unscorable` with a reason where there is
-    nothing to measure, and gives one in place of a number that alone has no value.  What looks at texts reads
-    `evaluation.texts` and `.references`, which also hold texts that came without a policy; only what looks at actions
-    reads `evaluation.rollouts`.
+    `definition` and `parameters` are parts of the stored name.  A metric of texts reads `evaluation.texts` and
+    `.references`, which also hold texts that came without a policy; only a metric of actions reads
+    `evaluation.rollouts`.
     """
 
     measures: ClassVar[Mapping[str, Measure]]
 
     @property
     def definition(self) -> str:
-        """The name of this way to compute the metric."""
+        """Name of this way to compute the metric; a dataclass field where the metric has several."""
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
-        """What the number depends on beside the texts."""
+        """Values that the number depends on beside the texts."""
 
     def count(self, evaluation: Evaluation) -> int:
-        """How many texts, documents or states the number is computed from."""
+        """Number of texts, documents or states that the number is computed from."""
 
     def measure(self, evaluation: Evaluation) -> Mapping[str, float | Unscorable]:
-        """One number for each key of `measures`, or the reason why that one alone has no value."""
+        """One number for each key of `measures`, or the reason why that one has no value.
+
+        Raises:
+            Unscorable: there is nothing to measure at all.
+        """
 
 
 @runtime_checkable

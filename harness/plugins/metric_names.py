@@ -1,4 +1,4 @@
-"""How a metric is named: `name@definition[key=value,...]`, or by one of its measures."""
+"""Names of metrics: `name@definition[key=value,...]`, or the name of one of the measures."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ _METRIC = re.compile(r"(?P<name>[^@\[\]]+)(@(?P<definition>[^@\[\]]+)(\[(?P<insi
 
 
 def metric_of(name: str) -> str:
-    """The metric that is called so or measures what is called so; an unknown name comes back as it is."""
+    """The metric with this name or with a measure of this name; an unknown name comes back as it is."""
     if name in METRICS:
         return name
     return next((metric for metric in METRICS if name in METRICS[metric].measures), name)
 
 
 def as_measures(text: str) -> list[str]:
-    """What a name shows on a leaderboard: a metric that is not called as one of its measures stands for all of them.
+    """The leaderboard's columns for a name: a metric without a measure of its own name stands for all its measures.
 
     >>> as_measures("repetition@exact"), as_measures("diversity")
     (['rep_2@exact', 'rep_3@exact', 'rep_4@exact'], ['diversity'])
@@ -55,5 +55,5 @@ def as_measures(text: str) -> list[str]:
 
 
 def known_metrics() -> list[str]:
-    """Every name that `metric_of` knows: the metrics and what they measure."""
+    """Every name that `metric_of` finds: of metrics and of their measures."""
     return sorted({*METRICS, *(measure for metric in METRICS.values() for measure in metric.measures)})

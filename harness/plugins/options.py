@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -17,11 +17,6 @@ from harness.config.section import Plugin
 from harness.errors import ConfigError, did_you_mean
 from harness.plugins.metric_names import known_metrics, parse_metric
 from harness.registry import BENCHMARKS, METRICS, TRAINERS, Registry
-
-P = TypeVar("P")
-
-
-# ---------------------------------------------------------------------------------------------------- options
 
 
 @dataclass(frozen=True)
@@ -92,12 +87,12 @@ def build(registry: Registry[Any], given: Plugin, where: str) -> Any:
 
 @cache
 def _adapter(plugin: type[Any]) -> TypeAdapter[Any]:
-    """Making one takes longer than all that a grid asks of it."""
+    """The validator of a plug-in's fields; cached, as making one takes longer than all of a grid's validations."""
     return TypeAdapter(plugin)
 
 
 def resolve(config: RunConfig) -> RunConfig:
-    """The same configuration with every plug-in option written out, so that its hash says all that matters.
+    """The same configuration with every plug-in option written out, so that its hash covers them.
 
     Raises:
         ConfigError: as `build`, for the benchmark, the trainer or a metric.

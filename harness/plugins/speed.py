@@ -1,7 +1,7 @@
-"""Two ways to do one thing, timed in turn in one process: by what factor one is faster, and how sure that is.
+"""Timed comparisons of two ways to do one thing, in turn in one process: the ratio of their times and its range.
 
-A shared machine's speed drifts, so single times say little.  Ours and theirs take turns (A B A B), each pair gives a
-ratio, and the median of the ratios is the result.
+The speed of a shared machine drifts, so that single times are unreliable.  Ours and theirs take turns (A B A B), each
+pair gives a ratio, and the median of the ratios is the result.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from harness.registry import SPEED
 ROUNDS = 5
 
 Turn = Callable[[], float]
-"""Does the thing once and gives the number in the row's unit."""
+"""One measurement: do the thing once and return the number in the comparison's unit."""
 
 
 @dataclass(frozen=True)
-class Setting:
-    """Where a comparison takes place: a torch device, and a folder that is deleted afterwards."""
+class Environment:
+    """A comparison's environment: a torch device, and a folder that is deleted afterwards."""
 
     device: str
     folder: Path
 
 
-class NotHere(Exception):
-    """A comparison that cannot be made on this machine; the message says why, and what would help."""
+class Unavailable(Exception):
+    """A comparison that this machine cannot make; the message gives the reason and the remedy."""
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """One row of the table.
+class SpeedComparison:
+    """Two ways to do one thing and a bound on the ratio of their numbers: one row of `benchmarks/speed`'s table.
 
     Attributes:
         what: ours, in a few words.
         against: theirs; empty where the target is a bound on our own number.
         unit: of both numbers.
         target: bound on ours / theirs, or on ours.
-        better: whether the target is the least or the most that it may be.
+        better: `higher` where the target is the least value that meets it, `lower` where it is the most.
         prepare: makes the two turns (theirs None where there is nothing to compare with); its own time is not counted.
         devices: where it can be made.
         warmup: whether a first round is left out.
@@ -54,17 +54,17 @@ class Comparison:
     unit: str
     target: float
     better: Literal["higher", "lower"]
-    prepare: Callable[[Setting], tuple[Turn, Turn | None]]
+    prepare: Callable[[Environment], tuple[Turn, Turn | None]]
     devices: tuple[str, ...] = ("cpu",)
     warmup: bool = True
 
 
 @dataclass(frozen=True)
-class Row:
-    """What came out: medians over the rounds, the median ratio of a round's pair with the smallest and the largest.
+class SpeedRow:
+    """A comparison's result: medians over the rounds, and the median ratio of a round's pair with its range.
 
     Where nothing is compared, `ratio`, `low` and `high` are None.  `ours` and `met` are None where it could not be
-    measured; `reason` says why.
+    measured; `reason` has the cause.
     """
 
     name: str
@@ -84,8 +84,8 @@ class Row:
     reason: str = ""
 
 
-def rows(names: Sequence[str], device: str, rounds: int = ROUNDS) -> Iterator[Row]:
-    """One row for each name, or for every comparison that is registered.
+def time_comparisons(names: Sequence[str], device: str, rounds: int = ROUNDS) -> Iterator[SpeedRow]:
+    """Make the named comparisons, or every registered one; one row each, as it is done.
 
     Raises:
         UnknownName: no comparison has that name.
@@ -94,23 +94,23 @@ def rows(names: Sequence[str], device: str, rounds: int = ROUNDS) -> Iterator[Ro
         if name not in SPEED:
             raise UnknownName(f"unknown row {name!r}; {did_you_mean(name, SPEED)}")
     for name in names or SPEED:
-        yield compared(name, SPEED[name], device, rounds)
+        yield time_comparison(name, SPEED[name], device, rounds)
 
 
-def compared(name: str, comparison: Comparison, device: str, rounds: int) -> Row:
-    """The row of one comparison, on `device` or, where it is about another one, on that."""
-    row = Row(name, comparison.what, comparison.against, comparison.unit, comparison.target, comparison.better)
+def time_comparison(name: str, comparison: SpeedComparison, device: str, rounds: int) -> SpeedRow:
+    """Make one comparison, on `device` or, where it is about another device, on that one."""
+    row = SpeedRow(name, comparison.what, comparison.against, comparison.unit, comparison.target, comparison.better)
     device = device if device in comparison.devices else comparison.devices[0]
     row = replace(row, device=device)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            ours, theirs = comparison.prepare(Setting(device, Path(folder)))
+            ours, theirs = comparison.prepare(Environment(device, Path(folder)))
             turns = [ours] if theirs is None else [ours, theirs]
             if comparison.warmup:
                 for turn in turns:
                     turn()
             found = [[turn() for turn in turns] for _ in range(rounds)]
-        except NotHere as why:
+        except Unavailable as why:
             return replace(row, reason=str(why))
         except Exception as error:  # such as too little memory: the other rows can still be measured
             return replace(row, reason=f"{type(error).__name__}: {error}")
@@ -131,5 +131,5 @@ def compared(name: str, comparison: Comparison, device: str, rounds: int) -> Row
     )
 
 
-def _met(value: float, comparison: Comparison) -> bool:
+def _met(value: float, comparison: SpeedComparison) -> bool:
     return value >= comparison.target if comparison.better == "higher" else value <= comparison.target

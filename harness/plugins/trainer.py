@@ -1,4 +1,4 @@
-"""What a trainer is, and what it may ask of the harness."""
+"""The contract of a trainer: its loss, and its needs of weights, values, rollouts and a reference policy."""
 
 from __future__ import annotations
 
@@ -29,12 +29,20 @@ BIASED: Mapping[tuple[str, str], str] = {
         "chi2_mixture's penalty there is none on states that only rollouts reach"
     ),
 }
-"""Settings kept for ablation although they estimate something else than the objective, and what is wrong with them."""
+"""Settings (key, value) kept for ablation, with the reason why each estimates something else than the objective.
+
+A table by name and no property of the trainers: tables and leaderboards read it without importing a trainer, which
+would load torch and need every trainer of an old store installed.
+"""
 
 
 @dataclass(frozen=True)
 class Replay:
-    """The buffer of rollouts that a trainer wants: its size, how often how many fresh ones come, how they start."""
+    """The replay buffer of a trainer: `size` rollouts, of which `fresh` new ones join every `every` steps.
+
+    A rollout starts at a prompt, or (`matched`) at a state drawn as the expert side's noise starts are; a share
+    `epsilon` of its actions is random.
+    """
 
     size: int = 512
     fresh: int = 64
@@ -45,7 +53,7 @@ class Replay:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a trainer asks of the harness: weights, a value function, rollouts, a frozen reference policy.
+    """Requirements of a trainer: weights, a value function, rollouts, a frozen reference policy.
 
     `reference` is `"start"` (a frozen copy of the model as training starts) or a model directory.
     """
@@ -58,7 +66,7 @@ class Needs:
 
 @dataclass(frozen=True)
 class Moment:
-    """When a loss is computed: the share of the budget used, and the step's own randomness."""
+    """State of training at a step: the share of the budget used, in [0, 1], and the step's own random generator."""
 
     progress: float
     generator: torch.Generator
@@ -88,7 +96,7 @@ class Trainer(Protocol):
 
     @property
     def needs(self) -> Needs:
-        """What this instance asks of the harness; it may depend on the hyper-parameters."""
+        """Requirements of this instance; they may depend on the hyper-parameters."""
 
     def loss(self, evaluate: Evaluate, expert: Batch, rollouts: Batch | None, moment: Moment) -> Loss:
         """The loss of one (micro-)batch; `rollouts` is None unless `needs.rollouts` asks for them."""

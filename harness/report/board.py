@@ -1,4 +1,4 @@
-"""What a leaderboard is made of: plain values that are printed, exported and shown."""
+"""The values of a leaderboard: tables, columns, rows and cells, which are printed, exported and shown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.stats.ranks import Difference, Ranking
 
 @dataclass(frozen=True)
 class Column:
-    """One score: its full name, short name, unit and which way is better.
+    """One score: its full name, short name, unit and better direction.
 
     `ranked_by` is the full name of the score that orders the rows: its own, or for a `reference` measure that of its
     distance to the human texts' value; None where the run stored no such distance, so that nothing is better.
@@ -29,7 +29,7 @@ class Column:
 
     @property
     def higher_is_better(self) -> bool:
-        """Which way the score in `ranked_by` is better."""
+        """True if larger values of the score in `ranked_by` are better."""
         return self.direction == "higher"
 
 
@@ -48,9 +48,9 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Compared:
-    """One column's comparisons, of rows by index: their ranking (None: no order, or too many rows), and differences
-    from the baseline."""
+class ColumnComparison:
+    """Comparisons of one column's rows, by index: ranking (None: no order, or too many rows), differences from the
+    baseline."""
 
     column: Column
     ranking: Ranking | None
@@ -61,9 +61,8 @@ class Compared:
 class Row:
     """One group: `group` (key: value; a key it does not have is left out), `n` runs, their ids, cells by full name.
 
-    `label` is the group in a few words.  `control` says what kind of control row it is, None for a row that is
-    compared; `cost` is there where the leaderboard was asked to compare at an equal one, `tuning` where the row's
-    settings were chosen.
+    `label` is the group in a few words.  `control` is the kind of control row, None for a row that is compared;
+    `cost` is set where the leaderboard compares at an equal one, `tuning` where the row's settings were tuned.
     """
 
     group: Record
@@ -82,14 +81,14 @@ class Table:
 
     Attributes:
         benchmark: its name and options (`name`, `corpus`, ...) and the `data_hash` of the texts it gave.
-        title: its name, and what tells it from the other tables.
-        keys: the configuration keys that tell the rows apart.
+        title: its name, and the options in which it differs from the other tables.
+        keys: the configuration keys that distinguish the rows.
         columns: the scores shown.
         rows: the rows, those that are controls last.
-        findings: what the data say about the rows, and what they cannot say.
-        notes: what a reader of this table must know.
+        findings: the differences that the seeds support, and those that they leave open, in words.
+        notes: conditions of the table that qualify its numbers.
         baseline: the index of the row that the others' differences are from; None where there is none.
-        given: what all rows share that no seed varies, `, given one base model`; nothing where they do not.
+        given: the start that all rows share and no seed varies, `, given one base model`; empty where none.
     """
 
     benchmark: Record
@@ -105,7 +104,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """One table per benchmark, and what holds for all of them.
+    """One table per benchmark, and the notes that hold for all of them.
 
     `per` is the unit of an equal cost, `at` the budget at which runs are compared, where asked for.
     """
@@ -150,9 +149,9 @@ def _table(table: Table) -> Record:
     rows: list[dict[str, Any]] = []
     for row in table.rows:
         cost = None if row.cost is None else vars(row.cost) | {"equal": row.cost.equal}
-        told = {"group": row.group, "label": row.label, "control": row.control, "n": row.n, "runs": list(row.runs)}
-        told["tuning"] = None if row.tuning is None else vars(row.tuning)
-        rows.append(told | {"cost": cost, "scores": {name: _cell(cell) for name, cell in row.scores.items()}})
+        plain_row = {"group": row.group, "label": row.label, "control": row.control, "n": row.n, "runs": list(row.runs)}
+        plain_row["tuning"] = None if row.tuning is None else vars(row.tuning)
+        rows.append(plain_row | {"cost": cost, "scores": {name: _cell(cell) for name, cell in row.scores.items()}})
     return {
         "benchmark": table.benchmark,
         "title": table.title,

@@ -1,6 +1,6 @@
-"""Two or more choices side by side: what is configured differently, and by how much each score differs, paired by seed.
+"""Comparison of two or more groups: settings that differ, and differences of each score paired by seed.
 
-Scores are stored per run, not per prompt: where each side is a single run there is nothing to pair, and that is said.
+Scores are stored per run, not per prompt: where each side is a single run there is nothing to pair, and a note says so.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Line:
+class ScoreLine:
     """One score: each side's mean (None: no value), and each further side minus the first (None: not both have it)."""
 
     score: ScoreName
@@ -44,21 +44,21 @@ class Line:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What one benchmark says.
+    """The comparison on one benchmark.
 
     Attributes:
         title: the benchmark.
-        sides: what is compared; differences are from the first.
+        sides: the things compared; differences are from the first.
         settings: configuration keys in which the sides differ, with each side's value (`a | b` for several, `–` for
             none).
         lines: one per score that at least two sides have.
-        notes: what a reader must know.
+        notes: conditions that qualify the numbers.
     """
 
     title: str
     sides: tuple[Side, ...]
     settings: Mapping[str, tuple[str, ...]]
-    lines: tuple[Line, ...]
+    lines: tuple[ScoreLine, ...]
     notes: tuple[str, ...]
 
     def to_dict(self) -> Record:
@@ -121,21 +121,26 @@ def compare(
         paired_by = source(part)
         groups = [Group({}, tuple(run for run in side if run.run_id in here), None, paired_by) for side in sides]
         lines = [line for score in names.values() if (line := _line(score, groups, values.get(score.name, {})))]
-        told = tuple(
+        shown = tuple(
             Side(name, text, tuple(run.run_id for run in group.runs))
             for name, text, group in zip(NAMES, asked, groups, strict=False)
         )
-        found.append(Comparison(title, told, _differing(groups), tuple(lines), tuple(_notes(told, groups, lines))))
+        found.append(Comparison(title, shown, _differing(groups), tuple(lines), tuple(_notes(shown, groups, lines))))
     return found
 
 
 def _chosen(text: str, runs: Sequence[Run]) -> list[Run]:
-    """The runs that one side means."""
+    """The runs of one side.
+
+    Raises:
+        UnknownName: no finished run or group has such an id.
+        ConfigError: the filters leave no run, or an id's beginning fits several.
+    """
     if "=" in text or " in " in text:
         left = select(runs, [part for part in text.split(",") if part.strip()], known_keys(runs))
         if not left:
             raise ConfigError(f"no finished run has {text}; see `harness ls runs`")
-        # control rows are configured like the baseline, but nobody who says `trainer=mle` means expert texts
+        # control rows are configured like the baseline, but `trainer=mle` is not meant to select expert texts
         return [run for run in left if control(run.config) is None] or left
     groups = {run.group_id for run in runs if run.group_id.startswith(text)}
     single = {run.run_id for run in runs if run.run_id.startswith(text)}
@@ -152,29 +157,29 @@ def _chosen(text: str, runs: Sequence[Run]) -> list[Run]:
     return found
 
 
-def _line(score: ScoreName, groups: Sequence[Group], stored: Mapping[str, float | str]) -> Line | None:
+def _line(score: ScoreName, groups: Sequence[Group], stored: Mapping[str, float | str]) -> ScoreLine | None:
     by_seeds = [group.at_seeds(stored) for group in groups]
     if sum(map(bool, by_seeds)) < 2:
         return None
     means = tuple(t_interval(list(values.values())) if values else None for values in by_seeds)
     found = differences(dict(enumerate(by_seeds)), 0)
-    return Line(score, means, tuple(found.get(i) for i in range(1, len(groups))))
+    return ScoreLine(score, means, tuple(found.get(i) for i in range(1, len(groups))))
 
 
 def _differing(groups: Sequence[Group]) -> dict[str, tuple[str, ...]]:
     each = [[settings(config) | {"control": config.get("control")} for config in group.configs] for group in groups]
-    told = {}
+    different = {}
     for key in sorted({key for configs in each for config in configs for key in config}, key=key_order):
         values = [
             " | ".join(dict.fromkeys(written(c[key]) if c.get(key) is not None else "–" for c in configs))
             for configs in each
         ]
         if len(set(values)) > 1:
-            told[key] = tuple(values)
-    return told
+            different[key] = tuple(values)
+    return different
 
 
-def _notes(sides: Sequence[Side], groups: Sequence[Group], lines: Sequence[Line]) -> list[str]:
+def _notes(sides: Sequence[Side], groups: Sequence[Group], lines: Sequence[ScoreLine]) -> list[str]:
     notes = []
     for side, group in zip(sides, groups, strict=True):
         if group.merged:

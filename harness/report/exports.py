@@ -1,4 +1,4 @@
-"""A leaderboard, or what lies behind it, as Markdown, LaTeX, CSV or JSON."""
+"""Exports of a leaderboard and of the stored values behind it, as Markdown, LaTeX, CSV or JSON."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def board_text(board: Leaderboard, form: Format) -> str:
 
 
 def frame(store: Store, what: What, grid: str | None = None) -> pd.DataFrame:
-    """What lies behind a leaderboard, one line per run, score, logged step, point of a profile or score while training.
+    """The stored values behind a leaderboard, one line per run, score, logged step, profile point or interim score.
 
-    Scores, also those while training, and profiles carry their run's group and every key in which the runs differ.
+    Scores, interim ones too, and profiles carry their run's group and every key in which the runs differ.
     """
     runs = store.runs(grid)
     if what == "runs":
@@ -160,8 +160,8 @@ def _board_markdown(board: Leaderboard) -> str:
                 best, _ = emphasis(row, column, table)
                 shown[i] = f"**{shown[i]}**" if best else shown[i]
             lines.append(shown)
-        said = [_markdown(line) for line in (*table.findings, *legend(table), *table.notes)]
-        parts.append(f"### {_markdown(table.title)}\n\n{_markdown_lines(lines)}\n" + "".join(f"- {s}\n" for s in said))
+        notes = [_markdown(line) for line in (*table.findings, *legend(table), *table.notes)]
+        parts.append(f"### {_markdown(table.title)}\n\n{_markdown_lines(lines)}\n" + "".join(f"- {s}\n" for s in notes))
     return "\n".join([*parts, "".join(f"- {_markdown(note)}\n" for note in (*board.notes, _BOLD))])
 
 
@@ -208,7 +208,7 @@ def _caption(table: Table) -> str:
 
 
 def emphasis(row: Row, column: Column, table: Table) -> tuple[bool, bool]:
-    """Whether the row is among a column's best, and whether it shares that place; no row is where all of them tie."""
+    """(is best, is tied best) of a row in a column; both False where all rows tie."""
     ranks = [cell.rank for one in table.rows if (cell := one.scores.get(column.name)) and cell.rank]
     mine = row.scores[column.name].rank if column.name in row.scores else None
     best = mine is not None and mine[0] == 1 and any(one[0] > 1 for one in ranks)
@@ -216,7 +216,7 @@ def emphasis(row: Row, column: Column, table: Table) -> tuple[bool, bool]:
 
 
 def _cells(table: Table) -> tuple[list[str], list[list[str]]]:
-    """Heads, and what stands in each row as the terminal shows it."""
+    """Heads and the cells of each row, as the terminal shows them."""
     head = [*short_keys(table.keys), "n", *cost_heads(table), *(header(c, table) for c in table.columns)]
     rows = []
     for row in table.rows:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from harness.analysis.budgets import Budget, values_at
+from harness.analysis.budgets import EqualBudget, values_at
 from harness.analysis.costs import Unit
 from harness.analysis.filters import known_keys, parse_filter, select, stored_key
 from harness.analysis.groups import Record, tables, titles
 from harness.errors import ConfigError, UnknownName, did_you_mean
 from harness.report import sentences
 from harness.report.board import Cell, Column, Leaderboard, Row, Table
-from harness.report.tables import PREFERRED, Question, matches, table
+from harness.report.tables import PREFERRED, LeaderboardRequest, matches, table
 from harness.storage.queries import (
     Run,
     ScoreName,
@@ -51,12 +51,12 @@ def leaderboard(
         store: where the runs are.
         grid: its name; None takes every run.
         metrics: short names (`mauve`: every definition and parameter of it), `name@definition`, or full names; None
-            shows a short list.
+            shows `tables.PREFERRED`.
         group_by: configuration keys, of which the last part is enough where it is unambiguous (`backspace`), as is
             the section of a plug-in or model (`trainer` is `trainer.name`); None groups by everything but the seeds.
         filters: `key=value`, `key!=value` or `key in a|b`, all of which must hold.
         baseline: filters that together name the row to take differences from; none takes `config.BASELINE`.
-        per: rank rows of equal cost in this unit only, and show what each cost.
+        per: rank rows of equal cost in this unit only, and show each one's cost.
         sort: a metric whose best mean comes first; None keeps the grid's order.
         at: a budget such as `tokens=200000`: compare each run's last scores while it trained that are not beyond it.
 
@@ -65,7 +65,7 @@ def leaderboard(
         ConfigError: an unknown or ambiguous key, a value that no run has, a metric that no run stored (to sort by:
             that is not shown), a baseline that no row fits, or several, or a budget at which no run was scored.
     """
-    budget = None if at is None else Budget.parse(at)
+    budget = None if at is None else EqualBudget.parse(at)
     if budget is not None and per is not None:
         raise ConfigError(f"--at {at} compares at that budget already; leave --per {per} out")
     check_grid(store, grid)
@@ -95,7 +95,7 @@ def leaderboard(
             return read_values(store, grid, wanted)
         return {name: stored[name] for name in wanted if name in stored}
 
-    asked = Question(
+    asked = LeaderboardRequest(
         values=_values(read, names, metrics, members),
         names=names,
         metrics=metrics,
@@ -142,7 +142,7 @@ def _values(
     metrics: Sequence[str] | None,
     members: Sequence[Sequence[Run]],
 ) -> Values:
-    """The scores that some table may show, and what ranks them; everything where a table has none of the usual ones.
+    """The scores that some table may show, and those that rank them; all where a table has none of the usual ones.
 
     `stored` gives the values of full names.
     """

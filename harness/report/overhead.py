@@ -1,7 +1,7 @@
-"""What an objective costs beside MLE: the time and the tokens of a step of training, as ratios at the same seed.
+"""Overhead of an objective over MLE: time and tokens of a training step, as ratios at the same seed.
 
 A run is compared with MLE without `<backspace>` on the same data, with the same model, and as many expert rows in a
-step, so that only the objective, the action space and its mistakes differ.  It is one step that is compared, so that
+step, so that only the objective, the action space and its mistakes differ.  One step is compared, so that
 budgets need not agree; where they do not, and a trainer samples every so many steps only, its share is of its own run.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from harness.analysis.costs import tokens
 from harness.analysis.filters import known_keys, select
-from harness.analysis.groups import Record, canonical, control, mean, rows, tables, titles
+from harness.analysis.groups import Record, canonical, control, grouped_rows, mean, tables, titles
 from harness.config.run import BASELINE
 from harness.errors import ConfigError
 from harness.report.board import plain_interval
@@ -29,15 +29,15 @@ SAME = ("training.rows", "training.accumulation", "training.scope")
 FREE = ("sampling.", "evaluation.", "metrics", "group_id")
 """Beginnings of the keys that have no part in training: rows that differ in them alone share one."""
 MEASURES = ("seconds", "tokens", "seconds a token")
-"""What is compared: a step's time, the tokens that it sends through the model, and the one by the other."""
+"""Quantities compared: a step's time, the tokens that it sends through the model, and their ratio."""
 
 
 @dataclass(frozen=True)
-class Line:
+class OverheadRow:
     """One row.  Means are geometric, and intervals Student's of the mean logarithm over seeds of training.
 
     Attributes:
-        group: what tells it from the other rows, key to value.
+        group: key to value, for the keys that distinguish the rows.
         milliseconds: of one step, what it samples for training included.
         ratios: by measure, a step's divided by that of MLE's run of the same seed, over the seeds that both have;
             nothing for MLE itself, and where there is no such run.
@@ -49,17 +49,17 @@ class Line:
 
     @property
     def n(self) -> int:
-        """Seeds with a training; what is sampled from one, and how, costs nothing here."""
+        """Number of training seeds; rows that only sample differently share their trainings."""
         return self.milliseconds.n
 
 
 @dataclass(frozen=True)
 class Overhead:
-    """What one benchmark's runs cost; `keys` tell its rows apart, `notes` are what a reader must know."""
+    """Overhead of one benchmark's runs; `keys` distinguish the rows, `notes` qualify the numbers."""
 
     title: str
     keys: tuple[str, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[OverheadRow, ...]
     notes: tuple[str, ...]
 
     def to_dict(self) -> Record:
@@ -73,7 +73,7 @@ class Overhead:
 
 
 def overhead(store: Store, *, grid: str | None = None, filters: Sequence[str] = ()) -> list[Overhead]:
-    """Compare what finished runs took for a step of training, benchmark by benchmark.
+    """Compare the cost of a training step of finished runs, benchmark by benchmark.
 
     Args:
         store: where the runs are.
@@ -112,16 +112,16 @@ def _is_timed(run: Run) -> bool:
 
 def _compared(
     runs: Sequence[Run], mle: Sequence[Run], nodes: Mapping[str, Nodes]
-) -> tuple[tuple[str, ...], tuple[Line, ...], list[str]]:
+) -> tuple[tuple[str, ...], tuple[OverheadRow, ...], list[str]]:
     """Keys, rows and notes of one benchmark's runs, given its runs of plain MLE."""
-    keys = [key for key in rows(runs, None)[0] if not key.startswith(FREE)] or ["trainer.name"]
+    keys = [key for key in grouped_rows(runs, None)[0] if not key.startswith(FREE)] or ["trainer.name"]
     everyone = {run.run_id: run for run in (*runs, *mle)}.values()
     seconds = {run.run_id: (run.seconds or 0.0) / (run.steps or 1) for run in everyone}
     processed = {run.run_id: tokens(run, nodes) / (run.steps or 1) for run in everyone}
     each = {run: seconds[run] / processed[run] for run in seconds}
     measures = dict(zip(MEASURES, (seconds, processed, each), strict=True))
     lines, alone, unlike = [], [], []
-    groups = rows(runs, keys)[1]
+    groups = grouped_rows(runs, keys)[1]
     for group, name in zip(groups, row_labels(groups), strict=True):
         config = group.configs[0]  # in what has a part in training, the others are the same
         ratios = {}
@@ -135,7 +135,7 @@ def _compared(
             elif partners == work and _training(partners[0].config) != _training(config):
                 unlike.append(name)
         took = [1000 * value for value in _at_seeds(group.runs, seconds).values()]
-        lines.append(Line(group.label, _geometric(took), ratios))
+        lines.append(OverheadRow(group.label, _geometric(took), ratios))
     notes = [
         "ms a step and, after ×, a step divided by mle's (without <backspace>; same seed, data, model and rows): "
         "geometric means, 95 % Student t of the logarithms over n seeds",
@@ -156,17 +156,17 @@ def _compared(
 
 
 def _is_mle(config: Mapping[str, Any]) -> bool:
-    """Whether it is what others are compared with: MLE that sees no mistakes."""
+    """True for the reference of the comparison: MLE that sees no mistakes."""
     return all(config.get(key) == value for key, value in BASELINE.items()) and not config.get("actions.context_noise")
 
 
 def _work(config: Mapping[str, Any]) -> Record:
-    """What must agree for two runs' steps to be the same work but for the objective."""
+    """Settings that must agree for two runs' steps to be the same work but for the objective."""
     return {k: v for k, v in config.items() if k in SAME or (k.startswith("model.") and not k.startswith("model.base"))}
 
 
 def _training(config: Mapping[str, Any]) -> Record:
-    """What should agree as well: budget, learning rate and the like."""
+    """Settings that should agree as well: budget, learning rate and the like."""
     return {key: value for key, value in config.items() if key.startswith("training.")}
 
 
@@ -192,22 +192,22 @@ def _geometric(values: Sequence[float]) -> Interval:
 
 
 def _machines(ids: Iterable[str], facts: Mapping[str, Record]) -> list[str]:
-    """Why seconds of these runs do not compare, by where and how they were trained."""
+    """Reasons why seconds of these runs do not compare: unlike machines or numbers of threads."""
     own = [facts.get(run, {}) for run in ids]
-    mine = [facts.get(one.get("trained_by") or "", one) for one in own]  # who trained, where another run did
+    mine = [facts.get(one.get("trained_by") or "", one) for one in own]  # of the run that trained, if another did
     machines = {canonical([one.get(name) for name in ("cpu", "accelerators", "device")]) for one in mine}
     threads = {canonical(one.get("training_threads")) for one in mine}
-    told = []
+    notes = []
     if len(machines) > 1:
-        told.append(f"these runs are from {len(machines)} machines, whose seconds do not compare")
+        notes.append(f"these runs are from {len(machines)} machines, whose seconds do not compare")
     if len(threads) > 1:
         counts = ", ".join(sorted(threads))
-        told.append(f"these runs were trained with unlike numbers of threads ({counts}); seconds do not compare")
-    return told
+        notes.append(f"these runs were trained with unlike numbers of threads ({counts}); seconds do not compare")
+    return notes
 
 
 def _company(ids: Iterable[str], times: Sequence[Timing]) -> list[str]:
-    """How many of these runs were under way while another run of the store was, and may have slowed it."""
+    """Note on runs that were under way while another run of the store was, which may have slowed them."""
     spans = [(one.run_id, one.started, one.finished or "~") for one in times if one.started]  # ~ comes after all times
     known, beside, latest = set(ids), 0, ""
     for i, (run, started, finished) in enumerate(spans):  # in order of their start

@@ -1,4 +1,4 @@
-"""What compares runs, as a person reads it in a terminal or a text file: leaderboard, comparison, costs, validity."""
+"""Rendering for a terminal or a text file: leaderboard, comparison, overhead, validity."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BETTER = {"higher": "higher is better", "lower": "lower is better", "reference":
 
 
 def render(board: Leaderboard) -> list[RenderableType]:
-    """What `rich` prints: each table with its legend, then the notes."""
+    """A leaderboard as `rich` prints it: each table with its legend, then the notes."""
     parts: list[RenderableType] = []
     for table in board.tables:
         parts += [_Banded(partial(_rich, table), table.columns, table.title), *(Text(line) for line in table.findings)]
@@ -41,12 +41,12 @@ def render(board: Leaderboard) -> list[RenderableType]:
 
 
 def as_text(board: Leaderboard, width: int = 120) -> str:
-    """The same without colour, for a file."""
+    """A leaderboard without colour, for a file."""
     return as_plain(render(board), width)
 
 
 def as_plain(parts: Sequence[RenderableType], width: int = 120) -> str:
-    """What `rich` would print, without colour."""
+    """Parts as `rich` prints them, without colour."""
     console = Console(width=width, color_system=None)
     with console.capture() as capture:
         console.print(*parts, sep="\n")
@@ -119,7 +119,7 @@ def _rich(table: Table, columns: Sequence[Column], title: str) -> RichTable:
 COSTS = ("steps", "tokens", "seconds", "cost")
 """Heads of the cost columns; the last is the ratio to the reference row's."""
 TUNING = ("trials", "trials' tokens", "trials' seconds")
-"""Heads of the columns that say what choosing a row's settings took."""
+"""Heads of the columns with the cost of tuning a row's settings."""
 
 
 def cost_heads(table: Table) -> tuple[str, ...]:
@@ -129,9 +129,9 @@ def cost_heads(table: Table) -> tuple[str, ...]:
 
 
 def keys(row: Row, table: Table) -> list[str]:
-    """What stands under the keys: the row's values, or in a control row what kind it is."""
-    told = [_value(row.group, key) for key in table.keys]
-    return told if row.control is None else [f"control: {row.control}", *told[1:]]
+    """Cells under the keys: the row's values, or in a control row its kind."""
+    cells = [_value(row.group, key) for key in table.keys]
+    return cells if row.control is None else [f"control: {row.control}", *cells[1:]]
 
 
 def _value(group: Record, key: str) -> str:
@@ -140,16 +140,16 @@ def _value(group: Record, key: str) -> str:
 
 
 def costs(row: Row, table: Table) -> list[str]:
-    """What stands under `cost_heads`."""
-    told = dict.fromkeys(cost_heads(table), "–")
+    """Cells under `cost_heads`."""
+    by_head = dict.fromkeys(cost_heads(table), "–")
     if row.cost is not None:
         ratio = "–" if row.cost.ratio is None else f"{row.cost.ratio:.2f}x"
         numbers = [f"{row.cost.steps:.0f}", f"{row.cost.tokens:.4g}", f"{row.cost.seconds:.3g}", ratio]
-        told |= zip(COSTS, numbers, strict=True)
+        by_head |= zip(COSTS, numbers, strict=True)
     if row.tuning is not None:
         numbers = [str(row.tuning.trials), f"{row.tuning.tokens:.4g}", f"{row.tuning.seconds:.3g}"]
-        told |= zip(TUNING, numbers, strict=True)
-    return list(told.values())
+        by_head |= zip(TUNING, numbers, strict=True)
+    return list(by_head.values())
 
 
 def number(cell: Cell | None, n: int) -> str:
@@ -188,18 +188,18 @@ def short_names(scores: Sequence[Column | ScoreName]) -> dict[str, str]:
 
 
 def legend(table: Table) -> list[str]:
-    """What each column is: full name, unit, which way is better."""
+    """Legend of the columns: full name, unit, better direction."""
     return score_legend(table.columns)
 
 
 def score_legend(scores: Sequence[Column | ScoreName]) -> list[str]:
-    """What each score is: full name, unit, which way is better."""
+    """Legend of scores: full name, unit, better direction."""
     names = short_names(scores)
     return [f"{names[s.name]}  {s.name}; {s.unit or 'no unit'}; {better(s)}" for s in scores]
 
 
 def better(score: Column | ScoreName) -> str:
-    """Which way a score is better; closeness to the experts only where it was measured and ranks the rows."""
+    """Better direction of a score; closeness to the experts only where it was measured and ranks the rows."""
     if score.direction != "reference":
         return BETTER[score.direction]
     if score.metric.endswith("_reference"):
@@ -239,11 +239,11 @@ def comparison_cells(found: Comparison) -> tuple[list[str], list[list[str]]]:
         base = "no value" if line.means[0] is None else rounded(line.means[0])
         for side, mean, difference in zip(found.sides[1:], line.means[1:], line.differences, strict=True):
             other = "no value" if mean is None else rounded(mean)
-            rows.append([names[line.score.name], base, side.name, other, *_told(difference)])
+            rows.append([names[line.score.name], base, side.name, other, *_difference_cells(difference)])
     return head, rows
 
 
-def _told(difference: Difference | None) -> list[str]:
+def _difference_cells(difference: Difference | None) -> list[str]:
     if difference is None or not difference.found.n:
         return ["–", "–", "0", "–"]
     seeds = difference.seeds_needed
@@ -252,14 +252,14 @@ def _told(difference: Difference | None) -> list[str]:
 
 
 def comparison(found: Comparison) -> list[RenderableType]:
-    """What `rich` prints of a comparison: the sides, their settings, their scores."""
+    """A comparison as `rich` prints it: the sides, their settings, their scores."""
     sides = [f"{side.name}: {side.asked} ({len(side.runs)} runs)" for side in found.sides]
     names = [side.name for side in found.sides]
     settings = [[key, *values] for key, values in found.settings.items()]
     parts: list[RenderableType] = [Text(found.title), *(Text(side) for side in sides)]
     parts += simple("", ["setting", *names], settings, []) if settings else [Text("the same settings"), Text()]
-    told = score_legend([line.score for line in found.lines])
-    return [*parts, *simple("", *comparison_cells(found), [*told, *found.notes])]
+    explained = score_legend([line.score for line in found.lines])
+    return [*parts, *simple("", *comparison_cells(found), [*explained, *found.notes])]
 
 
 def validity_cells(found: Validity) -> tuple[list[str], list[list[str]]]:
@@ -280,7 +280,7 @@ def _range(interval: Interval) -> str:
 
 
 def overhead(found: Overhead) -> list[RenderableType]:
-    """What `rich` prints of what objectives cost."""
+    """Overhead as `rich` prints it."""
     head = [*short_keys(found.keys), "n", "ms a step", *(f"× {name}" for name in MEASURES)]
     rows = []
     for line in found.lines:
@@ -304,7 +304,7 @@ def _multiple(interval: Interval) -> str:
 
 
 def validity(found: Validity) -> list[RenderableType]:
-    """What `rich` prints of a metric's validity."""
+    """A metric's validity as `rich` prints it."""
     title = f"{found.title}: rank correlation with {found.target.name} {ARROWS[found.target.direction]}"
-    told = score_legend([one.score for one in found.agreements])
-    return simple(title, *validity_cells(found), [*told, *found.notes])
+    explained = score_legend([one.score for one in found.agreements])
+    return simple(title, *validity_cells(found), [*explained, *found.notes])

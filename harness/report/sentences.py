@@ -1,22 +1,22 @@
-"""What the data say about a table's rows in words, and what they cannot say."""
+"""Findings in words: the differences between a table's rows that the seeds support, and those that they leave open."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
 from harness.analysis.groups import grouped
-from harness.report.board import Compared
+from harness.report.board import ColumnComparison
 from harness.stats.power import detectable_effect
 from harness.stats.ranks import LARGE_FAMILY, SEEDS_NEEDED, Ranking
 from harness.storage.queries import Run, Seeds
 
 ENOUGH = 8
-"""Seeds of a table that is meant to convince."""
+"""Number of seeds of a table that is meant to convince."""
 TELLING = 3
 """Fewest seeds on which a standardised effect is worth mentioning: two give it no digits at all."""
 _POWER = "with probability .8, between any two of {} rows, in sd of their paired differences"
 MOST_WORDS = 6
-"""Most clauses about one column; beyond them it is counted, not told."""
+"""Most clauses about one column; beyond them it is counted, not listed."""
 
 TUNED = (
     "settings were chosen on the validation split among equally many distinct trials a row, one where there is nothing "
@@ -25,17 +25,17 @@ TUNED = (
 CHOOSING = "scores on the validation split: these runs are there to choose from, not to be reported"
 
 
-def findings(found: Sequence[Compared], labels: Sequence[str], base: int | None) -> list[str]:
-    """Which rows each column separates, what so many seeds can detect, and how many more would help."""
+def findings(found: Sequence[ColumnComparison], labels: Sequence[str], base: int | None) -> list[str]:
+    """Findings of each column: rows that are separated, the detectable difference, the seeds that would help."""
     ranked = [(one.column.metric, one.ranking) for one in found if one.ranking is not None]
-    said = [*_powerless(ranked), *_separated(ranked, labels)]
+    lines = [*_powerless(ranked), *_separated(ranked, labels)]
     if base is not None:
-        said += [*_against(found, labels, base), *_needed(found, labels, base)]
-    return [*said, *_left_out(ranked, labels)]
+        lines += [*_against(found, labels, base), *_needed(found, labels, base)]
+    return [*lines, *_left_out(ranked, labels)]
 
 
 def given(runs: Sequence[Run]) -> str:
-    """What all runs start from, so that no seed's variance covers it; nothing where they do not, or only controls ran.
+    """The start that all runs share, so that no seed's variance covers it; empty where none, or only controls ran.
 
     Weights of a base that was trained for no step are an initialisation; a loaded model is a base.
     """
@@ -47,7 +47,7 @@ def given(runs: Sequence[Run]) -> str:
 
 
 def coverage(runs: Sequence[Run], merged: bool, alone: bool = False) -> str:
-    """What the intervals are about: how many values, and which sources of variance they cover.
+    """Note on the intervals: number of values, and the sources of variance that they cover.
 
     There are none where each row stands `alone`, a single run.
     """
@@ -71,7 +71,7 @@ def coverage(runs: Sequence[Run], merged: bool, alone: bool = False) -> str:
 
 
 def reading() -> str:
-    """How ranks are to be read."""
+    """Note on how ranks are read."""
     return (
         "1-3 beside a mean: the row's rank may be 1, 2 or 3; rows are told apart by sign flips over the seeds they "
         "share, p <= .05 for all pairs of a column together (not for all columns together)"
@@ -79,8 +79,8 @@ def reading() -> str:
 
 
 def _powerless(ranked: Sequence[tuple[str, Ranking]]) -> list[str]:
-    """Columns whose rows share too few seeds for any separation."""
-    said = []
+    """Notes on columns whose rows share too few seeds for any separation."""
+    lines = []
     few = [(metric, ranking) for metric, ranking in ranked if len(ranking.pairing.seeds) < SEEDS_NEEDED]
     for alike in grouped(few, lambda one: (len(one[1].pairing.seeds), len(one[1].ranks))):
         n, rows = len(alike[0][1].pairing.seeds), len(alike[0][1].ranks)
@@ -90,27 +90,27 @@ def _powerless(ranked: Sequence[tuple[str, Ranking]]) -> list[str]:
         more = (
             "" if effect is None else f"; {ENOUGH} would detect a difference of {effect:.1f} sd ({_POWER.format(rows)})"
         )
-        said.append(f"{seeds} cannot separate these rows{where}: a sign flip needs at least {SEEDS_NEEDED}{more}")
-    return said
+        lines.append(f"{seeds} cannot separate these rows{where}: a sign flip needs at least {SEEDS_NEEDED}{more}")
+    return lines
 
 
 def _separated(ranked: Sequence[tuple[str, Ranking]], labels: Sequence[str]) -> list[str]:
-    """Which rows beat which, for columns whose seeds suffice."""
-    told: dict[str, list[str]] = {}
+    """Rows that beat others, for columns whose seeds suffice."""
+    clauses: dict[str, list[str]] = {}
     power: dict[str, None] = {}
     for metric, ranking in ranked:
         n, rows = len(ranking.pairing.seeds), len(ranking.ranks)
         if n < SEEDS_NEEDED:
             continue
-        told.setdefault(_wins(ranking, labels), []).append(metric)
+        clauses.setdefault(_wins(ranking, labels), []).append(metric)
         effect = _detectable(n, rows)
         if effect is not None:
             power[f"{n} seeds detect a difference of {effect:.1f} sd ({_POWER.format(rows)})"] = None
-    return [*(f"{_list(metrics)}: {words}" for words, metrics in told.items()), *power]
+    return [*(f"{_list(metrics)}: {words}" for words, metrics in clauses.items()), *power]
 
 
 def _detectable(n: int, rows: int) -> float | None:
-    """The effect that n seeds detect between any two rows; None where that takes long to say."""
+    """The effect that n seeds detect between any two rows; None where that takes long to compute."""
     pairs = rows * (rows - 1) // 2
     return detectable_effect(n, pairs) if pairs <= LARGE_FAMILY else None
 
@@ -134,8 +134,8 @@ def _wins(ranking: Ranking, labels: Sequence[str]) -> str:
     return "; ".join(clauses) + ("" if len(ranking.wins) == pairs else "; everything else ties")
 
 
-def _against(found: Sequence[Compared], labels: Sequence[str], base: int) -> list[str]:
-    """What is separated from the baseline in the family of comparisons with it, which is smaller than all pairs."""
+def _against(found: Sequence[ColumnComparison], labels: Sequence[str], base: int) -> list[str]:
+    """Rows separated from the baseline in the family of comparisons with it, which is smaller than all pairs."""
     clauses, tested = [], False
     for one in found:
         tested = tested or any(each.found.n >= SEEDS_NEEDED for each in one.against.values())
@@ -158,8 +158,8 @@ def _side(sides: Mapping[str, Sequence[str]]) -> str:
     )
 
 
-def _needed(found: Sequence[Compared], labels: Sequence[str], base: int) -> list[str]:
-    """How many seeds the largest effect of each column that is not separated yet would take, were it true."""
+def _needed(found: Sequence[ColumnComparison], labels: Sequence[str], base: int) -> list[str]:
+    """Number of seeds that would separate the largest open effect of each column, were it as observed."""
     clauses = []
     for one in found:
         effects = {
@@ -179,18 +179,18 @@ def _needed(found: Sequence[Compared], labels: Sequence[str], base: int) -> list
 
 
 def _left_out(ranked: Sequence[tuple[str, Ranking]], labels: Sequence[str]) -> list[str]:
-    told: dict[str, list[str]] = {}
+    clauses: dict[str, list[str]] = {}
     for metric, ranking in ranked:
         pairing = ranking.pairing
         if pairing.unused:
             kept = _count(len(pairing.seeds), "seed")
             words = f"paired over the {kept} that all rows have; {pairing.unused} more left out"
-            told.setdefault(words, []).append(metric)
+            clauses.setdefault(words, []).append(metric)
         if pairing.apart:
             rows = _list(labels[i] for i in pairing.apart)
             words = f"too few seeds in common with the other rows, so tied with all: {rows}"
-            told.setdefault(words, []).append(metric)
-    return [f"{_list(metrics)}: {words}" for words, metrics in told.items()]
+            clauses.setdefault(words, []).append(metric)
+    return [f"{_list(metrics)}: {words}" for words, metrics in clauses.items()]
 
 
 def _list(words: Iterable[str]) -> str:

@@ -11,17 +11,16 @@ import numpy as np
 from harness.analysis import costs
 from harness.analysis.costs import Cost, Unit
 from harness.analysis.filters import Filter, written
-from harness.analysis.groups import Group, benchmark, biased, default_baseline, mean, rows
+from harness.analysis.groups import Group, benchmark, biased, default_baseline, grouped_rows, mean
 from harness.config.keys import short_keys
 from harness.config.run import BASELINE
 from harness.errors import ConfigError
 from harness.report import sentences
-from harness.report.board import Cell, Column, Compared, Row, Table
+from harness.report.board import Cell, Column, ColumnComparison, Row, Table
 from harness.stats.intervals import Interval, t_intervals
 from harness.stats.ranks import RANKED_ROWS, differences, rank
 from harness.storage.queries import Nodes, Run, ScoreName, TrialRun, Values
 
-# shown when no metric is asked for, where they are stored
 PREFERRED = (
     "exact_kl",
     "out_of_support",
@@ -35,14 +34,15 @@ PREFERRED = (
     "diversity",
     "backspace_rate",
 )
+"""Metrics shown where none is asked for, as far as they are stored."""
 
 
 @dataclass(frozen=True)
-class Question:
-    """What somebody wants to see of every benchmark: `leaderboard` says what the parts mean.
+class LeaderboardRequest:
+    """Options of a leaderboard, as `leaderboard` describes them, with the stored values that it needs.
 
-    `values` are numbers by full name and run id, `nodes` what was not learned from by run id, `trials` the runs
-    that the settings were chosen from.
+    `values` are numbers by full name and run id, `nodes` the tokens not learned from by run id, `trials` the runs
+    by which the settings were tuned.
     """
 
     values: Values
@@ -57,21 +57,21 @@ class Question:
 
 
 def matches(asked: str, score: ScoreName | Column) -> bool:
-    """Whether a metric that somebody asked for, by short name, `name@definition` or full name, is this score."""
+    """True if `asked`, a short name, `name@definition` or full name, names this score."""
     return asked in (score.metric, score.name) or score.name.startswith(f"{asked}[")
 
 
-def table(members: Sequence[Run], title: str, asked: Question) -> Table:
+def table(members: Sequence[Run], title: str, request: LeaderboardRequest) -> Table:
     """The table of one benchmark's runs.
 
     Raises:
         ConfigError: the baseline that was asked for fits several rows, or the metric to sort by several columns.
     """
-    asked = replace(asked, values=_folded(members, asked))
-    keys, groups = rows(members, asked.keys)
+    request = replace(request, values=_folded(members, request))
+    keys, groups = grouped_rows(members, request.keys)
     labels = row_labels(groups)
-    columns, notes = _columns(asked)
-    base = baseline_row(groups, labels, asked.baseline, notes)
+    columns, notes = _columns(request)
+    base = baseline_row(groups, labels, request.baseline, notes)
     merged = list(dict.fromkeys(key for group in groups for key in group.merged))
     if merged:
         differ = ", ".join(merged)
@@ -82,16 +82,16 @@ def table(members: Sequence[Run], title: str, asked: Question) -> Table:
         compared = []
         notes.append(f"rows of one {pairing} seed each have none in common that would pair them: no ranks")
     notes += [sentences.CHOOSING] if benchmark(members[0])["split"] != "test" else []
-    searched = costs.tuning(groups, asked.trials)
+    searched = costs.tuning(groups, request.trials)
     notes += [sentences.TUNED] if any(searched) else []
     spent: list[Cost | None] = [None] * len(groups)
-    if asked.per is not None:
-        spent = costs.costs(groups, asked.nodes or {}, asked.per, base)
+    if request.per is not None:
+        spent = costs.costs(groups, request.nodes or {}, request.per, base)
         reference = "the cheapest row" if base is None else labels[base]
-        notes += costs.told(asked.per, [(labels[i], spent[i]) for i in compared], reference)
+        notes += costs.cost_notes(request.per, [(labels[i], spent[i]) for i in compared], reference)
         compared = [i for i in compared if (cost := spent[i]) is not None and cost.equal]
-    found = [_compared(column, groups, compared, base, asked.values) for column in columns]
-    cells = {one.column.name: _cells(groups, one, asked.values) for one in found}
+    found = [_compared(column, groups, compared, base, request.values) for column in columns]
+    cells = {one.column.name: _cells(groups, one, request.values) for one in found}
     made = []
     for i, group in enumerate(groups):
         scores = {name: cell for name, column in cells.items() if (cell := column[i]) is not None}
@@ -100,7 +100,7 @@ def table(members: Sequence[Run], title: str, asked: Question) -> Table:
     if len(compared) > RANKED_ROWS:
         notes.append(f"{len(compared)} rows are too many to compare every pair: no ranks; filter or group them")
     notes += [*_reasons(columns, made), *biased(members)]
-    order = list(range(len(made))) if asked.sort is None else _order(groups, columns, asked.sort, asked.values)
+    order = list(range(len(made))) if request.sort is None else _order(groups, columns, request.sort, request.values)
     return Table(
         benchmark=benchmark(members[0]),
         title=title,
@@ -115,7 +115,7 @@ def table(members: Sequence[Run], title: str, asked: Question) -> Table:
 
 
 def row_labels(groups: Sequence[Group]) -> list[str]:
-    """A few words for each row: `bc backspace`, `sequence_match alpha=0.1`; what is off or plain is left out."""
+    """A short label for each row: `bc backspace`, `sequence_match alpha=0.1`; values that are off are left out."""
     keys = list(dict.fromkeys(key for group in groups for key in group.label))
     short = dict(zip(keys, short_keys(keys), strict=True))
     brief = [" ".join(_words(short, group)) or "plain" for group in groups]
@@ -129,7 +129,7 @@ def row_labels(groups: Sequence[Group]) -> list[str]:
 def baseline_row(
     groups: Sequence[Group], labels: Sequence[str], asked: Sequence[Filter], notes: list[str]
 ) -> int | None:
-    """The row that others' differences are from; where there is no such row a note says so.
+    """Index of the row that differences are from; without one None, and a note is added to `notes`.
 
     Raises:
         ConfigError: several rows fit what was asked for.
@@ -153,22 +153,19 @@ def baseline_row(
     return None
 
 
-# ----------------------------------------------------------------------------------------------- its columns
-
-
-def _folded(members: Sequence[Run], asked: Question) -> Values:
+def _folded(members: Sequence[Run], request: LeaderboardRequest) -> Values:
     """The table's numbers and reasons, where reasons stand in the column of the numbers that they explain.
 
     A metric that finds nothing to measure may not know its parameters, so that its reason has a full name of its own:
     `perplexity@sliding-window` beside `perplexity@sliding-window[stride=32,...]`.
     """
     ids = {run.run_id for run in members}
-    stored = {name: values for name, values in asked.values.items() if not ids.isdisjoint(values)}
+    stored = {name: values for name, values in request.values.items() if not ids.isdisjoint(values)}
     measured = {name for name, values in stored.items() if any(isinstance(values.get(run), float) for run in ids)}
     folded = dict(stored)
     for name in stored.keys() - measured:
-        score = asked.names[name]
-        same = [other for other in measured if (asked.names[other].metric, asked.names[other].definition)
+        score = request.names[name]
+        same = [other for other in measured if (request.names[other].metric, request.names[other].definition)
                 == (score.metric, score.definition)]  # fmt: skip
         for other in same:
             folded[other] = {**{run: why for run, why in stored[name].items() if run in ids}, **folded[other]}
@@ -177,14 +174,14 @@ def _folded(members: Sequence[Run], asked: Question) -> Values:
     return folded
 
 
-def _columns(asked: Question) -> tuple[list[Column], list[str]]:
+def _columns(request: LeaderboardRequest) -> tuple[list[Column], list[str]]:
     """The scores to show, and notes on definitions that are not shown."""
-    known = {name: asked.names[name] for name in sorted(asked.values)}
+    known = {name: request.names[name] for name in sorted(request.values)}
     notes: list[str] = []
     chosen: dict[str, None] = {}
-    for wanted in asked.metrics or ():
+    for wanted in request.metrics or ():
         chosen |= dict.fromkeys(name for name, score in known.items() if matches(wanted, score))
-    if asked.metrics is None:
+    if request.metrics is None:
         short = {score.metric for score in known.values()}
         for metric in [one for one in PREFERRED if one in short] or sorted(short):
             mine = [name for name, score in known.items() if score.metric == metric]
@@ -201,15 +198,15 @@ def _columns(asked: Question) -> tuple[list[Column], list[str]]:
 
 def _compared(
     column: Column, groups: Sequence[Group], compared: Sequence[int], base: int | None, values: Values
-) -> Compared:
+) -> ColumnComparison:
     measured = values.get(column.ranked_by or column.name, {})
     among = {i: groups[i].at_seeds(measured) for i in compared}
     ranking = rank(among, column.higher_is_better) if column.ranked_by is not None else None
     against = {} if base is None else differences({base: groups[base].at_seeds(measured), **among}, base)
-    return Compared(column, ranking, against)
+    return ColumnComparison(column, ranking, against)
 
 
-def _cells(groups: Sequence[Group], one: Compared, values: Values) -> list[Cell | None]:
+def _cells(groups: Sequence[Group], one: ColumnComparison, values: Values) -> list[Cell | None]:
     """The column's cell of each row."""
     stored = values[one.column.name]
     scored = [[value for run in group.runs if (value := stored.get(run.run_id)) is not None] for group in groups]

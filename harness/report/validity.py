@@ -1,4 +1,4 @@
-"""Which cheap metric tracks an exact one: rank correlations between scores over the runs of a grid."""
+"""Validity of cheap metrics against an exact one: rank correlations between scores over the runs of a grid."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from harness.storage.store import Store
 
 SIGN = {"higher": 1, "lower": -1}
 PERFECT = 5
-"""Policies whose perfect order is no accident: of 5! orders two are, p = 2 / 120."""
+"""Number of policies whose perfect order is no accident: of 5! orders two are, p = 2 / 120."""
 FEW = 30
-"""Policies below which a rank correlation says little."""
+"""Number of policies below which a rank correlation is too uncertain to use."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How one score goes with the target over policies.
+    """Rank correlation of one score with the target over policies.
 
     Attributes:
         score: the score.

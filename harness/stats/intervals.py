@@ -1,4 +1,4 @@
-"""How sure a number is: the interval of a mean over seeds, of a score over texts, of a rank correlation."""
+"""Confidence intervals: of a mean over seeds, of a score over texts, of a rank correlation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scipy import stats
 Array = NDArray[np.float64]
 
 ROUNDING = 1e-12
-"""A difference below this part of the values it comes from is rounding, not a difference."""
+"""Relative difference below which two values are equal but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def bootstrap_interval(
     resamples: int = 200,
     level: float = 0.95,
 ) -> Interval:
-    """A score of a set of texts with its interval over texts: what other sets of `n_texts` would give on average.
+    """A score of a set of texts with its interval over texts, for the mean score of sets of `n_texts`.
 
     A bootstrap without replacement: the spread of `statistic` over random halves of the texts is its standard error
     over whole sets (subsampling, Politis & Romano 1994; the factor sqrt(m / (n - m)) is 1 at half), and the interval
@@ -102,7 +102,7 @@ def bootstrap_interval(
     half = n_texts // 2
     draws = np.array([statistic(generator.permutation(n_texts)[:half]) for _ in range(resamples)], float)
     if not np.isfinite(draws).all() or float(np.ptp(draws)) <= ROUNDING * float(np.abs(draws).max()):
-        return Interval(value, None, None, n_texts)  # texts that say nothing about other texts bound nothing
+        return Interval(value, None, None, n_texts)  # equal scores of all halves give no estimate of the spread
     error = float(draws.std(ddof=1)) * math.sqrt(half / (n_texts - half))
     width = t_quantile(level, min(n_texts, resamples) - 1) * error
     return Interval(value, value - width, value + width, n_texts)
@@ -154,11 +154,11 @@ def _ranks_without(ranks: Array, index: int) -> Array:
 
 @lru_cache(maxsize=1024)
 def t_quantile(level: float, df: int) -> float:
-    """Half the width of Student's two-sided interval, in standard errors."""
+    """Half-width of Student's two-sided interval, in standard errors."""
     return float(stats.t.ppf((1 + level) / 2, df))
 
 
 def check_share(name: str, value: float) -> None:
-    """ValueError unless the value lies in (0, 1)."""
+    """Check that the value lies in (0, 1); `ValueError` otherwise."""
     if not 0 < value < 1:
         raise ValueError(f"{name}={value} is not a probability; use a value in (0, 1), such as 0.95")

@@ -1,4 +1,4 @@
-"""Which differences between groups the seeds support: joint sign flips with the largest |t|."""
+"""Permutation test of differences between groups: joint sign flips of the seeds with the largest |t|."""
 
 from __future__ import annotations
 
@@ -15,12 +15,8 @@ from harness.stats.intervals import ROUNDING, Array, Interval, check_share, t_in
 
 EXACT_UP_TO = 14
 """Seeds up to which every pattern of signs is tried; 2^13 patterns differ, as turning all signs changes nothing."""
-
-
 RANDOM_FLIPS = 9_999
 """Patterns drawn beyond that, besides the observed one."""
-
-
 CHUNK = 4_000_000
 """Statistics held in memory at a time (32 MB)."""
 
@@ -32,7 +28,7 @@ class Separation:
     difference: Interval
     """Mean of a - b over the shared seeds, with its own 95 % t interval; the family does not widen it."""
     p: float
-    """Two-sided, adjusted for the whole family: joint sign flip with the maximum |t|.  1 where nothing can be said."""
+    """Two-sided, adjusted for the whole family: joint sign flip with the maximum |t|.  1 where no test is possible."""
     n: int
     """Shared seeds."""
 
@@ -84,7 +80,7 @@ def separations(values: Sequence[Sequence[float]], pairs: Sequence[tuple[int, in
 def rank_intervals(
     values: Sequence[Sequence[float]], higher_is_better: bool, level: float = 0.05
 ) -> list[tuple[int, int]]:
-    """(best, worst) rank that the seeds leave open for each of the G groups; the family is all pairs of groups.
+    """Interval (best, worst) of the rank of each of the G groups; the family is all pairs of groups.
 
     `[1 + number of groups significantly better, G - number significantly worse]`: with probability 1 - level or
     more, no interval in the table misses a true rank.  Values are as for `separations`, and so are their odd cases: a
@@ -119,7 +115,7 @@ def _check_pairs(pairs: Sequence[tuple[int, int]], groups: int) -> None:
 
 
 def _table(values: Sequence[Sequence[float]]) -> Array:
-    """[groups, seeds], checked."""
+    """The values as an array [groups, seeds], checked to be of equal length."""
     lengths = sorted({len(group) for group in values})
     if len(lengths) > 1:
         raise ValueError(f"groups of {lengths} seeds; pass every group's values at the same seeds, in one order")
@@ -127,7 +123,7 @@ def _table(values: Sequence[Sequence[float]]) -> Array:
 
 
 def _differences(table: Array, pairs: Sequence[tuple[int, int]]) -> Array:
-    """[pairs, seeds]; exactly 0 where two values differ by rounding only."""
+    """Differences of the pairs, [pairs, seeds]; exactly 0 where two values differ by rounding only."""
     a, b = np.array(pairs, int).reshape(-1, 2).T
     with np.errstate(over="ignore", invalid="ignore"):
         difference: Array = np.subtract(table[a], table[b])
@@ -137,7 +133,7 @@ def _differences(table: Array, pairs: Sequence[tuple[int, int]]) -> Array:
 
 
 def _signs(n: int) -> Array:
-    """[flips, n] of +-1, the observed pattern first; one of every two opposite patterns, which have the same |t|."""
+    """Sign patterns [flips, n] of +-1, the observed one first; of two opposite patterns, with equal |t|, one."""
     if n <= EXACT_UP_TO:
         bits = np.arange(2 ** (n - 1))[:, None] >> np.arange(n) & 1
         return np.where(bits, -1.0, 1.0)
@@ -146,7 +142,7 @@ def _signs(n: int) -> Array:
 
 
 def _largest(unit: Array, signs: Array) -> Array:
-    """[flips] the largest |sum| over the rows of unit [pairs, n] under each row of signs [flips, n]."""
+    """Largest |sum| over the rows of unit [pairs, n] under each row of signs [flips, n]; shape [flips]."""
     step = max(1, CHUNK // len(unit))
     return np.concatenate([np.abs(signs[i : i + step] @ unit.T).max(axis=1) for i in range(0, len(signs), step)])
 
@@ -162,7 +158,7 @@ def _unit(rows: Array) -> Array:
 
 
 def _flip_p(differences: Array) -> Array:
-    """[pairs] p of each row of differences [pairs, n], adjusted for all rows."""
+    """Adjusted p of each row of differences [pairs, n], for the family of all rows; shape [pairs]."""
     count, n = differences.shape
     usable = np.isfinite(differences).all(axis=1) & (differences != 0).any(axis=1)
     p = np.ones(count)

@@ -1,4 +1,4 @@
-"""Which difference so many seeds can detect, and how many seeds a difference takes."""
+"""Power of the permutation test: the smallest difference that n seeds detect, and the seeds that a difference needs."""
 
 from __future__ import annotations
 
@@ -14,22 +14,18 @@ from harness.stats.intervals import ROUNDING, check_share
 from harness.stats.permutation import EXACT_UP_TO, _largest, _signs, _unit, smallest_p
 
 COARSE = 10
-"""Below this many patterns within the level, their discreteness decides the power, and it is simulated."""
-
-
+"""Number of patterns within the level below which their discreteness decides the power, and it is simulated."""
 POWER_BUDGET = 100_000_000
-"""Statistics that the simulated families of one power may cost; it buys between 50 and `TRIALS` of them."""
-
-
+"""Statistics computed at most for the simulated families of one power: between 50 and `TRIALS` families."""
 TRIALS = 2_000
-"""Simulated comparisons behind a power; families are used again where fewer could be drawn."""
+"""Simulated comparisons behind a power; families are reused where the budget allows fewer."""
 
 
 @lru_cache(maxsize=1024)
 def detectable_effect(n: int, comparisons: int, power: float = 0.8, level: float = 0.05) -> float | None:
     """The smallest true difference that n seeds separate with this power, in sds of the paired differences.
 
-    It is what one comparison needs in a family of `comparisons` of which the others are equal, independent of it and
+    Assumes one true difference in a family of `comparisons` of which the others are equal, independent of it and
     normal; where comparisons share a group, as against one baseline, the power is a little larger.  From about 9 seeds
     on, the largest |t| has Sidak's quantile and the power is the noncentral t's; below, where few patterns of signs lie
     within the level, the flip test itself is simulated (fixed seed, +-2 %).  None where no n flips reach the level.

@@ -1,7 +1,7 @@
-"""Which rows of a column the seeds tell apart: tied ranks, and differences against one row.
+"""Tied ranks of a column's rows over shared seeds, and differences from one row.
 
 Rows are paired by their seeds: the comparison uses the seeds that all rows share.  A row that shares too few to be
-separated from anything would take the others' seeds away; it stays in the count of rows, and ties with everybody.
+separated from anything would take the others' seeds away; it stays in the count of rows, and ties with every row.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BySeeds: TypeAlias = Mapping[int, float]
 
 @dataclass(frozen=True)
 class Pairing:
-    """Rows of a table that can be compared, and over which seeds.
+    """Rows of a table that can be compared, and the seeds that they share.
 
     Attributes:
         members: indices of the rows that share `seeds`.
@@ -67,7 +67,7 @@ class Difference:
 
     @property
     def separated(self) -> bool:
-        """Whether the data support that the two differ: p, adjusted for the family, is at most .05."""
+        """True if the data support that the two differ: p, adjusted for the family, is at most .05."""
         return self.found.p <= LEVEL
 
     @property
@@ -95,7 +95,7 @@ def pair(values: Mapping[int, BySeeds], keep: int | None = None) -> Pairing:
         shared = _shared(values, members)
         if len(shared) >= SEEDS_NEEDED and len(members) > 1:
             break
-    else:  # nobody can be separated, so nobody is in the way
+    else:  # no row can be separated, so no row is left out for the others' sake
         members, shared = rows, _shared(values, rows)
     known = {seeds for row in members for seeds in values[row]}
     chosen = set(members)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from boards import ME, add, mauve
 
-from harness.analysis.budgets import Budget, front, values_at, way
+from harness.analysis.budgets import EqualBudget, pareto_front, score_curve, values_at
 from harness.config.run import RunConfig
 from harness.errors import ConfigError
 from harness.records.training import Interim, Spent
@@ -48,9 +48,9 @@ def means(table: Table) -> dict[str, float | None]:
 
 
 def test_budgets_are_read() -> None:
-    assert Budget.parse("tokens=200000") == Budget("tokens", 200_000)
-    assert str(Budget.parse(" seconds = 1.5")) == "seconds=1.5"
-    assert Budget.parse("steps=1e3") == Budget("steps", 1000)
+    assert EqualBudget.parse("tokens=200000") == EqualBudget("tokens", 200_000)
+    assert str(EqualBudget.parse(" seconds = 1.5")) == "seconds=1.5"
+    assert EqualBudget.parse("steps=1e3") == EqualBudget("steps", 1000)
     for text, wanted in (
         ("tokens", "not a budget; write tokens=200000"),
         ("tokens=0", "not a budget"),
@@ -58,7 +58,7 @@ def test_budgets_are_read() -> None:
         ("token=3", "unknown unit 'token'; did you mean 'tokens'"),
     ):
         with pytest.raises(ConfigError, match=wanted):
-            Budget.parse(text)
+            EqualBudget.parse(text)
 
 
 def test_the_last_score_within_the_budget_counts(store: Store) -> None:
@@ -101,7 +101,7 @@ def test_values_are_those_of_the_store(store: Store) -> None:
         InterimValue(1, 100, 1.0, 0.1, 90, 0.0),
         InterimValue(2, 200, 2.0, "too short", 190, 1.0),
     ]
-    found, _ = values_at(interims, read_runs(store, "g"), Budget("seconds", 1.0))
+    found, _ = values_at(interims, read_runs(store, "g"), EqualBudget("seconds", 1.0))
     assert found == {NAME: {one: 0.1}}
     assert read_interims(store, "other") == ({}, {})
 
@@ -118,7 +118,7 @@ def test_a_budget_reaches_as_far_as_a_run_with_it(store: Store) -> None:
 
 
 def test_a_run_that_ended_far_below_the_budget_has_no_value_there(store: Store) -> None:
-    """It ended at 200 tokens: 90 % of 222 is 199.8, of 223 it is 200.7."""
+    """A run that ended at 200 tokens: 90 % of 222 is 199.8, of 223 it is 200.7."""
     scored(store, "mle", 0, (1, 100, 0.1), (2, 200, 0.2))
     table = only(store, at="tokens=223")
     assert means(table)["mle"] is None
@@ -132,7 +132,7 @@ def test_learning_rates_that_fell_are_told(store: Store) -> None:
     assert run.run_id == run_id
     for schedule, told in (("cosine", True), ("constant", False)):
         one = replace(run, config={**run.config, "training.schedule": schedule})
-        _, where = values_at(interims, [one], Budget("tokens", 100))
+        _, where = values_at(interims, [one], EqualBudget("tokens", 100))
         assert (f"learning rates fell ({schedule}) over each run's own budget" in where) == told
 
 
@@ -143,14 +143,14 @@ def test_a_way_is_the_mean_over_runs_at_each_point() -> None:
         "a": [at(1, 100, 1.0, 0.1), at(2, 200, 2.0, 0.2), at(3, 300, 3.0, 0.3)],
         "b": [at(1, 120, 2.0, 0.2), at(2, 220, 4.0, 0.3)],
     }
-    first, second = way(["a", "b", "never scored"], scored)
+    first, second = score_curve(["a", "b", "never scored"], scored)
     assert (first.tokens, first.seconds, first.score.mean, first.score.n) == (110, 1.5, pytest.approx(0.15), 2)
     assert (second.steps, second.tokens, second.score.mean) == (2, 210, pytest.approx(0.25))
-    assert way(["never scored"], scored) == []
+    assert score_curve(["never scored"], scored) == []
 
 
 def test_a_front_by_hand() -> None:
     """Lower is better: (1, .5) and (3, .2) are on it; (2, .5) costs more for the same, (3, .4) is the worse of two."""
-    assert front([1, 2, 3, 3], [0.5, 0.5, 0.2, 0.4], higher=False) == [True, False, True, False]
-    assert front([1, 1], [0.5, 0.5], higher=True) == [True, True]
-    assert front([], [], higher=True) == []
+    assert pareto_front([1, 2, 3, 3], [0.5, 0.5, 0.2, 0.4], higher=False) == [True, False, True, False]
+    assert pareto_front([1, 1], [0.5, 0.5], higher=True) == [True, True]
+    assert pareto_front([], [], higher=True) == []

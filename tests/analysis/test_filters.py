@@ -1,4 +1,4 @@
-"""A person names keys by their last part and chooses runs by filters."""
+"""Keys are named by their last part, and runs are chosen by filters."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def test_a_rollout_that_was_cut_has_no_end() -> None:
 
 
 def test_the_backspace_is_what_makes_actions_into_tokens() -> None:
-    """Where nobody deleted, no id is one; an end alone, which writes nothing either, is not taken for it."""
+    """Without a deletion no id is `<backspace>`; an end alone, which writes nothing either, is not taken for it."""
     assert backspace_of([row([1, 2, BACK, 3, END]), row([END])]) == BACK
     assert backspace_of([row([1, BACK, 2, BACK, END])]) == BACK
     assert backspace_of([row([1, 2, END]), row([END])]) is None
@@ -79,7 +79,7 @@ def rollouts(draw: st.DrawFn) -> dict[str, Any]:
 
 @given(st.lists(rollouts(), min_size=1, max_size=4))
 def test_the_last_state_is_the_stored_text(rows: list[dict[str, Any]]) -> None:
-    """Whatever a policy did: the tokens that stand at the end are the stored ones, and deletions come in pairs."""
+    """Any actions of a policy: the tokens that stand at the end are the stored ones, and deletions come in pairs."""
     backspace = backspace_of(rows)
     assert backspace == (BACK if any(BACK in one["actions"] for one in rows) else None)
     for one in rows:

@@ -1,7 +1,7 @@
-"""What revision c0548de left behind is read, sampled from, resumed and reproduced: its modules had other names.
+"""Files of revision c0548de are read, sampled from, resumed and reproduced: its modules had other names.
 
 `c0548de/` is a store with one finished run and one that was stopped at step 153 of 400, and an exported policy.
-`expected.json` is what that revision said of them: the scores of both runs, the second without the stop.
+`expected.json` has that revision's results: the scores of both runs, the second without the stop.
 """
 
 from __future__ import annotations

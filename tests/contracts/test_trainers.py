@@ -83,7 +83,7 @@ def trainers() -> list[Trainer]:
 
 
 def spelled(trainer: Trainer) -> str:
-    """The trainer's name and what is not at its default."""
+    """The trainer's name and the options that are not at their defaults."""
     changed = [
         f"{f.name}={getattr(trainer, f.name)}"
         for f in dataclasses.fields(trainer)

@@ -228,5 +228,5 @@ class Reader(html.parser.HTMLParser):
 
 
 def words(app: AppTest) -> str:
-    """What a reader sees of the page's HTML, the sidebar left out."""
+    """The visible text of the page's HTML, the sidebar left out."""
     return "\n".join(Reader([element.proto.body for element in app.main.get("html")]).text)

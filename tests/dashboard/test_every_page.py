@@ -65,7 +65,7 @@ def test_unknown_parameters_change_nothing(shown: Any) -> None:
 
 
 def test_what_beats_mle_is_said_first(shown: Any) -> None:
-    """bc's out_of_support is .2 lower at each of seven seeds, its perplexity too; nobody's diversity differs."""
+    """bc's out_of_support is .2 lower at each of seven seeds, its perplexity too; diversity does not differ."""
     told = words(shown(two_groups))
     assert "mle is beaten by bc backspace on out_of_support and perplexity." in told
 
@@ -148,7 +148,7 @@ def test_an_address_with_all_scores_shows_them_at_once(shown: Any, query: dict[s
 
 
 def test_played_as_it_opens_a_replay_begins_at_the_beginning(shown: Any) -> None:
-    """It opens at step 3; Play goes to 1, its first tick to 2.  Moved to 4 and played, it goes on from there."""
+    """The player opens at 3; Play goes to 1, its first tick to 2.  Moved to 4 and played, it goes on from there."""
     app = turn_to(shown(two_groups), "replay")
 
     def press(name: str) -> int:

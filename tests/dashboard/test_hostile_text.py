@@ -1,4 +1,4 @@
-"""Whatever a model wrote or somebody called something is shown as text: no tag, link or control of it lives."""
+"""Texts of models and names that users chose are shown as text: no tag, link or control of them takes effect."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from stores import PAGES, Reader, config, finish, hostile, htmls, new, rollout, score, shown, turn_to, words
 
-from dashboard.look import escaped, file_name, link
+from dashboard.widgets import escaped, file_name, link
 from harness.records import Example
 from harness.storage.store import Store
 from harness.system.printable import printable
@@ -111,7 +111,7 @@ def test_all_samples_and_replays_of_attacks_can_be_opened(shown: Any) -> None:
 
 
 def test_charts_hold_attacks_as_data_only(shown: Any) -> None:
-    """Nothing in a chart's specification is an expression or an address that somebody else wrote."""
+    """No expression and no address in a chart's specification comes from the store."""
     app = shown(attacked)
     for page in ("overview", "ablations", "cost", "run", "exact_lab", "compare"):
         turn_to(app, page)

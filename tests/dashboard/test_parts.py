@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from stores import Reader, config, finish, new, rollout, score, scored_on_the_way, two_groups
 
-from dashboard import boards, charts, glossary, look, numbers, player, queries
+from dashboard import boards, charts, glossary, player, run_queries, score_queries, widgets
 from harness.analysis.replay import frames
 from harness.records import Example
 from harness.report.board import Table
@@ -21,7 +21,7 @@ from harness.storage.store import Store
 def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """All HTML that is written."""
     found: list[str] = []
-    monkeypatch.setattr(look.st, "html", found.append)
+    monkeypatch.setattr(widgets.st, "html", found.append)
     return found
 
 
@@ -114,7 +114,7 @@ def test_a_long_table_keeps_its_baseline_and_says_what_is_missing(
 
 def test_intervals_in_cells_stay_inside(said: list[str]) -> None:
     """Ends 0 and 1 are the column's; what lies beyond is cut."""
-    look.table(["a"], [[look.Cell("x", span=(-0.5, 0.25, 2.0), share=0.5)]], caption="c")
+    widgets.table(["a"], [[widgets.Cell("x", span=(-0.5, 0.25, 2.0), share=0.5)]], caption="c")
     assert "--low:0.0%;--mean:25.0%;--high:100.0%" in said[0]
     assert "--part:50.0%" in said[0]
 
@@ -124,17 +124,17 @@ def test_intervals_in_cells_stay_inside(said: list[str]) -> None:
     [(None, "–"), (math.nan, "nan"), (1234, "1,234"), (0.123456, "0.1235"), (230400.0, "230,400"), (math.inf, "inf")],
 )
 def test_numbers_as_a_person_reads_them(value: Any, written: str) -> None:
-    assert look.number(value) == written
+    assert widgets.number(value) == written
 
 
 @pytest.mark.parametrize(("seconds", "written"), [(0.4, "0 s"), (119, "119 s"), (300, "5 min"), (8040, "2 h 14 min")])
 def test_durations(seconds: float, written: str) -> None:
-    assert look.duration(seconds) == written
+    assert widgets.duration(seconds) == written
 
 
 def test_shares_and_sentences() -> None:
-    assert [look.percent(math.log(share)) for share in (1, 0.123, 1e-5)] == ["100.0%", "12.3%", "1.0e-05"]
-    assert [look.sentence(text) for text in ("two seeds", "p: low", "Done.")] == ["two seeds.", "p: low.", "Done."]
+    assert [widgets.percent(math.log(share)) for share in (1, 0.123, 1e-5)] == ["100.0%", "12.3%", "1.0e-05"]
+    assert [widgets.sentence(text) for text in ("two seeds", "p: low", "Done.")] == ["two seeds.", "p: low.", "Done."]
 
 
 def test_every_measure_of_an_installed_metric_has_a_sentence() -> None:
@@ -179,19 +179,19 @@ def test_the_action_that_was_taken_always_stands_among_the_likeliest(said: list[
 
 def test_groups_have_the_names_of_the_leaderboard(at: Any) -> None:
     at(lambda folder: two_groups(folder, seeds=2))
-    found = queries.groups("g")
+    found = run_queries.groups("g")
     assert [(group.label, list(group.runs)) for group in found] == [("mle", ["0", "1"]), ("bc backspace", ["0", "1"])]
-    assert set(queries.run_names("g").values()) == {
+    assert set(run_queries.run_names("g").values()) == {
         f"{name}, seed {s}" for name in ("mle", "bc backspace") for s in (0, 1)
     }
-    assert queries.short_titles(found) == {"text": "text"}
+    assert run_queries.short_titles(found) == {"text": "text"}
 
 
 def test_learning_curves_are_means_over_runs(at: Any) -> None:
     """Losses 2, 1, 2/3 at steps 1 to 3 in both runs: the mean is the same and its interval has no width."""
     at(lambda folder: two_groups(folder, seeds=2))
-    (first, _) = queries.groups("g")
-    frame = numbers.learning({"mle": first.run_ids}, "tokens")
+    (first, _) = run_queries.groups("g")
+    frame = score_queries.learning({"mle": first.run_ids}, "tokens")
     assert frame["tokens"].tolist() == [10, 20, 30]
     assert frame["loss"].tolist() == pytest.approx([2, 1, 2 / 3])
     assert frame["low"].tolist() == frame["loss"].tolist()
@@ -201,9 +201,9 @@ def test_learning_curves_are_means_over_runs(at: Any) -> None:
 def test_profiles_are_means_over_runs(at: Any) -> None:
     """At x = 1 the runs have .50 and .51: mean .505."""
     at(lambda folder: two_groups(folder, seeds=2))
-    (first, _) = queries.groups("g")
-    (name,) = numbers.profile_names("g", list(first.runs.values()))
-    frame = numbers.profile(name.name, {"mle": first.run_ids})
+    (first, _) = run_queries.groups("g")
+    (name,) = score_queries.profile_names("g", list(first.runs.values()))
+    frame = score_queries.profile(name.name, {"mle": first.run_ids})
     assert frame["x"].tolist() == [0, 1]
     assert frame["mean"].tolist() == pytest.approx([0.1, 0.505])
 
@@ -211,8 +211,8 @@ def test_profiles_are_means_over_runs(at: Any) -> None:
 def test_nothing_on_the_front_is_beaten_for_less(at: Any) -> None:
     """Both cost 1.5 seconds and bc is better: it alone is on the front."""
     at(lambda folder: two_groups(folder, seeds=2))
-    ids = {run_id for group in queries.groups("g") for run_id in group.run_ids}
-    frame = numbers.costs("g", ids, "out_of_support@law", "seconds")
+    ids = {run_id for group in run_queries.groups("g") for run_id in group.run_ids}
+    frame = score_queries.costs("g", ids, "out_of_support@law", "seconds")
     assert frame.set_index("group")["front"].to_dict() == {"mle": False, "bc backspace": True}
     assert frame["seconds"].tolist() == [1.5, 1.5]
     assert frame["memory"].tolist() == [1, 1]
@@ -222,9 +222,9 @@ def test_ways_through_training_and_their_front(at: Any) -> None:
     """mle has .5 and .4 at 100 and 200 tokens, bc .45 and .44 at 120 and 240: bc's last is beaten for less."""
 
     at(scored_on_the_way)
-    here = queries.groups("g")
-    (name,) = numbers.interim_scores("g", [run for group in here for run in group.runs.values()])
-    frame = numbers.ways("g", {group.label: group.run_ids for group in here}, name, "tokens")
+    here = run_queries.groups("g")
+    (name,) = score_queries.interim_scores("g", [run for group in here for run in group.runs.values()])
+    frame = score_queries.ways("g", {group.label: group.run_ids for group in here}, name, "tokens")
     assert frame["tokens"].tolist() == [100, 200, 120, 240]
     assert frame["mean"].tolist() == pytest.approx([0.5, 0.4, 0.45, 0.44])
     assert frame["front"].tolist() == [True, True, True, False]
@@ -233,8 +233,8 @@ def test_ways_through_training_and_their_front(at: Any) -> None:
 def test_rollouts_know_what_deletes(at: Any) -> None:
     """Two rollouts delete at their third action of five."""
     at(lambda folder: two_groups(folder, seeds=1))
-    (run_id,) = queries.groups("g")[0].run_ids
-    found = queries.rollouts(run_id)
+    (run_id,) = run_queries.groups("g")[0].run_ids
+    found = run_queries.rollouts(run_id)
     assert found.backspace == 9
     assert [found.deletions(i) for i in (0, 1)] == [1, 1]
     assert found.by_position()["deletes"].tolist() == [0, 0, 2, 0, 0]
@@ -243,12 +243,12 @@ def test_rollouts_know_what_deletes(at: Any) -> None:
 def test_what_a_page_shows_changes_with_the_store(at: Any) -> None:
     """Nothing is remembered beyond a write."""
     url = at(lambda folder: two_groups(folder, seeds=1))
-    assert len(queries.finished("g")) == 2
-    before = queries.stamp()
+    assert len(run_queries.finished("g")) == 2
+    before = run_queries.stamp()
     with Store.open(url) as store:
         finish(store, config(5))
-    assert queries.stamp() != before
-    assert len(queries.finished("g")) == 3
+    assert run_queries.stamp() != before
+    assert len(run_queries.finished("g")) == 3
 
 
 def test_a_run_with_one_text_and_other_scores(at: Any) -> None:
@@ -261,8 +261,8 @@ def test_a_run_with_one_text_and_other_scores(at: Any) -> None:
         return new(folder)
 
     at(make)
-    members = list(queries.groups("g")[0].runs.values())
-    assert [one.metric for one in numbers.scores("g", members)] == ["mine"]
+    members = list(run_queries.groups("g")[0].runs.values())
+    assert [one.metric for one in score_queries.scores("g", members)] == ["mine"]
 
 
 def test_palettes_are_readable() -> None:
@@ -283,7 +283,7 @@ def test_palettes_are_readable() -> None:
         assert all(contrast(colour, pen.ground) >= 3 for colour in (*pen.palette, pen.accent, pen.muted))
     colours = dict(
         line.strip().removeprefix("--").split(": light-dark(", 1)
-        for line in look.STYLE.splitlines()
+        for line in widgets.STYLE.splitlines()
         if ": light-dark(" in line
     )
     pairs = {name: tuple(value.rstrip(");").split(", ")) for name, value in colours.items()}

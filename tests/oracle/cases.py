@@ -57,7 +57,7 @@ class Case:
         ]
 
     def problem(self, name: str) -> Problem:
-        """What a divergence's loss is supposed to minimise here; the mixture's buffer has mass Z."""
+        """The objective that a divergence's loss must minimise here; the mixture's buffer has mass Z."""
         buffer = None
         if name == "chi2_mixture":
             buffer = self.Z * measure(self.world, self.buffer, GAMMA, None)[0]

@@ -1,4 +1,4 @@
-"""Where the oracle's tables meet the project's losses: rows are packed by `pack`, values looked up per state."""
+"""The oracle's tables as inputs of the project's losses: rows are packed by `pack`, values looked up per state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A divergence and a trainer as somebody else would write them: registered, they get every test."""
+"""A divergence and a trainer as another package would write them: registered, they get every test."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from harness.cli.app import app
 from harness.errors import UnknownName
-from harness.plugins.speed import Comparison, NotHere, Setting, Turn, compared, rows
+from harness.plugins.speed import Environment, SpeedComparison, Turn, Unavailable, time_comparison, time_comparisons
 from harness.registry import SPEED
 
 
@@ -25,17 +25,17 @@ def scripted(order: list[str], name: str, numbers: list[float]) -> Turn:
     return turn
 
 
-def comparison(prepare: Callable[[Setting], tuple[Turn, Turn | None]]) -> Comparison:
-    return Comparison("ours", "theirs", "s", 2.0, "lower", prepare)
+def comparison(prepare: Callable[[Environment], tuple[Turn, Turn | None]]) -> SpeedComparison:
+    return SpeedComparison("ours", "theirs", "s", 2.0, "lower", prepare)
 
 
 def test_medians_and_ratios_by_hand() -> None:
     """After one warm-up: 1/1, 2/1, 3/1, 4/1, 5/10 = 1, 2, 3, 4, .5: the median of the ratios is 2, not 3/1 = 3."""
     order: list[str] = []
     ours, theirs = [9.0, 1, 2, 3, 4, 5], [9.0, 1, 1, 1, 1, 10]
-    row = compared(
+    row = time_comparison(
         "row",
-        comparison(lambda setting: (scripted(order, "a", ours), scripted(order, "b", theirs))),
+        comparison(lambda environment: (scripted(order, "a", ours), scripted(order, "b", theirs))),
         "cpu",
         5,
     )
@@ -45,45 +45,45 @@ def test_medians_and_ratios_by_hand() -> None:
 
 def test_a_higher_target_is_a_least_one() -> None:
     """1.9 does not reach 2."""
-    case = comparison(lambda setting: (lambda: 19.0, lambda: 10.0))
-    assert compared("row", replace(case, better="higher"), "cpu", 1).met is False
-    assert compared("row", case, "cpu", 1).met is True
+    case = comparison(lambda environment: (lambda: 19.0, lambda: 10.0))
+    assert time_comparison("row", replace(case, better="higher"), "cpu", 1).met is False
+    assert time_comparison("row", case, "cpu", 1).met is True
 
 
 def test_without_theirs_the_target_bounds_our_own_number() -> None:
-    row = compared("row", replace(comparison(lambda setting: (lambda: 1.5, None)), against=""), "cpu", 3)
+    row = time_comparison("row", replace(comparison(lambda environment: (lambda: 1.5, None)), against=""), "cpu", 3)
     assert (row.ours, row.theirs, row.ratio, row.met) == (1.5, None, None, True)
 
 
 def test_what_cannot_be_measured_has_a_reason_and_no_number() -> None:
-    def missing(setting: Setting) -> tuple[Turn, None]:
-        raise NotHere("pip install it")
+    def missing(environment: Environment) -> tuple[Turn, None]:
+        raise Unavailable("pip install it")
 
-    row = compared("row", comparison(missing), "cpu", 5)
+    row = time_comparison("row", comparison(missing), "cpu", 5)
     assert (row.ours, row.met, row.reason) == (None, None, "pip install it")
 
 
 def test_a_row_about_a_processor_is_measured_there_beside_a_gpu_too() -> None:
     seen: list[str] = []
 
-    def prepare(setting: Setting) -> tuple[Turn, None]:
-        seen.append(setting.device)
+    def prepare(environment: Environment) -> tuple[Turn, None]:
+        seen.append(environment.device)
         return (lambda: 1.0), None
 
-    row = compared("row", comparison(prepare), "cuda", 1)
+    row = time_comparison("row", comparison(prepare), "cuda", 1)
     assert (row.ours, row.device, seen) == (1.0, "cpu", ["cpu"])
 
 
 def test_an_error_costs_its_own_row_only() -> None:
-    def broken(setting: Setting) -> tuple[Turn, None]:
+    def broken(environment: Environment) -> tuple[Turn, None]:
         raise MemoryError("4,123 MiB")
 
-    assert compared("row", comparison(broken), "cpu", 1).reason == "MemoryError: 4,123 MiB"
+    assert time_comparison("row", comparison(broken), "cpu", 1).reason == "MemoryError: 4,123 MiB"
 
 
 def test_an_unknown_row_is_told_with_the_nearest() -> None:
     with pytest.raises(UnknownName, match="mle_step"):
-        next(rows(["mle_stop"], "cpu"))
+        next(time_comparisons(["mle_stop"], "cpu"))
     result = CliRunner().invoke(app, ["bench", "--rows", "mle_stop"])
     assert result.exit_code == 2
 
@@ -91,6 +91,6 @@ def test_an_unknown_row_is_told_with_the_nearest() -> None:
 @pytest.mark.parametrize("name", SPEED)
 def test_every_row_loads_and_says_what_it_compares(name: str) -> None:
     row = SPEED[name]
-    assert isinstance(row, Comparison)
+    assert isinstance(row, SpeedComparison)
     assert row.target > 0
     assert row.what

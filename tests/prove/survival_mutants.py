@@ -1,4 +1,4 @@
-"""What must not go wrong when processes die, put wrong: each of these mistakes makes a test fail."""
+"""Mutants of the code by which runs survive a crash: each of these mistakes makes a test fail."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ FLAG = "window.executed = 0; window.alert = () => { window.executed += 1 }"
 
 @dataclass
 class Visit:
-    """A page in a browser of its own, and what it did that it should not."""
+    """A page in a browser of its own, and the forbidden things that it did."""
 
     page: Any
     address: str
@@ -153,7 +153,7 @@ def dashboard(url: str, log: Path) -> Iterator[str]:
 
 
 def wait_for(address: str, log: Path) -> None:
-    """Until somebody answers there."""
+    """Wait until a server answers there."""
     end = time.monotonic() + PATIENCE / 1000
     while time.monotonic() < end:
         try:
@@ -202,7 +202,7 @@ def test_a_running_grid_loads_without_an_error(visit: Callable[[str], Visit], tm
 
 
 def test_a_copied_address_shows_the_same_view(plain: tuple[str, str], visit: Callable[[str], Visit]) -> None:
-    """The leaderboard of bc alone has one row; whoever opens the address elsewhere sees that row."""
+    """The leaderboard of bc alone has one row; another browser that opens the address shows that row."""
     mine, theirs = visit(plain[0]), visit(plain[0])
     mine.go("leaderboard")
     table = mine.page.locator("tbody")
@@ -390,7 +390,7 @@ def test_two_dashboards_look_while_a_grid_writes(visit: Callable[[str], Visit], 
 
 
 def look(page: Any) -> int:
-    """How many runs are done on a page whose numbers agree."""
+    """Number of runs that are done, on a page whose numbers agree."""
     tiles, row, everything = page.evaluate(
         """() => [
             [...document.querySelectorAll('.tiles dd')].map(one => Number(one.textContent)),

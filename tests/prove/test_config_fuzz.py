@@ -160,7 +160,7 @@ def outcome(path: Path, content: bytes) -> str:
 
 
 def names_the_place(message: str, content: bytes) -> bool:
-    """Whether it gives a line, or a key of the file, or says that the file as a whole is not one."""
+    """True if the message has a line, or a key of the file, or says that the file as a whole is no grid."""
     if re.search(r"\.yaml:\d+", message):
         return True
     if re.search(r"\.yaml: base: no benchmark is named", message):  # what is missing stands nowhere

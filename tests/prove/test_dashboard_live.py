@@ -40,7 +40,7 @@ print(seed)
 
 
 def look(url: str, stop: threading.Event, wrong: list[str], looks: list[int]) -> None:
-    """What a page asks for, again and again; a finished run has all its scores and its whole curve."""
+    """Repeat the queries of a page; a finished run has all its scores and its whole curve."""
     with Store.open(url, read_only=True) as store:
         while not stop.is_set():
             try:

@@ -67,7 +67,7 @@ class Coin:
 
 
 class Moods:
-    """Judges by the token alone, at times with what is no probability."""
+    """Scores by the token alone, at times with a number that is no probability."""
 
     name = "moods"
 
@@ -145,7 +145,7 @@ def features(kind: str) -> Any:
 
 @st.composite
 def finished_laws(draw: st.DrawFn) -> FinishedLaw:
-    """What a policy finally writes, over 1 to 4 texts: at times impossible, loosely known, or NaN."""
+    """The law of a policy's final text, over 1 to 4 texts: at times impossible, loosely known, or NaN."""
     n = draw(st.integers(1, 4))
     share = np.full(n, 1 / n)
     some = draw(st.sampled_from([1.0, 0.5, 0.0, math.nan]))  # mass of the policy on these texts

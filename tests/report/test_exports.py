@@ -1,4 +1,4 @@
-"""What is exported reads back: CSV to the last digit, LaTeX and Markdown with every character as it was."""
+"""Exports read back: CSV to the last digit, LaTeX and Markdown with every character as it was."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step of an objective takes, beside MLE's at the same seed."""
+"""Cost of a step of an objective, beside MLE's at the same seed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scipy import stats
 from harness.config.run import RunConfig
 from harness.errors import ConfigError
 from harness.records.training import Step
-from harness.report.overhead import Line, Overhead, overhead
+from harness.report.overhead import Overhead, OverheadRow, overhead
 from harness.report.rendering import as_plain
 from harness.report.rendering import overhead as drawn
 from harness.storage.store import Store
@@ -32,7 +32,7 @@ def only(found: list[Overhead]) -> Overhead:
     return one
 
 
-def by_trainer(found: Overhead) -> dict[str, Line]:
+def by_trainer(found: Overhead) -> dict[str, OverheadRow]:
     return {line.group["trainer.name"]: line for line in found.lines}
 
 

@@ -1,10 +1,10 @@
-"""What the data say in words is counted from comparisons, not from means."""
+"""Findings in words are counted from comparisons, not from means."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.report.board import Column, Compared
+from harness.report.board import Column, ColumnComparison
 from harness.report.sentences import coverage, findings, given
 from harness.stats.ranks import differences, rank
 from harness.storage.queries import Run, Seeds
@@ -12,12 +12,12 @@ from harness.storage.queries import Run, Seeds
 UP = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
 
 
-def compared(values: Sequence[Sequence[float]], metric: str = "m", direction: str = "higher") -> Compared:
+def compared(values: Sequence[Sequence[float]], metric: str = "m", direction: str = "higher") -> ColumnComparison:
     """A column in which row i has values[i] at seeds 0, 1, ...; the first row is the baseline."""
     column = Column(metric, metric, "", direction, None if direction == "reference" else metric)
     by_seeds = {i: dict(enumerate(row)) for i, row in enumerate(values)}
     ranking = rank(by_seeds, column.higher_is_better) if column.ranked_by else None
-    return Compared(column, ranking, differences(by_seeds, 0))
+    return ColumnComparison(column, ranking, differences(by_seeds, 0))
 
 
 def shifted(*by: float) -> list[list[float]]:

@@ -208,7 +208,7 @@ def test_wrong_power_questions_are_refused() -> None:
 
 
 def test_a_leaderboard_takes_milliseconds() -> None:
-    """36 pairs at 8 seeds take 2 ms and 4,950 pairs 50 ms; twenty times that is forgiven on a busy machine."""
+    """36 pairs at 8 seeds take 2 ms and 4,950 pairs 50 ms; twenty times that is allowed on a busy machine."""
     generator = np.random.default_rng(0)
     for groups, limit in ((9, 0.05), (100, 1.0)):
         values = generator.normal(size=(groups, 8)).tolist()

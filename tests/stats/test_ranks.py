@@ -94,7 +94,7 @@ def test_differences_are_row_minus_base_with_the_familys_p() -> None:
 
 
 def test_a_row_that_shares_too_little_with_the_base_is_not_separated_from_it() -> None:
-    """It is 5 more at both seeds it has, and still p = 1."""
+    """A row that is 5 more at both seeds it has, and still p = 1."""
     found = differences(rows([0.0] * 6, [1.0] * 6, [5.0, 5.0]), 0)
     assert (found[2].interval.mean, found[2].found.n, found[2].found.p) == (5, 2, 1.0)
     assert found[1].separated

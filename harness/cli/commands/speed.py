@@ -13,7 +13,7 @@ from harness.cli.output import as_json_text
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from harness.plugins.speed import Row
+    from harness.plugins.speed import SpeedRow
 
 Rows = Annotated[
     str | None, typer.Option("--rows", help="Names of the rows to time, comma-separated; all when left out.")
@@ -28,15 +28,14 @@ def bench(rows: Rows = None, quick: Quick = False, device: Device = "auto", as_j
     import torch
     from rich.console import Console
 
-    from harness.plugins.speed import ROUNDS
-    from harness.plugins.speed import rows as timed
+    from harness.plugins.speed import ROUNDS, time_comparisons
     from harness.system.device import choose_device
     from harness.system.provenance import provenance
 
     names = [name.strip() for name in rows.split(",")] if rows else []
     chosen, found = str(choose_device(device)), []
     progress = Console(stderr=True)
-    for row in timed(names, chosen, 1 if quick else ROUNDS):
+    for row in time_comparisons(names, chosen, 1 if quick else ROUNDS):
         found.append(row)
         numbers = f"{_number(row.ours)} {row.unit}, ratio {_number(row.ratio)}"
         progress.print(f"{row.name}: {row.reason or numbers}", style="dim")
@@ -52,7 +51,7 @@ def bench(rows: Rows = None, quick: Quick = False, device: Device = "auto", as_j
     typer.echo(_machine_text(machine))
 
 
-def _table(rows: list[Row]) -> Table:
+def _table(rows: list[SpeedRow]) -> Table:
     from rich.table import Table
 
     table = Table("row", "ours", "theirs", "unit", "ratio", "min-max", "target", "met")

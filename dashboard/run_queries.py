@@ -1,4 +1,4 @@
-"""What pages ask of a store about its runs and texts: read-only, and asked again only when the store has changed."""
+"""Cached queries about runs and texts: read-only, and repeated only when the store has changed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from harness.analysis.groups import control, rows, tables, titles
+from harness.analysis.groups import control, grouped_rows, tables, titles
 from harness.analysis.replay import Frame, frames
 from harness.analysis.samples import Sample, side_by_side
 from harness.report.tables import row_labels
@@ -24,7 +24,7 @@ from harness.system.printable import printable
 
 EVERYTHING = "all runs"
 DEFAULT_STORE = "sqlite:///results/runs.db"
-SECONDS_BETWEEN_LOOKS = 2  # how old an answer may be where the store cannot be seen to change
+SECONDS_BETWEEN_LOOKS = 2  # age of a cached answer where a change of the store cannot be detected
 FAILURES = 5  # reasons shown at once
 
 Stamp = tuple[int, ...]
@@ -52,7 +52,7 @@ def _store(url: str) -> Store:
 
 
 def stamp() -> Stamp:
-    """What differs as soon as something was written: size and time of the database's files, or the time at a server."""
+    """A value that changes with every write: size and time of the database's files, or the time at a server."""
     store = open_store()
     if not store.is_file:
         return (int(time.time() / SECONDS_BETWEEN_LOOKS),)
@@ -68,7 +68,7 @@ def chosen_grid() -> str | None:
 
 
 def grid_label() -> str:
-    """The same as the address has it."""
+    """The grid's name as the URL has it."""
     return printable(chosen_grid() or EVERYTHING)
 
 
@@ -101,7 +101,7 @@ def finished(grid: str | None) -> list[Run]:
 
 
 def counts(grid: str | None) -> dict[str, int]:
-    """How many cells there are, and how many of each status; a cell whose process is dead is pending."""
+    """Number of cells, in all and of each status; a cell whose process has ended is pending."""
     return open_store().counts(grid)
 
 
@@ -145,7 +145,7 @@ def _groups(url: str, at: Stamp, grid: str | None, unfinished: bool) -> list[Gro
     members = tables(_with_data(everything) if unfinished else [run for run in everything if run.status == "done"])
     found = []
     for title, part in zip(titles(members), members, strict=True):
-        _, alike = rows(part, None)
+        _, alike = grouped_rows(part, None)
         taken: set[str] = set()
         for label, group in zip(row_labels(alike), alike, strict=True):
             first = group.runs[0]
@@ -157,7 +157,7 @@ def _groups(url: str, at: Stamp, grid: str | None, unfinished: bool) -> list[Gro
 
 
 def _with_data(members: Sequence[Run]) -> list[Run]:
-    """Unfinished runs beside the finished ones of their group: what data they see is known only afterwards."""
+    """Unfinished runs with the data hash of the finished ones of their group; their own is known only at the end."""
     known = {run.group_id: run.data_hash for run in members if run.data_hash is not None}
     only = set(known.values())
     default = only.pop() if len(only) == 1 else None
@@ -175,13 +175,13 @@ def short_titles(found: Sequence[Group]) -> dict[str, str]:
 
 
 def by_seed(members: Sequence[Run]) -> dict[str, Run]:
-    """Runs of one group by their training seed, or by all three seeds where that one does not tell them apart."""
+    """Runs of one group by their training seed, or by all three seeds where that one is not unique."""
     alone = len({run.seeds.train for run in members}) == len(members)
     return {str(run.seeds.train) if alone else "/".join(map(str, run.seeds)): run for run in members}
 
 
 def run_names(grid: str | None) -> dict[str, str]:
-    """What a person calls each run, by run id."""
+    """Display name of each run, by run id."""
     found = groups(grid, unfinished=True)
     several = len({group.benchmark for group in found}) > 1
     return {
@@ -260,7 +260,7 @@ def failed_grids() -> list[str]:
 
 
 def error_of(run_id: str) -> str:
-    """Why a run failed."""
+    """Reason why a run failed."""
     found = [one.error for one in read_timings(open_store(), None, ("failed",)) if one.run_id == run_id]
     return (found[0] if found else None) or "no reason given"
 
@@ -274,7 +274,7 @@ def _kind(run: Run) -> tuple[Any, Any]:
 
 
 def _share(run: Run) -> float:
-    """How much of its budget a run has used, in [0, 1]."""
+    """Share of its budget that a run has used, in [0, 1]."""
     used = {"training.steps": run.steps, "training.tokens": run.tokens, "training.seconds": run.seconds}
     shares = [(spent or 0) / run.config[key] for key, spent in used.items() if run.config.get(key)]
     return min(1.0, max(shares, default=0.0))
@@ -284,7 +284,7 @@ def _share(run: Run) -> float:
 
 
 def scores_of(run_id: str) -> pd.DataFrame:
-    """As `Store.scores` of one run."""
+    """Scores of one run, as `Store.scores`."""
     return open_store().scores(run_id=run_id)
 
 
@@ -294,7 +294,7 @@ def attempts_at(run_id: str) -> list[Mapping[Any, Any]]:
 
 
 def curves(run_id: str) -> pd.DataFrame:
-    """As `Store.curves`."""
+    """Curves of one run, as `Store.curves`."""
     return _curves(store_url(), stamp(), run_id)
 
 
@@ -304,7 +304,7 @@ def _curves(url: str, at: Stamp, run_id: str) -> pd.DataFrame:
 
 
 def provenance(run_id: str) -> dict[str, Any]:
-    """As `Store.provenance`; empty before the run is done."""
+    """Provenance of one run, as `Store.provenance`; empty before the run is done."""
     return open_store().provenance(run_id) or {}
 
 
@@ -313,7 +313,7 @@ def provenance(run_id: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Rollouts:
-    """What a run wrote, as it happened, and which action deletes (None: no rollout used it)."""
+    """Rollouts of a run with all their actions, and the id of `<backspace>` (None: no rollout used it)."""
 
     rows: tuple[Row, ...]
     backspace: int | None
@@ -323,7 +323,7 @@ class Rollouts:
         return frames(self.rows[number], self.backspace)
 
     def deletions(self, number: int) -> int:
-        """How many tokens one rollout deleted."""
+        """Number of tokens that one rollout deleted."""
         return 0 if self.backspace is None else self.rows[number]["actions"].count(self.backspace)
 
     def by_position(self) -> pd.DataFrame:
@@ -356,7 +356,7 @@ def _rollouts(url: str, at: Stamp, run_id: str) -> Rollouts:
 
 
 def samples(run_ids: tuple[str, ...], order: str) -> list[Sample]:
-    """Every prompt with what the runs wrote there."""
+    """Every prompt with the texts of the runs."""
     return _samples(store_url(), stamp(), run_ids, order)
 
 

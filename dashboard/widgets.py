@@ -1,7 +1,7 @@
-"""What pages are made of beside charts: headings, notices, tables, downloads and generated text, all of it escaped.
+"""Widgets of the pages beside charts: headings, notices, tables, downloads and generated text, all of it escaped.
 
-Whatever came out of a model, or is a name that somebody chose, passes `escaped` on its way to HTML and never goes
-through Markdown; what is left of it is text, whatever it tries to be.
+Every text from a model, and every name that a user chose, passes `escaped` on its way to HTML and never goes through
+Markdown, so that it is shown as text, with any markup in it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def style() -> None:
 
 
 def page(title: str, lead: str) -> None:
-    """The page's title, and what it answers in one sentence."""
+    """The page's title, and its question in one sentence."""
     st.title(title, anchor=False)
     st.html(f'<p class="lead">{escaped(lead)}</p>')
 
@@ -55,13 +55,13 @@ def notice(text: str, kind: Kind = "note") -> None:
     st.html(f'<p class="notice {kind}" role="{role}">{escaped(text)}</p>')
 
 
-def says(text: str) -> None:
-    """The sentence under a chart or table that says what it shows."""
+def caption(text: str) -> None:
+    """The sentence under a chart or table that describes it."""
     st.html(f'<p class="says">{escaped(text)}</p>')
 
 
 def notes(lines: Sequence[str]) -> None:
-    """Sentences that a reader must know, one below the other."""
+    """Notes that qualify the numbers, one below the other."""
     if lines:
         st.html(f'<ul class="notes">{"".join(f"<li>{escaped(sentence(line))}</li>" for line in lines)}</ul>')
 
@@ -72,7 +72,7 @@ def sentence(text: str) -> str:
 
 
 def words(meanings: Mapping[str, str]) -> None:
-    """Words with what they mean."""
+    """Words with their meanings."""
     inner = "".join(f"<dt>{escaped(word)}</dt><dd>{escaped(meaning)}</dd>" for word, meaning in meanings.items())
     st.html(f'<dl class="words">{inner}</dl>')
 
@@ -94,12 +94,12 @@ class Cell:
     """One cell of a table.
 
     Attributes:
-        text: what stands there.
+        text: its first line.
         small: a second line.
         css: a class of the style sheet.
         hint: a sentence on hovering.
-        span: where low, mean and high lie between the column's ends 0 and 1: drawn as a small interval.
-        share: how much of a whole, in [0, 1]: drawn as a bar.
+        span: low, mean and high between the column's ends 0 and 1: drawn as a small interval.
+        share: share of a whole, in [0, 1]: drawn as a bar.
         link: words and address, below.
     """
 
@@ -128,9 +128,9 @@ def table(
     Args:
         heads: one per column.
         rows: as many cells each.
-        caption: what it is, in a sentence; also its name for a screen reader.
+        caption: its description in a sentence; also its name for a screen reader.
         numbers: columns from here on are right-aligned.
-        pinned: how many rows at the end stand under a rule.
+        pinned: number of rows at the end that stand under a rule.
         base: the row that others are compared with.
         tall: whether it also scrolls up and down, under its heads.
         sticky: whether the first column stays where it is.
@@ -195,7 +195,7 @@ def link(page: str, **chosen: object) -> str:
 
 
 def file_name(text: str) -> str:
-    """A name that every file system takes, from one that holds whatever somebody chose."""
+    """A name that every file system takes, from any text."""
     return "".join(sign if sign.isascii() and (sign.isalnum() or sign in "._-") else "-" for sign in text)[-80:]
 
 
@@ -211,13 +211,13 @@ class Span:
 
 
 def text(spans: Sequence[Span], *, label: str, css: str = "text", live: bool = False) -> None:
-    """Generated text, piece by piece, whatever is in it; `live` tells a screen reader when it changes."""
+    """Generated text, piece by piece; with `live` a screen reader announces its changes."""
     polite = ' aria-live="polite"' if live else ""
     st.html(f'<p class="label">{escaped(label)}</p><div class="text {css}"{polite}>{inline(spans)}</div>')
 
 
 def stage(spans: Sequence[Span], *, label: str) -> None:
-    """Generated text while it is written, large, with what its marks mean."""
+    """Generated text while it is written, large, with the meaning of its marks."""
     key = (
         '<span><del class="deleted">abc</del> deleted</span><span><b class="mark">⌫</b> deletes the token before</span>'
         '<span><b class="ending">■</b> ends the text</span>'
@@ -230,7 +230,7 @@ def stage(spans: Sequence[Span], *, label: str) -> None:
 
 
 def verdict(text: str) -> None:
-    """What just happened."""
+    """The latest event, in a sentence."""
     st.html(f'<p class="verdict" role="status">{escaped(text)}</p>')
 
 
@@ -253,7 +253,7 @@ def odds(choices: Sequence[tuple[str, float, bool]], *, label: str) -> None:
 
 
 def inline(spans: Sequence[Span]) -> str:
-    """Pieces of generated text as HTML; what was deleted is marked as such for a screen reader, too."""
+    """Pieces of generated text as HTML; deleted ones are marked as such for a screen reader, too."""
     return "".join(
         f'<{tag} class="{escaped(span.css)}">{escaped(span.text)}</{tag}>'
         for span in spans
@@ -262,13 +262,13 @@ def inline(spans: Sequence[Span]) -> str:
 
 
 def percent(log_prob: float) -> str:
-    """A log-probability as a share that a person can read."""
+    """A log-probability as a percentage."""
     share = math.exp(log_prob)
     return f"{share:.1%}" if share >= 0.0005 else f"{share:.1e}"
 
 
 def number(value: Any) -> str:
-    """A number as a person reads it; a dash where there is none."""
+    """A number rounded for display; a dash where there is none."""
     if value is None or value != value:
         return "–" if value is None else "nan"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if 1e3 <= abs(value) < 1e15 else f"{value:.4g}"
@@ -284,7 +284,7 @@ def moment(iso: str | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them.
+    """Seconds in the two largest units that fit.
 
     >>> duration(8040)
     '2 h 14 min'

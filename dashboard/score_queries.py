@@ -1,4 +1,4 @@
-"""What the pages ask of a store about scores: every number is computed by the harness, and asked for once."""
+"""Cached queries about scores: leaderboards, costs, curves, profiles; the harness computes every number."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, Literal
 import pandas as pd
 import streamlit as st
 
-from dashboard.queries import Stamp, finished, open_store, stamp, store_url
+from dashboard.run_queries import Stamp, finished, open_store, stamp, store_url
 from harness.analysis import effects as factor_effects
-from harness.analysis.budgets import front, way
+from harness.analysis.budgets import pareto_front, score_curve
 from harness.analysis.filters import known_keys, written
 from harness.analysis.groups import mean
 from harness.config.keys import last_part
@@ -46,7 +46,7 @@ Unit = Literal["seconds", "tokens", "sampled"]
 
 
 def board(grid: str | None, **asked: Any) -> Leaderboard:
-    """As `harness.report.leaderboard.leaderboard`."""
+    """Leaderboard, as `harness.report.leaderboard.leaderboard`."""
     return _board(store_url(), stamp(), grid, tuple(sorted((key, _frozen(value)) for key, value in asked.items())))
 
 
@@ -56,7 +56,7 @@ def _board(url: str, at: Stamp, grid: str | None, asked: tuple[tuple[str, Any], 
 
 
 def export(form: Format, grid: str | None, **asked: Any) -> str:
-    """The same in a format."""
+    """Leaderboard as text in a format."""
     return board_text(board(grid, **asked), form)
 
 
@@ -87,7 +87,7 @@ def metrics(grid: str | None) -> list[str]:
 
 
 def values(grid: str | None, name: str) -> Mapping[str, float | str]:
-    """The numbers of one score, or the reasons why there is none, by run id."""
+    """Numbers of one score by run id, or the reasons why there is none."""
     return _values(store_url(), stamp(), grid, name)
 
 
@@ -130,7 +130,7 @@ def effects(members: Sequence[Run], numbers: Mapping[str, float | str]) -> list[
 
 
 def costs(grid: str | None, run_ids: set[str], score: str, unit: Unit) -> pd.DataFrame:
-    """Mean score of each row of the table with these runs, beside what training cost.
+    """Mean score of each row of the table with these runs, beside the cost of training.
 
     Returns:
         Columns group, n, mean, low, high, steps, tokens, of which looked (without gradient) and sampler, seconds, speed
@@ -166,12 +166,12 @@ def costs(grid: str | None, run_ids: set[str], score: str, unit: Unit) -> pd.Dat
 
 def _with_front(rows: list[dict[str, Any]], unit: str, *, higher: bool) -> pd.DataFrame:
     """The rows with a column `front`, those that cost less first."""
-    on = front([row[unit] for row in rows], [row["mean"] for row in rows], higher=higher)
+    on = pareto_front([row[unit] for row in rows], [row["mean"] for row in rows], higher=higher)
     return pd.DataFrame([row | {"front": one} for row, one in zip(rows, on, strict=True)])
 
 
 def interim_scores(grid: str | None, members: Sequence[Run]) -> list[ScoreName]:
-    """The scores that some of the runs were given while they trained: first those that a leaderboard shows unasked."""
+    """Interim scores that some of the runs have: first those that a leaderboard shows unasked."""
     known, interims = _interims(store_url(), stamp(), grid)
     ids = {run.run_id for run in members}
     place = {metric: i for i, metric in enumerate(PREFERRED)}
@@ -180,7 +180,7 @@ def interim_scores(grid: str | None, members: Sequence[Run]) -> list[ScoreName]:
 
 
 def ways(grid: str | None, members: Mapping[str, Sequence[str]], score: ScoreName, unit: Unit) -> pd.DataFrame:
-    """Each group's mean scores along its training, on the validation split, beside what training had taken by then.
+    """Each group's mean scores along its training, on the validation split, beside the cost up to then.
 
     Args:
         grid: whose runs.
@@ -196,7 +196,7 @@ def ways(grid: str | None, members: Mapping[str, Sequence[str]], score: ScoreNam
         {"group": group, "n": place.score.n, "mean": place.score.mean, "low": place.score.low, "high": place.score.high}
         | {"steps": place.steps, "tokens": place.tokens, "seconds": place.seconds}
         for group, run_ids in members.items()
-        for place in way(run_ids, interims.get(score.name, {}))
+        for place in score_curve(run_ids, interims.get(score.name, {}))
         if math.isfinite(place.score.mean)
     ]
     return _with_front(rows, unit, higher=score.direction == "higher")
@@ -216,7 +216,7 @@ def _facts(url: str, at: Stamp, grid: str | None) -> dict[str, dict[str, Any]]:
 
 
 def comparison(grid: str | None, group_ids: Sequence[str], metrics: Sequence[str] | None) -> list[Comparison]:
-    """As `harness.report.compare.compare`, of groups."""
+    """Comparison of groups, as `harness.report.compare.compare`."""
     return _comparison(store_url(), stamp(), grid, tuple(group_ids), None if metrics is None else tuple(metrics))
 
 
@@ -263,7 +263,7 @@ def _learning(url: str, at: Stamp, members: tuple[tuple[str, tuple[str, ...]], .
 
 
 def profile_names(grid: str | None, members: Sequence[Run]) -> list[ProfileName]:
-    """The numbers by position that runs on the same data as these have."""
+    """Names of the numbers by position that runs on the same data as these have."""
     by_data = _profile_names(store_url(), stamp(), grid)
     known = {one.name: one for data in {run.data_hash for run in members} for one in by_data.get(data, ())}
     return list(known.values())
@@ -295,7 +295,7 @@ def _profile(url: str, at: Stamp, name: str, members: tuple[tuple[str, tuple[str
 
 
 def validity(grid: str | None, target: str, over: Literal["runs", "groups"]) -> list[Validity]:
-    """As `harness.report.validity.validity`."""
+    """Validity of metrics, as `harness.report.validity.validity`."""
     return _validity(store_url(), stamp(), grid, target, over)
 
 

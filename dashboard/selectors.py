@@ -1,4 +1,4 @@
-"""What a reader chooses on several pages: a benchmark, a group, a seed, a score; every choice stands in the URL."""
+"""Selectors that several pages share: benchmark, group, seed, score; every choice stands in the URL."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from dashboard import queries
+from dashboard import run_queries
 from dashboard.glossary import WORDS
-from dashboard.queries import Group
+from dashboard.run_queries import Group
 from harness.storage.queries import Run, ScoreName
 
 Place = DeltaGenerator | None
 
 
 def benchmark(found: Sequence[Group], place: Place = None) -> list[Group]:
-    """The groups of one benchmark; nothing is asked where there is only one."""
-    titles = queries.short_titles(found)
+    """Choose a benchmark and return its groups; no selector is shown where there is only one."""
+    titles = run_queries.short_titles(found)
     if len(titles) == 1:
         return list(found)
     place = place or st.columns(2)[0]
@@ -26,14 +26,14 @@ def benchmark(found: Sequence[Group], place: Place = None) -> list[Group]:
 
 
 def group(found: Sequence[Group], place: Place = None, *, first: int = 0) -> Group:
-    """One group of a benchmark."""
+    """Choose one group of a benchmark."""
     named = {one.label: one for one in found}
     chosen = (place or st).selectbox("Group", list(named), index=first, key="group", bind="query-params")
     return named[chosen]
 
 
 def several(found: Sequence[Group], default: Sequence[str], most: int, hint: str, key: str) -> list[Group]:
-    """Some groups of a benchmark, in the order in which they were chosen."""
+    """Choose some groups of a benchmark; in the order in which they were chosen."""
     named = {one.label: one for one in found}
     chosen = st.multiselect(
         "Groups", list(named), default=list(default), key=key, bind="query-params", max_selections=most, help=hint
@@ -42,13 +42,13 @@ def several(found: Sequence[Group], default: Sequence[str], most: int, hint: str
 
 
 def seed(runs: Mapping[str, Run], place: Place = None) -> str:
-    """One of the seeds."""
+    """Choose one of the seeds."""
     chosen: str = (place or st).selectbox("Seed", list(runs), key="seed", bind="query-params", help=WORDS["seed"])
     return chosen
 
 
 def score(found: Sequence[ScoreName], place: Place = None, label: str = "Score") -> ScoreName:
-    """One score, by its short name where that is unambiguous."""
+    """Choose one score, by its short name where that is unambiguous."""
     short = [one.metric for one in found]
     named = {one.metric if short.count(one.metric) == 1 else one.name: one for one in found}
     return named[(place or st).selectbox(label, list(named), key="score", bind="query-params")]
