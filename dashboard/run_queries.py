@@ -313,7 +313,7 @@ def provenance(run_id: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Rollouts:
-    """Rollouts of a run with all their actions, and the id of `<backspace>` (None: no rollout used it)."""
+    """Rollouts of a run, and the action id of `<backspace>` (None: there is none, or an older file lacks it)."""
 
     rows: tuple[Row, ...]
     backspace: int | None
@@ -351,8 +351,8 @@ def rollouts(run_id: str) -> Rollouts:
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _rollouts(url: str, at: Stamp, run_id: str) -> Rollouts:
-    found = tuple(_store(url).rollouts(run_id).to_dict("records"))
-    return Rollouts(found, backspace_of(found))
+    found = _store(url).rollouts(run_id)
+    return Rollouts(tuple(found.to_dict("records")), backspace_of(found))
 
 
 def samples(run_ids: tuple[str, ...], order: str) -> list[Sample]:

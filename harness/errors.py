@@ -1,4 +1,4 @@
-"""What the harness says when it cannot go on: what it got, what it wanted, what to type next."""
+"""Errors of the harness; each message names the value given, the values possible, and what to type next."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class HarnessError(Exception):
-    """A problem a person can mend; the command line prints it without a traceback.
+    """A problem that the user can solve; the command line prints it without a traceback.
 
     `exit_code` follows the command line's table: 2 usage or configuration, 3 environment or database.
     """
@@ -20,7 +20,7 @@ class ConfigError(HarnessError):
 
 
 class UnknownName(ConfigError, KeyError):
-    """A name that no registry, grid or store knows.  Also a `KeyError`, so that mappings behave."""
+    """A name that no registry, grid or store has.  Also a `KeyError`, as mappings raise."""
 
     def __str__(self) -> str:  # KeyError would print the repr of its argument
         return str(self.args[0])
@@ -39,7 +39,7 @@ class EnvironmentProblem(HarnessError):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A sentence that names the closest known spelling, or the known ones when none is close.
+    """Advice with the closest known spelling, or with all known ones when none is close.
 
     >>> did_you_mean("sequense_match", ["mle", "bc", "sequence_match"])
     "did you mean 'sequence_match'?"

@@ -1,4 +1,4 @@
-"""One hash of any plain value: equal values, equal hashes on every machine."""
+"""Hash of any plain value, the same on every machine."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How the harness finds trainers, divergences, metrics and benchmarks that it does not know by name.
+"""Registries of trainers, divergences, metrics, benchmarks and speed rows, found by entry point.
 
-Built-ins and third parties come through the same door: entry points.  Listing names reads only their metadata,
-so it imports nothing; a plug-in is imported when it is first asked for.
+Built-ins and third-party plug-ins are found in the same way.  Listing names reads only the metadata of entry points and
+imports nothing; a plug-in is imported at its first use.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Randomness by purpose: every use of a seed has its own streams, so that no two uses share their numbers."""
+"""Random streams by purpose: every use of a seed has its own, so that no two uses share random numbers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from harness.hashing import content_hash
 
 
 def key(*parts: int | str) -> int:
-    """64 bits from a seed and what it is used for: `key(seed, "replay", step)`; equal parts, equal bits."""
+    """64 bits from a seed and its purpose: `key(seed, "replay", step)`; equal parts give equal bits."""
     return int(content_hash(list(parts)), 16)
 
 

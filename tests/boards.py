@@ -40,7 +40,7 @@ def add(
     assert store.claim(run.run_id, ME)
     store.log(run.run_id, ME, steps)
     facts = {"data_hash": data_hash, "sampled_actions": more.get("sampled_actions", 0)} | more.get("facts", {})
-    store.finish(run.run_id, ME, scores=scores, prompts=[], rollouts=[], provenance=facts)
+    store.finish(run.run_id, ME, scores=scores, prompts=[], rollouts=[], backspace_id=None, provenance=facts)
     return run.run_id
 
 

@@ -37,6 +37,7 @@ RESULTS: dict[str, Any] = {
     "scores": [score()],
     "prompts": [Example(prompt="a", text=" human")],
     "rollouts": [rollout()],
+    "backspace_id": None,
     "provenance": {"data_hash": "d"},
 }
 

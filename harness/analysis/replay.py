@@ -45,7 +45,7 @@ class Frame:
 
 
 def frames(row: Row, backspace: int | None) -> tuple[Frame, ...]:
-    """The actions of a rollout; `backspace` is what `backspace_of` finds."""
+    """The actions of a rollout; `backspace` is the id that `backspace_of` gives."""
     standing: list[int] = []
     states: list[tuple[int, ...]] = []
     partners: dict[int, int] = {}

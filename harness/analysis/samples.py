@@ -57,10 +57,10 @@ def side_by_side(store: Store, run_ids: Sequence[str], sort: str = "prompts") ->
     """
     found: dict[tuple[str, int], tuple[str, dict[str, Written | None]]] = {}
     for run_id in run_ids:
-        rows = store.rollouts(run_id).to_dict("records")
-        backspace = backspace_of(rows)
+        rollouts = store.rollouts(run_id)
+        backspace = backspace_of(rollouts)
         turns: Counter[str] = Counter()
-        for number, row in enumerate(rows):
+        for number, row in enumerate(rollouts.to_dict("records")):
             place = (row["prompt"], turns[row["prompt"]])
             turns[row["prompt"]] += 1
             _, written = found.setdefault(place, (row["reference"], dict.fromkeys(run_ids)))

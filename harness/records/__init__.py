@@ -1,6 +1,8 @@
-"""Plain values that travel between stages; they import nothing of ours and no torch.
+"""Plain values that pass between stages; they import none of our packages and no torch.
 
-Read in the order of the data: `data` (examples, splits), `law`, `rollout`, `training` (steps), `evaluation`, `score`.
+Read in the order of the data: `data` (examples, splits), `law`, `rollout`, `training` (steps), `evaluation`, `score`;
+then `events` (of a run while it is computed), `progress` (of a grid), `trial` (of tuning).
+The names below are for plug-ins: inside the core, import from the modules.
 """
 
 from harness.records.data import Example as Example

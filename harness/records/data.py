@@ -13,7 +13,7 @@ from harness.records.law import Law
 
 @dataclass(frozen=True)
 class Example:
-    """One expert text.  `prompt` is given (never learned, never deleted); `text` is what the expert wrote after it."""
+    """One expert text.  `prompt` is given (never learned, never deleted); `text` is the expert's continuation."""
 
     text: str
     prompt: str = ""
@@ -21,7 +21,6 @@ class Example:
 
 Mistake = Callable[[str, np.random.Generator], str]
 """A benchmark's ground-truth noise: the reduced text so far -> a wrong next piece of text (one token long)."""
-
 
 Fresh = Callable[[int, np.random.Generator], Sequence[Example]]
 """(n, randomness) -> n more expert texts that are independent of every split."""
@@ -50,7 +49,10 @@ class Splits:
 
     @property
     def tuning_prompts(self) -> tuple[Example, ...]:
-        """What a choice that must not see the test split is made on; whole documents stand in for no passages."""
+        """Validation prompts for model selection, which must not see the test split.
+
+        Without `validation_prompts` these are the validation documents if prompted like `prompts`, else none.
+        """
         alike = any(one.prompt for one in self.validation) or not any(one.prompt for one in self.prompts)
         return self.validation_prompts or (self.validation if alike else ())
 

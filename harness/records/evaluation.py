@@ -1,4 +1,4 @@
-"""Everything a metric may look at, and the values it is made of.  No torch."""
+"""`Evaluation`, the input of every metric, and the values it is made of.  No torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Likelihood:
     """Negative log-likelihood of the test documents, every token scored exactly once.
 
     Sums in nats over all documents, end tokens included.  `masked_nll` renormalises each step without the
-    `<backspace>` action (equal to `nll` where the policy has none).  `tokenizer` is a hash of what a token is:
+    `<backspace>` action (equal to `nll` where the policy has none).  `tokenizer` is a hash of the tokenizer:
     numbers per token of different tokenizers do not compare.
     """
 
@@ -51,20 +51,20 @@ class ExactStep:
 
     @property
     def lost(self) -> bool:
-        """Whether no text of the language goes on from here, so that there is no law to compare with."""
+        """True if no text of the language goes on from here, so that there is no law to compare with."""
         return not np.isfinite(self.true).any()
 
 
 @dataclass(frozen=True)
 class FinishedLaw:
-    """What a policy finally writes, compared with a known language on texts of that language.
+    """Marginal law of a policy's final texts, compared with a known language on texts of that language.
 
     Attributes:
-        share: [X] how much each text counts: the law's probability of every text, or equal shares of a sample.
+        share: [X] weight of each text: the law's probability of every text, or equal shares of a sample.
         log_law: [X] log-probability under the law, nats.
         low, high: [X] bounds of the log-probability that the policy finishes with exactly this text, nats.
-        leaks: whether the policy may finish with what the law excludes, or fill the context.
-        states: in how many states the policy was asked.
+        leaks: True if the policy may finish with a text that the law excludes, or fill the context.
+        states: number of states in which the policy was evaluated.
     """
 
     share: np.ndarray
@@ -78,59 +78,49 @@ class FinishedLaw:
 Featurise = Callable[[str, str, Sequence[str]], np.ndarray]
 """(featuriser, pooling, texts) -> float32 features [n, F]; cached by content.  The featuriser is `reference-lm`
 (this benchmark's own reference model), a local directory or a Hub id; pooling is `mean` or `last`."""
-
-
 Force = Callable[[float], tuple["Rollout", ...]]
-"""Chance in [0, 1] that an action is replaced by another while it is written -> one such rollout for each prompt."""
-
-
+"""Probability in [0, 1] that an action is replaced by another while it is written -> one such rollout per prompt."""
 Corrupt = Callable[[int], tuple["Rollout", ...]]
 """k -> one rollout for each prompt that goes on freely from a beginning of the prompt's expert text into which k wrong
 tokens were put (`Trajectory.injected`), at a random place; with `<backspace>` they can be deleted."""
-
-
 BackspaceAfter = Callable[[int], np.ndarray]
 """k -> [S, k]: pi(<backspace>|s) after 1, ..., k wrong tokens in a row, in each of S beginnings of expert texts."""
-
-
 Finish = Callable[[int | None, int], FinishedLaw]
-"""(expert texts to look at, None for every text of the language; states in which the policy may be asked) -> what it
-finally writes, decoder included."""
-
-
+"""(number of expert texts, None for every text of the language; largest number of states in which the policy may be
+evaluated) -> the marginal law of its final texts, decoder included."""
 Pair = Callable[[str, Sequence[tuple[str, str]]], Sequence[tuple[str, str]]]
 """(featuriser, pairs of texts) -> the same pairs, both sides cut to as many of the featuriser's tokens as the shorter
 one has; a pair with an empty side stays as it is."""
 
 
 class TokenScorer(Protocol):
-    """A distribution over next tokens that stands still: what one action of a policy is compared with."""
+    """A fixed distribution over next tokens, with which single actions of a policy are compared."""
 
     @property
     def name(self) -> str:
-        """Which distribution this is: it becomes part of a score's name."""
+        """Name of the distribution, a part of a score's name."""
 
     def __call__(self, states: Sequence[tuple[int, ...]], tokens: Sequence[int]) -> np.ndarray:
         """[n] log-probability in nats of `tokens[i]` after the whole reduced text `states[i]`, start token included.
 
-        NaN where the distribution does not know the state.
+        NaN where the distribution has none for the state.
         """
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything a metric may look at.
+    """The input of a metric.
 
     `rollouts[i]` answers `prompts[i]`, whose `text` is the expert continuation; `train` holds the texts that the policy
     learned from.  `featuriser_id` turns a featuriser's option into the name stored with the score (`reference-lm`
-    becomes `reference-lm:HASH`).  `exact_steps` are in the states of expert texts.  What costs forward passes and few
-    metrics want is a function: `features`, `paired`; about mistakes `forced` (by uniformly random legal actions),
-    `forced_wrong` (by tokens that the benchmark knows to be wrong), `corrupted` and `p_back` (over `mistake_texts`
-    expert texts), of which the last three are None where the benchmark knows no mistakes; about single actions
-    `token_scorer` (the exact law, or the base that training started from); and beside a known law `own_steps`, in the
-    states of the rollouts' reduced texts, and `finished`.
+    becomes `reference-lm:HASH`).  `exact_steps` are in the states of expert texts.  Values that cost forward passes and
+    that few metrics use are functions: `features`, `paired`; about mistakes `forced` (by uniformly random legal
+    actions), `forced_wrong` (by tokens that the benchmark knows to be wrong), `corrupted` and `p_back` (over
+    `mistake_texts` expert texts), of which the last three are None where the benchmark knows no mistakes; about single
+    actions `token_scorer` (the exact law, or the base that training started from); and for a known law `own_steps`, in
+    the states of the rollouts' reduced texts, and `finished`.
 
-    Texts that something else wrote are `written`; then there are no rollouts, hence no actions to count.  `unpaired`
+    Texts of another origin are `written`; then there are no rollouts, hence no actions to count.  `unpaired`
     are expert texts that answer no prompt in particular, of any number; they stand in for the prompts' own.
     """
 
@@ -158,7 +148,7 @@ class Evaluation:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """What the policy wrote, prompts left out, or what was `written` by something else."""
+        """The policy's texts without the prompts, or the texts of another origin (`written`)."""
         return tuple(rollout.text for rollout in self.rollouts) if self.written is None else self.written
 
     @property
@@ -168,12 +158,12 @@ class Evaluation:
 
     @property
     def in_pairs(self) -> bool:
-        """Whether `references[i]` and `texts[i]` answer the same prompt."""
+        """True if `references[i]` and `texts[i]` answer the same prompt."""
         return self.unpaired is None
 
     @property
     def texts_hash(self) -> str:
-        """Sixteen hex digits over the rollouts' texts: which texts a score is about."""
+        """Sixteen hex digits over `texts`: they identify the texts that a score is about."""
         digest = hashlib.sha256()
         for text in self.texts:
             digest.update(text.encode("utf-8", "surrogatepass") + b"\x00")

@@ -1,4 +1,4 @@
-"""What a run says while it is computed, and what its process is told: plain values that cross a pipe; no torch."""
+"""Events of a run while it is computed: plain values that its process sends through a pipe.  No torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.records.training import Interim, Step
 
 @dataclass(frozen=True)
 class StageProgress:
-    """A sign of life: which stage, and the share of it that is done."""
+    """The stage that a run is in, and the share of it that is done, in [0, 1]; also a sign that its process lives."""
 
     stage: Stage
     fraction: float
@@ -23,7 +23,7 @@ class StageProgress:
 
 @dataclass(frozen=True)
 class Resumed:
-    """Training starts, or goes on from `step` > 0.
+    """Start of training at step 0, or its resumption from a checkpoint at `step` > 0.
 
     `threads` are the numbers of CPU threads that computed it so far, `damaged` the registered checkpoint files that
     were missing or changed and have not been used.
@@ -38,8 +38,9 @@ class Resumed:
 class SavedCheckpoint:
     """A checkpoint file: the optimiser step it holds, its path relative to the store's folder, its SHA-256.
 
-    It counts only once the store has it under the claim that wrote it: a file that no row names was written by
-    somebody who had lost the claim, or died before saying so.  `threads` is how many CPU threads computed it.
+    It counts only once it is registered in the store, under the claim that wrote it: an unregistered file was written
+    by a process that had lost the claim, or that ended before.  `threads` is the number of CPU threads that computed
+    it.
     """
 
     step: int
@@ -50,12 +51,16 @@ class SavedCheckpoint:
 
 @dataclass(frozen=True)
 class Results:
-    """All that a finished run leaves in the store; `rollouts[i]` answers `prompts[i]`."""
+    """All that a finished run leaves in the store.
+
+    `rollouts[i]` answers `prompts[i]`; `backspace_id` is the action `<backspace>` in them, None in a space without it.
+    """
 
     scores: tuple[Score, ...]
     profiles: tuple[Profile, ...]
     prompts: tuple[Example, ...]
     rollouts: tuple[Rollout, ...]
+    backspace_id: int | None
     provenance: Mapping[str, Any]
 
 

@@ -1,4 +1,4 @@
-"""A language whose distribution is known exactly, and what it says of a text."""
+"""`Law`, a language whose distribution is known exactly, and the probability of a text under it."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Law(Protocol):
         """The state before the first character."""
 
     def next(self, state: Hashable) -> Mapping[str, float]:
-        """What may follow, with probabilities that sum to 1; key `""` is the end."""
+        """Symbols that may follow, with probabilities that sum to 1; key `""` is the end."""
 
     def advance(self, state: Hashable, symbol: str) -> Hashable | None:
         """The state after `symbol`, or None when no text of the language can go on from there."""
 
 
 def steps(law: Law, text: str) -> Iterator[tuple[str, Mapping[str, float]]]:
-    """Each character of a text, then its end (`""`), beside the law there, which is empty where none goes on."""
+    """Each character of a text, then its end (`""`), with the law before it; the law is empty outside the language."""
     state: Hashable | None = law.start
     for symbol in (*text, ""):
         yield symbol, {} if state is None else law.next(state)

@@ -1,4 +1,4 @@
-"""Where a cell of a grid is while it is computed."""
+"""Progress of a grid's cells while they are computed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ Stage = Literal["base", "train", "sample", "score", "done", "failed", "skipped",
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a grid is, for whoever shows it.
+    """Progress of one cell of a grid, for display.
 
     `cell` counts from 1 among `cells`; `fraction` in [0, 1] is the share of the stage that is done.  Stages in
     order: `base`, `train`, `sample`, `score`, then `done`, `failed` (with `message`) or `skipped` (done before);
-    `waiting` (with `message`) is a cell that nobody here computes just now.
-    `label` says in a few words which cell it is.
+    `waiting` (with `message`) is a cell that no worker here is computing.
+    `label` names the cell in a few words.
     """
 
     run_id: str

@@ -1,4 +1,4 @@
-"""Action sequences: trajectories, and what the policy did after a prompt."""
+"""Action sequences: `Trajectory`, and `Rollout`, a policy's own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ class Trajectory:
     """A sequence of actions from a prompt, as token ids.
 
     `injected[t]` marks actions that the environment took: they move the state and carry no loss.
-    `seen`, where given, is what the policy sees in place of the actions as its context: noise under clean labels.
+    `seen`, where given, are the tokens that the policy sees as its context in place of the actions: noise under clean
+    labels.
     """
 
     prompt: tuple[int, ...]
@@ -33,7 +34,7 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class Rollout:
-    """What the policy did after one prompt, and why it stopped.
+    """The policy's actions after one prompt, and the reason why they stopped.
 
     Attributes:
         trajectory: prompt and actions; `injected` marks a given noise start.
@@ -41,7 +42,7 @@ class Rollout:
         stop: `ended` with the end token, at the `depth` limit of the context, or at the `budget` of actions.
         text: the reduced text after the prompt, decoded.
         tokens: token ids of the reduced text after the prompt, end token excluded.
-        pieces: what each action wrote, one readable string per action; empty where nobody kept them.
+        pieces: one readable string per action, the text that it wrote; empty where they were not kept.
         candidates: per action its likeliest alternatives (action, piece, probability), injected ones without; or empty.
         discarded: tokens and `<backspace>`s of other texts for the same prompt that were thrown away for this one.
     """

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 @dataclass(frozen=True)
 class Score:
-    """One final number with its definition, or None with the reason why there is none.
+    """A final number with its definition, or None with the reason why there is none.
 
     `n` is the number of texts (or documents, or states) it is computed from; `direction` is `higher`, `lower` or
     `reference` (closest to the human reference's value, which the same metric gives on the references).
@@ -32,7 +32,7 @@ class Score:
 
 
 class Point(NamedTuple):
-    """One point of a profile: where, how much, and from how many texts or states."""
+    """A point of a profile: the position, the value, and the number of texts or states it is computed from."""
 
     x: float
     value: float
@@ -41,7 +41,7 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True)
 class Profile:
-    """A number by position, length or strength of a disturbance, with its definition: the curves that a run leaves.
+    """A curve over position, length or strength of a perturbation, with its definition.
 
     `axis` says what `x` is, with its unit; the rest is as in `Score`.
     """
@@ -56,7 +56,7 @@ class Profile:
 
     @property
     def name(self) -> str:
-        """The full name, as a score's."""
+        """The full name, written like a score's."""
         return full_name(self.metric, self.definition, self.parameters)
 
 

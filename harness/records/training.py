@@ -1,4 +1,4 @@
-"""What training leaves: its steps, and scores at points of its budget."""
+"""Records of training: its steps, what they spent, and interim scores."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.records.score import Score
 
 @dataclass(frozen=True)
 class Spent:
-    """What training has taken so far: optimiser steps, nodes through the model, seconds."""
+    """Budget spent by training so far: optimiser steps, nodes through the model, seconds."""
 
     step: int
     tokens: int
@@ -21,10 +21,10 @@ class Spent:
 
 @dataclass(frozen=True)
 class Interim:
-    """Scores at one point of a run's training, and what training had taken by then; the scoring itself is not in it.
+    """Scores at one point of a run's training, and what training had spent by then, scoring excluded.
 
-    `before` is what it had taken a step earlier: a run whose budget is above that would have come here, too, since a
-    budget ends with the first step at or over it.
+    `before` is what it had spent a step earlier: a run with a larger budget than that would have reached this point,
+    too, since training ends with the first step at or over its budget.
     """
 
     spent: Spent
@@ -34,8 +34,8 @@ class Interim:
     def as_json(self) -> dict[str, Any]:
         """Plain values that JSON holds exactly, NaN and infinities included."""
         scores = [dataclasses.asdict(score) for score in self.scores]
-        told = [score | {"value": None if score["value"] is None else repr(score["value"])} for score in scores]
-        return {"spent": dataclasses.asdict(self.spent), "before": dataclasses.asdict(self.before), "scores": told}
+        rows = [score | {"value": None if score["value"] is None else repr(score["value"])} for score in scores]
+        return {"spent": dataclasses.asdict(self.spent), "before": dataclasses.asdict(self.before), "scores": rows}
 
     @classmethod
     def from_json(cls, given: Mapping[str, Any]) -> Interim:

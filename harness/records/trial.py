@@ -15,8 +15,8 @@ class Trial:
         asked: the `group_id` of the group as it is written.
         number: from 0, which is the configuration as it is written.
         run_id: the run that was evaluated on the validation split.
-        drawn: what it has in place of what is written, by key.
-        chosen: whether the group's final runs have its settings.
+        drawn: the values it has in place of the written ones, by dotted key.
+        chosen: True if the group's final runs have its settings.
         group_id: of the group's final runs.
     """
 

@@ -214,6 +214,7 @@ class Seat:
                     profiles=said.profiles,
                     prompts=said.prompts,
                     rollouts=said.rollouts,
+                    backspace_id=said.backspace_id,
                     provenance=said.provenance,
                 )
                 self.claim = None

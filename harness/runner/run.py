@@ -133,7 +133,7 @@ def run(config: RunConfig, device: torch.device, attempt: Attempt) -> Iterator[E
         "peak_memory_bytes": peak_memory_bytes(),
     }
     failpoint("results.computed")
-    yield Results(tuple(scores), curves, tuple(evaluation.prompts), tuple(evaluation.rollouts), facts)
+    yield Results(tuple(scores), curves, evaluation.prompts, evaluation.rollouts, evaluation.backspace_id, facts)
 
 
 def _training(config: RunConfig, policy: Policy, splits: Splits) -> Training:

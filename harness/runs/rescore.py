@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
 from harness.config.run import RunConfig
@@ -86,7 +87,7 @@ def rescore(store: Store, grid: str | None, wanted: Sequence[Asked], device: tor
                 raise StoreError(f"its benchmark gives other data now ({data_hash}, now {splits.data_hash})")
             reference = _reference(config, splits, wanted, store.folder / "cache", device)
             features = featurisers.setdefault(reference, Features(reference, device))
-            evaluation = stored_evaluation(store.rollouts(run_id).to_dict("records"), config, splits, features)
+            evaluation = stored_evaluation(store.rollouts(run_id), config, splits, features)
         except HarnessError as error:
             skipped[run_id] = str(error)
             continue
@@ -106,16 +107,15 @@ def rescore(store: Store, grid: str | None, wanted: Sequence[Asked], device: tor
     return Rescored(len(found), len(names) - replaced, replaced, refused, skipped)
 
 
-def stored_evaluation(rows: Sequence[Row], config: RunConfig, splits: Splits, features: Features) -> StoredEvaluation:
-    """What metrics may look at, from the rows of `Store.rollouts` and the run's own data."""
-    rollouts = tuple(map(as_rollout, rows))
-    backspace = None
-    if config.actions.backspace:
-        found = backspace_of(rows)  # nobody used it: any id that no action has says the same
-        backspace = 1 + max((max(row["actions"]) for row in rows), default=0) if found is None else found
+def stored_evaluation(stored: pd.DataFrame, config: RunConfig, splits: Splits, features: Features) -> StoredEvaluation:
+    """An evaluation made of `Store.rollouts` and the run's own data."""
+    rows = stored.to_dict("records")
+    backspace = backspace_of(stored)
+    if backspace is None and config.actions.backspace:  # an older file, and no rollout used it: any unused id will do
+        backspace = 1 + max((max(row["actions"]) for row in rows), default=0)
     return StoredEvaluation(
         prompts=tuple(Example(row["reference"], row["prompt"]) for row in rows),
-        rollouts=rollouts,
+        rollouts=tuple(map(as_rollout, rows)),
         backspace_id=backspace,
         metric_seed=config.seeds.metric,
         train=tuple(example.text for example in splits.train),

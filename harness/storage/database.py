@@ -1,4 +1,4 @@
-"""The store's database: opened, checked, upgraded; transactions, and errors with advice."""
+"""The store's database: connection, schema check, upgrade, transactions, and errors with advice."""
 
 from __future__ import annotations
 
@@ -17,11 +17,7 @@ from harness.system.failpoints import failpoint
 from harness.system.sqlite import driver
 
 _PLACE = "check that the folder exists and that you may write there, or give another --store"
-
-
 _SPACE = "free some space on its disk; what was stored before is intact"
-
-
 _ADVICE = {
     "not a database": "it is not a SQLite file; give another --store, or move the file away",
     "malformed": "the file is damaged; move it away and restore a copy, or give another --store",
@@ -40,18 +36,15 @@ _ADVICE = {
 }
 
 
-# ----------------------------------------------------------------------------------------------------- the file
-
-
 class Database:
-    """An open database with the tables above."""
+    """An open database with the tables of `schema`."""
 
     def __init__(self, url: str, mode: Mode) -> None:
-        """Open it, with mode `rwc` after creating it and its folder where there are none.
+        """Open the database at `url`; mode `rwc` creates it and its folder where there are none.
 
         Raises:
-            StoreError: not such a URL, not a store, of another schema version, out of reach, or to be written in a
-                folder that is another store's.
+            StoreError: no valid URL, not a store, another schema version, out of reach, or to be written in a folder
+                that is another store's.
         """
         self.url = printable_url(url)
         self.place = place_of(url)
@@ -67,12 +60,12 @@ class Database:
                 settle(self.place, self._identity())
 
     def close(self) -> None:
-        """Give the connections back; the database can still be used afterwards."""
+        """Close the connections; the database can still be used afterwards."""
         self._engine.dispose()
 
     @contextmanager
     def translated_errors(self) -> Iterator[None]:
-        """Turn what the database and the disk say into what a person can do."""
+        """Re-raise database and OS errors as `StoreError` with advice."""
         try:
             yield
         except (sa.exc.SQLAlchemyError, driver.Error, OSError, ModuleNotFoundError) as error:
@@ -84,7 +77,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[sa.Connection]:
-        """A transaction that sees one moment of the store and blocks nobody."""
+        """A transaction that reads one consistent state of the store and blocks no other."""
         with self.translated_errors(), self._engine.connect() as connection:
             yield connection
 
@@ -100,7 +93,7 @@ class Database:
             failpoint("commit.after")
 
     def integrity_errors(self, *, thorough: bool) -> list[str]:
-        """What SQLite finds wrong with its own file; `thorough` compares every index and reference, too."""
+        """Errors that SQLite finds in its file (none of a server); `thorough` compares indexes and references, too."""
         if self._engine.dialect.name != "sqlite":
             return []
         checks = ("integrity_check", "foreign_key_check") if thorough else ("quick_check",)
@@ -112,7 +105,7 @@ class Database:
         return found
 
     def alone(self, connection: sa.Connection) -> None:
-        """Wait until no other transaction is here; SQLite's write lock has done that already."""
+        """Wait until no other transaction holds this lock; with SQLite the write lock is enough."""
         if connection.dialect.name == "postgresql":
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(7236)"))
 
@@ -142,7 +135,7 @@ class Database:
             )
 
     def _identity(self) -> str:
-        """The id by which the store's folder knows it; the first writer draws it."""
+        """The store's id, as its folder names it (see `folder`); the first writer draws it."""
         query = sa.select(META.c.value).where(META.c.key == "store")
         with self.read() as connection:
             found = connection.execute(query).scalar()
@@ -154,7 +147,7 @@ class Database:
         return str(found)
 
     def _upgrade(self) -> None:
-        """Add what an older version lacks; nothing that is there changes, and a second upgrader finds it done."""
+        """Add the tables and columns that an older version lacks; stored values stay, a second upgrade is harmless."""
         with self.write() as connection:
             self.alone(connection)
             SCHEMA.create_all(connection)

@@ -1,4 +1,4 @@
-"""How a store's database is reached: one SQLite file for one machine, or a PostgreSQL server for several."""
+"""Connections to a store's database: a SQLite file for one machine, or a PostgreSQL server for several."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from harness.storage.url import printable_url
 from harness.system.sqlite import driver
 
 Mode = Literal["rwc", "rw", "ro"]
-BUSY_SECONDS = 60  # how long a writer waits for another's one transaction; a disk has been seen to take 30 for a flush
+BUSY_SECONDS = 60  # a writer waits so long for one transaction of another; a flush of a disk has taken 30
 PAUSE = 0.05  # seconds; the longest pause between two tries of a writer while others commit
 NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs")
-# A client that vanished must not keep its locks, and a server that did must not keep a worker waiting for hours.
+# A lost client must not keep its locks, and a lost server must not keep a worker waiting for hours.
 _LINE = {"connect_timeout": 10, "keepalives_idle": 30, "tcp_user_timeout": 60_000}
 _WAITS = "-c idle_in_transaction_session_timeout=60s -c lock_timeout=60s"
 _POSTGRES = ("postgresql", "postgres", "postgresql+psycopg")
@@ -49,7 +49,7 @@ def _postgres_time(*_: Any, **__: Any) -> str:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a store is: its database, and the folder of its files (rollouts, checkpoints, shared models).
+    """Location of a store: its database, and the folder of its files (rollouts, checkpoints, shared models).
 
     `path` is the SQLite file; None where the database is a server.
     """
@@ -62,7 +62,7 @@ class Place:
         """Connections to the database; a writing transaction asks for the write lock as it starts."""
         if self.path is None:
             url = sa.make_url(self.url).set(drivername="postgresql+psycopg")
-            own = url.query.get("options", "")  # such as a search_path; what the URL says comes last, and holds
+            own = url.query.get("options", "")  # such as a search_path; the URL's come last and override
             options = f"{_WAITS}{' -c default_transaction_read_only=on' * (mode == 'ro')} {own}"
             bare = url.difference_update_query(["files", "options"])
             return sa.create_engine(bare, connect_args=_LINE | {"options": options}, pool_pre_ping=True)
@@ -74,7 +74,7 @@ class Place:
 
 
 def place_of(url: str) -> Place:
-    """What a store's URL says: `sqlite:///PATH`, or `postgresql://USER@HOST/DATABASE?files=/FOLDER`.
+    """Location that a store's URL names: `sqlite:///PATH`, or `postgresql://USER@HOST/DATABASE?files=/FOLDER`.
 
     Raises:
         StoreError: another kind of URL, a folder, no folder for the files, or SQLite on a network file system.
@@ -118,7 +118,7 @@ def path_of(url: str) -> Path:
 
 
 def filesystem(path: Path) -> tuple[str, str]:
-    """(mount point, type) of the file system that a path is on or would be on."""
+    """(mount point, type) of the file system that a path is on or would be on; empty where unknown."""
     try:
         real = path.resolve()
         mounts = [part for part in psutil.disk_partitions(all=True) if real.is_relative_to(part.mountpoint)]
@@ -129,13 +129,13 @@ def filesystem(path: Path) -> tuple[str, str]:
 
 
 def insert(connection: sa.Connection, table: sa.Table) -> Any:
-    """An INSERT that knows `on_conflict_do_nothing`, in the connection's dialect."""
+    """An INSERT with `on_conflict_do_nothing`, in the connection's dialect."""
     known = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
     return known[connection.dialect.name](table)
 
 
 def _on_connect(connection: Any, _: object) -> None:
-    connection.isolation_level = None  # the driver's own BEGIN is a deferred one; _on_begin says which we want
+    connection.isolation_level = None  # the driver's own BEGIN is a deferred one; _on_begin chooses
     for pragma in (f"busy_timeout={BUSY_SECONDS * 1000}", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
@@ -149,12 +149,12 @@ def _on_begin(connection: sa.Connection) -> None:
 
 
 def _take_write_lock(connection: Any) -> None:
-    """Begin a writing transaction when no other connection is in one; fail when nobody else has got on meanwhile.
+    """Begin a writing transaction once no other connection is in one; fail after `BUSY_SECONDS` without any commit.
 
-    SQLite's own wait ends after so many seconds, however many others wrote meanwhile, and its pauses grow: among 64
-    writers those that came last look every few ms and take the lock from those that wait longest.  With random
-    pauses of one length everybody is as likely to be next, and patience begins anew with every commit of another.
-    While nobody commits, all ask less: with 63 who went on asking, flushes were seen to stall until these gave up.
+    SQLite's own wait ends after a fixed time, however many others wrote meanwhile, and its pauses grow: among 64
+    writers the latest arrivals look every few ms and take the lock from those that wait longest.  With random pauses
+    of one length every writer is equally likely to be next, and the time limit restarts with every commit of another.
+    Without commits all writers try less often: while 63 kept trying, flushes stalled until these gave up.
     """
     connection.execute("PRAGMA busy_timeout=0")
     seen, since = None, time.monotonic()
@@ -172,7 +172,7 @@ def _take_write_lock(connection: Any) -> None:
                         seen, since = commits, time.monotonic()
                 if time.monotonic() - since > BUSY_SECONDS:
                     raise
-            still = time.monotonic() - since  # how long nobody has committed
+            still = time.monotonic() - since  # seconds without a commit
             time.sleep(random.uniform(0.0, max(PAUSE, min(still / 2, 1.0))))
     finally:
         connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")

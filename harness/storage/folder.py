@@ -1,6 +1,6 @@
-"""Whose files a folder holds: `store.id` in it names one store, and every other one is kept out.
+"""One store per folder: the file `store.id` in it names the store, and every other one is refused.
 
-Two stores in one folder would take each other's checkpoints for leftovers, and overwrite each other's rollouts.
+Two stores in one folder would delete each other's checkpoints as leftovers, and overwrite each other's rollouts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PAUSE = 0.05  # seconds between two looks at it
 
 @dataclass(frozen=True)
 class Mark:
-    """What the file says.
+    """Content of the file `store.id`.
 
     Attributes:
         store: the store's id, as its `meta` table has it.
@@ -42,7 +42,8 @@ def keep_out(place: Place) -> None:
     Raises:
         StoreError: the folder has a mark, and the database is not there yet.
     """
-    found = read(place.folder)  # before the look at the database: whoever starts one at this moment marks last
+    # Read before looking for the database: a process that creates one just now writes its mark last.
+    found = read(place.folder)
     if found is not None and place.path is not None and not place.path.exists():
         raise _refused(place, found)
 
@@ -66,7 +67,7 @@ def settle(place: Place, store: str) -> None:
 
 
 def read(folder: Path) -> Mark | None:
-    """Whose the folder is; None where nobody has marked it.
+    """The mark of a folder; None where there is none.
 
     Raises:
         StoreError: the file is damaged.
@@ -82,12 +83,12 @@ def read(folder: Path) -> Mark | None:
         except (ValueError, KeyError, TypeError) as error:
             if time.monotonic() > deadline:
                 advice = f"where {folder} has the files of one store only, remove it and try again"
-                raise StoreError(f"{file} is damaged, so nobody knows whose files these are; {advice}") from error
+                raise StoreError(f"{file} is damaged, so the owner of these files is unknown; {advice}") from error
         time.sleep(PAUSE)
 
 
 def _first(folder: Path, mine: Mark) -> Mark:
-    """Mark the folder unless another process is faster; whose it is then."""
+    """Mark the folder unless another process is faster; returns the mark that it has then."""
     partial = _written(folder, mine)
     file = folder / FILE
     try:
@@ -103,7 +104,7 @@ def _first(folder: Path, mine: Mark) -> Mark:
 
 
 def _written(folder: Path, mine: Mark) -> Path:
-    """A file of this process's own that has the mark."""
+    """Write the mark to a temporary file of this process; returns its path."""
     about = "the files in this folder belong to this store; give every other store a folder of its own"
     partial = folder / f"{FILE}.{uuid.uuid4().hex}.partial"
     with partial.open("w", encoding="utf-8") as file:
@@ -120,7 +121,7 @@ def _database(place: Place) -> str:
 
 
 def _is_there(path: Path, name: str) -> bool:
-    """Whether a database of that name stands beside `path`, and is another file."""
+    """True if a database of that name stands beside `path`, and is another file."""
     other = path.with_name(name)
     return other.exists() and not other.samefile(path)
 

@@ -1,6 +1,6 @@
-"""What leaderboards read from a store: every run and score of a grid in a few queries, no object per number.
+"""Bulk reads for leaderboards: every run and score of a grid in a few queries, no object per number.
 
-`Store.runs` and `Store.scores` are for people with a notebook; a page over 10,000 runs cannot wait for them.
+`Store.runs` and `Store.scores` are for notebooks; they are too slow for a page over 10,000 runs.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ import sqlalchemy as sa
 from harness.config.keys import flatten
 from harness.config.run import UNTRAINED
 from harness.errors import UnknownName, did_you_mean
-from harness.storage.queue import OVER, status_now
+from harness.storage.reader import OVER, Reader, of_grid, status_now
 from harness.storage.schema import CELLS, CURVES, INTERIMS, PROFILES, RUNS, SCORES, TRIALS, from_json, number, unescape
-from harness.storage.store import Store
 
 
 class Seeds(NamedTuple):
@@ -56,7 +55,7 @@ class Run:
 
 @dataclass(frozen=True)
 class ScoreName:
-    """What a score's full name stands for."""
+    """The parts of a score's full name, its unit and direction."""
 
     name: str
     metric: str
@@ -72,7 +71,7 @@ class ScoreName:
 
 @dataclass(frozen=True)
 class Timing:
-    """When a run was started and finished (ISO 8601, UTC; None: not yet), and why it failed."""
+    """Times at which a run was started and finished (ISO 8601, UTC; None: not yet), and the reason why it failed."""
 
     run_id: str
     started: str | None
@@ -82,7 +81,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class TrialRun:
-    """A trial of a tuned grid: the final group that it served, and what its training took."""
+    """A trial of a tuned grid: the final group that it served, and what its training spent."""
 
     group_id: str
     run_id: str
@@ -92,7 +91,7 @@ class TrialRun:
 
 @dataclass(frozen=True)
 class ProfileName:
-    """What a profile's full name stands for; `axis` says what x is."""
+    """The parts of a profile's full name, its unit and direction; `axis` says what x is."""
 
     name: str
     metric: str
@@ -102,7 +101,7 @@ class ProfileName:
 
 
 class Loss(NamedTuple):
-    """What training had cost by a logged step, and its loss."""
+    """A logged step's loss, and what training had spent by then."""
 
     step: int
     tokens: int
@@ -111,7 +110,7 @@ class Loss(NamedTuple):
 
 
 class InterimValue(NamedTuple):
-    """A score while training, or why there is none, and what training had taken by then."""
+    """An interim score, or the reason why there is none, and what training had spent by then (and a step before)."""
 
     step: int
     tokens: int
@@ -121,13 +120,13 @@ class InterimValue(NamedTuple):
     seconds_before: float
 
     def beyond(self, unit: str, amount: float) -> bool:
-        """Whether a run with this budget would have ended before: it ends with the first step at or over it."""
+        """True if a run with this budget would have ended before: it ends with the first step at or over it."""
         before = {"steps": self.step - 1, "tokens": self.tokens_before, "seconds": self.seconds_before}
         return before[unit] >= amount
 
 
 class Nodes(NamedTuple):
-    """Of what training sent through the model: without a gradient, in the sampler, and what the run's tokens miss.
+    """Nodes that training sent through the model: without a gradient, in the sampler, and not in the run's tokens.
 
     Older versions counted a frozen reference's nodes as learned from, and of the sampler's only the actions, apart.
     """
@@ -138,17 +137,13 @@ class Nodes(NamedTuple):
 
 
 Interims: TypeAlias = dict[str, dict[str, list[InterimValue]]]
-"""Full name -> run id -> the scores while it trained, in order of steps."""
-
-
+"""Full name -> run id -> the interim scores, in order of steps."""
 Values: TypeAlias = dict[str, dict[str, float | str]]
 """Full name -> run id -> the number (inf and nan are numbers), or the reason why there is none."""
-
-
 _SEEDS = re.compile(r'"seeds":\{"metric":(\d+),"sample":(\d+),"train":(\d+)\}')
 
 
-def read_runs(store: Store, grid: str | None = None) -> list[Run]:
+def read_runs(store: Reader, grid: str | None = None) -> list[Run]:
     """Every run of a grid in its order, or of the whole store in order of creation."""
     wanted: list[Any] = [RUNS.c[name] for name in ("run_id", "group_id", "status", "owner")]
     wanted += [
@@ -161,11 +156,11 @@ def read_runs(store: Store, grid: str | None = None) -> list[Run]:
     ]
     order = [RUNS.c.created, RUNS.c.run_id] if grid is None else [CELLS.c.position]
     with store.database.read() as connection:
-        rows = connection.execute(_of_grid(sa.select(*wanted), grid).order_by(*order)).all()
+        rows = connection.execute(of_grid(sa.select(*wanted), grid).order_by(*order)).all()
     shared: dict[str, Mapping[str, Any]] = {}
     found = []
     for run_id, group_id, stored, owner, over, data_hash, steps, tokens, seconds, text in rows:
-        if group_id not in shared:  # what a group shares is parsed once; it differs in its seeds only
+        if group_id not in shared:  # parsed once per group, whose runs differ in their seeds only
             shared[group_id] = _settings(_parsed(text))
         match = _SEEDS.findall(text)
         if len(match) == 1:
@@ -178,22 +173,22 @@ def read_runs(store: Store, grid: str | None = None) -> list[Run]:
     return found
 
 
-def read_names(store: Store, grid: str | None = None) -> list[ScoreName]:
-    """The scores that runs of a grid, or of the whole store, have; by full name."""
+def read_names(store: Reader, grid: str | None = None) -> list[ScoreName]:
+    """Names of the scores that runs of a grid, or of the whole store, have; sorted by full name."""
     columns = [SCORES.c[name] for name in ("name", "metric", "definition", "unit", "direction")]
     with store.database.read() as connection:
-        rows = connection.execute(_of_grid(sa.select(*columns), grid, SCORES).distinct()).all()
+        rows = connection.execute(of_grid(sa.select(*columns), grid, SCORES).distinct()).all()
     return sorted((ScoreName(*row) for row in rows), key=lambda score: score.name)
 
 
-def read_interims(store: Store, grid: str | None = None) -> tuple[dict[str, ScoreName], Interims]:
-    """What finished runs scored while they trained, and what the full names stand for."""
-    told = [INTERIMS.c[name] for name in ("name", "metric", "definition", "unit", "direction")]
+def read_interims(store: Reader, grid: str | None = None) -> tuple[dict[str, ScoreName], Interims]:
+    """The names, by full name, and the values of the interim scores of finished runs."""
+    named = [INTERIMS.c[name] for name in ("name", "metric", "definition", "unit", "direction")]
     rest: list[Any] = [INTERIMS.c[name] for name in ("run_id", "step", "tokens", "seconds", "value", "kind", "reason")]
     rest += [sa.func.coalesce(INTERIMS.c[f"{unit}_before"], INTERIMS.c[unit]) for unit in ("tokens", "seconds")]
-    query = sa.select(*told, *rest).join(RUNS, RUNS.c.run_id == INTERIMS.c.run_id).where(RUNS.c.status == "done")
+    query = sa.select(*named, *rest).join(RUNS, RUNS.c.run_id == INTERIMS.c.run_id).where(RUNS.c.status == "done")
     with store.database.read() as connection:
-        rows = connection.execute(_of_grid(query, grid, INTERIMS).order_by(INTERIMS.c.step)).all()
+        rows = connection.execute(of_grid(query, grid, INTERIMS).order_by(INTERIMS.c.step)).all()
     names: dict[str, ScoreName] = {}
     found: Interims = {}
     for *score, run_id, step, tokens, seconds, value, kind, reason, tokens_before, seconds_before in rows:
@@ -204,25 +199,25 @@ def read_interims(store: Store, grid: str | None = None) -> tuple[dict[str, Scor
     return dict(sorted(names.items())), found
 
 
-def read_names_by_data(store: Store, grid: str | None = None) -> dict[str | None, list[ScoreName]]:
-    """The scores that some run has a number for, finite or not, by the hash of the runs' data."""
+def read_names_by_data(store: Reader, grid: str | None = None) -> dict[str | None, list[ScoreName]]:
+    """Names of the scores for which some run has a number, finite or not, by the hash of the runs' data."""
     columns = [SCORES.c[name] for name in ("name", "metric", "definition", "unit", "direction")]
     query = sa.select(RUNS.c.data_hash, *columns).join(RUNS, RUNS.c.run_id == SCORES.c.run_id)
     query = query.where(SCORES.c.kind.is_not(None))
     with store.database.read() as connection:
-        rows = connection.execute(_of_grid(query, grid, SCORES).distinct()).all()
+        rows = connection.execute(of_grid(query, grid, SCORES).distinct()).all()
     found: dict[str | None, list[ScoreName]] = {}
     for data_hash, *score in sorted(rows, key=lambda row: str(row[1])):
         found.setdefault(data_hash, []).append(ScoreName(*score))
     return found
 
 
-def read_values(store: Store, grid: str | None, names: Collection[str]) -> Values:
-    """The numbers of the named scores."""
+def read_values(store: Reader, grid: str | None, names: Collection[str]) -> Values:
+    """Values of the named scores."""
     wanted: list[Any] = [sa.type_coerce(SCORES.c[name], sa.Text) for name in ("run_id", "name", "reason", "kind")]
     query: sa.Select[Any] = sa.select(*wanted, SCORES.c.value).where(SCORES.c.name.in_(list(names)))
     with store.database.read() as connection:
-        rows = connection.execute(_of_grid(query, grid, SCORES)).all()
+        rows = connection.execute(of_grid(query, grid, SCORES)).all()
     found: Values = {}
     for run_id, name, reason, kind, value in rows:
         stored = found.get(name)
@@ -232,7 +227,7 @@ def read_values(store: Store, grid: str | None, names: Collection[str]) -> Value
     return {unescape(name): values for name, values in found.items()}
 
 
-def read_grids(store: Store) -> list[str]:
+def read_grids(store: Reader) -> list[str]:
     """Names of the grids, the one with the newest run first."""
     newest = sa.func.max(RUNS.c.created)
     query = sa.select(CELLS.c.grid).join(RUNS, RUNS.c.run_id == CELLS.c.run_id).group_by(CELLS.c.grid)
@@ -240,27 +235,27 @@ def read_grids(store: Store) -> list[str]:
         return list(connection.execute(query.order_by(newest.desc(), CELLS.c.grid)).scalars())
 
 
-def read_timings(store: Store, grid: str | None, statuses: Collection[str]) -> list[Timing]:
+def read_timings(store: Reader, grid: str | None, statuses: Collection[str]) -> list[Timing]:
     """The latest attempts at the runs with one of these stored statuses, in order of their start."""
     columns = [RUNS.c[name] for name in ("run_id", "started", "finished", "error")]
-    query = _of_grid(sa.select(*columns).where(RUNS.c.status.in_(list(statuses))), grid)
+    query = of_grid(sa.select(*columns).where(RUNS.c.status.in_(list(statuses))), grid)
     with store.database.read() as connection:
         return [Timing(*row) for row in connection.execute(query.order_by(RUNS.c.started))]
 
 
-def read_profile_names(store: Store, grid: str | None = None) -> dict[str | None, list[ProfileName]]:
-    """The numbers by position that runs on the same data have, by the data's hash."""
+def read_profile_names(store: Reader, grid: str | None = None) -> dict[str | None, list[ProfileName]]:
+    """Names of the profiles of the runs, by the hash of their data."""
     columns = [PROFILES.c[name] for name in ("name", "metric", "axis", "unit", "direction")]
     query = sa.select(RUNS.c.data_hash, *columns).join(RUNS, RUNS.c.run_id == PROFILES.c.run_id)
     with store.database.read() as connection:
-        rows = connection.execute(_of_grid(query, grid, PROFILES).distinct()).all()
+        rows = connection.execute(of_grid(query, grid, PROFILES).distinct()).all()
     found: dict[str | None, list[ProfileName]] = {}
     for data_hash, *profile in sorted(rows, key=lambda row: str(row[1])):
         found.setdefault(data_hash, []).append(ProfileName(*profile))
     return found
 
 
-def read_profile(store: Store, name: str, run_ids: Collection[str]) -> dict[str, list[tuple[float, float, int]]]:
+def read_profile(store: Reader, name: str, run_ids: Collection[str]) -> dict[str, list[tuple[float, float, int]]]:
     """The points (x, value, n) of one profile, by run id."""
     query = sa.select(PROFILES.c.run_id, PROFILES.c.points).where(PROFILES.c.name == name)
     with store.database.read() as connection:
@@ -268,7 +263,7 @@ def read_profile(store: Store, name: str, run_ids: Collection[str]) -> dict[str,
     return {run_id: [(float(x), float(value), int(n)) for x, value, n in points] for run_id, points in rows}
 
 
-def read_losses(store: Store, run_ids: Collection[str]) -> dict[str, list[Loss]]:
+def read_losses(store: Reader, run_ids: Collection[str]) -> dict[str, list[Loss]]:
     """The logged losses of runs, in order of steps, by run id."""
     wanted = [CURVES.c[name] for name in ("run_id", "step", "tokens", "seconds", "loss", "kind")]
     query = sa.select(*wanted).where(CURVES.c.run_id.in_(list(run_ids))).order_by(CURVES.c.run_id, CURVES.c.step)
@@ -279,8 +274,8 @@ def read_losses(store: Store, run_ids: Collection[str]) -> dict[str, list[Loss]]
     return found
 
 
-def read_nodes(store: Store, grid: str | None = None) -> dict[str, Nodes]:
-    """What of each finished run's tokens was not learned from; runs that never said are left out."""
+def read_nodes(store: Reader, grid: str | None = None) -> dict[str, Nodes]:
+    """Nodes of each finished run that were not learned from; runs without these figures are left out."""
     found = {}
     for run_id, facts in read_facts(store, grid, ["sampled_actions", "tokens"]).items():
         if "tokens" in facts:
@@ -291,19 +286,19 @@ def read_nodes(store: Store, grid: str | None = None) -> dict[str, Nodes]:
     return found
 
 
-def read_trials(store: Store, grid: str | None) -> list[TrialRun]:
-    """The trials that a grid's settings were chosen from, failed ones with what they took until then."""
+def read_trials(store: Reader, grid: str | None) -> list[TrialRun]:
+    """The trials that a grid's settings were chosen from; failed ones with what they had spent until then."""
     spent = sa.func.coalesce(RUNS.c.tokens, 0), sa.func.coalesce(RUNS.c.seconds, 0.0)
     query = sa.select(TRIALS.c.group_id, TRIALS.c.run_id, *spent).join(RUNS, RUNS.c.run_id == TRIALS.c.run_id)
     with store.database.read() as connection:
         return [TrialRun(*row) for row in connection.execute(query.where(TRIALS.c.grid == grid))]
 
 
-def read_facts(store: Store, grid: str | None, names: Collection[str]) -> dict[str, dict[str, Any]]:
+def read_facts(store: Reader, grid: str | None, names: Collection[str]) -> dict[str, dict[str, Any]]:
     """Named parts of the provenance of each finished run; parts that it does not have are left out."""
     query = sa.select(RUNS.c.run_id, RUNS.c.provenance).where(RUNS.c.provenance.is_not(None))
     with store.database.read() as connection:
-        rows = connection.execute(_of_grid(query, grid)).all()
+        rows = connection.execute(of_grid(query, grid)).all()
     return {run_id: {name: facts[name] for name in names if name in facts} for run_id, facts in rows}
 
 
@@ -325,15 +320,11 @@ def _settings(config: dict[str, Any]) -> Mapping[str, Any]:
     return flat
 
 
-def _of_grid(query: sa.Select[Any], grid: str | None, table: sa.Table = RUNS) -> sa.Select[Any]:
-    return query if grid is None else query.join(CELLS, CELLS.c.run_id == table.c.run_id).where(CELLS.c.grid == grid)
-
-
-def find_run(store: Store, beginning: str) -> str:
-    """The run whose id begins so.
+def find_run(store: Reader, beginning: str) -> str:
+    """Id of the run whose id has this beginning.
 
     Raises:
-        UnknownName: none does, or several do.
+        UnknownName: no id has it, or several have.
     """
     ids = list(store.runs()["run_id"])
     found = [run_id for run_id in ids if run_id.startswith(beginning)]

@@ -1,44 +1,206 @@
-"""What a store remembers beside its runs' final results: scores on the way there, and what settings came from."""
+"""`Reader`: the reading half of the store, runs and their results as plain values and DataFrames.
+
+Reading needs no claim.  `Queue` (claims) stands on it, and `Store` (writing results) on both.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import hashlib
+from pathlib import Path
+from typing import Any, Self
 
 import pandas as pd
 import sqlalchemy as sa
+from pydantic import ValidationError
 
-from harness.records.training import Interim
+from harness.config.keys import flatten
+from harness.config.run import RunConfig, is_control, key_order
+from harness.errors import StoreError, UnknownName
+from harness.records.score import Point
 from harness.records.trial import Trial
 from harness.storage.database import Database
-from harness.storage.queue import Queue, of_grid
-from harness.storage.rows import interim_rows
-from harness.storage.schema import INTERIMS, RUNS, TRIALS, number
+from harness.storage.engines import Mode, database_time
+from harness.storage.rollout_files import from_parquet
+from harness.storage.schema import (
+    ATTEMPTS,
+    CELLS,
+    CHECKPOINTS,
+    CURVES,
+    INTERIMS,
+    PROFILES,
+    REPRODUCTIONS,
+    ROLLOUTS,
+    RUNS,
+    SCORES,
+    STATUSES,
+    TRIALS,
+    number,
+)
+from harness.system.processes import is_dead
+
+OVER: sa.ColumnElement[bool] = RUNS.c.lease_until < database_time()
+"""True where a run's lease is over, by the database's clock."""
 
 
-class Ledger(Queue):
-    """The part of a store that is about what happened before a run was done."""
+class Reader:
+    """An open store, as far as it is only read.
+
+    Attributes:
+        database: the connections, also for `harness.storage.queries`.
+        url: as it was given.
+        folder: of the store's files; paths in the database are relative to it.
+    """
+
+    def __init__(self, url: str, mode: Mode) -> None:
+        """Open the database at `url`."""
+        self.database = Database(url, mode)
+        self.url = url
+        self.folder = self.database.place.folder
 
     @property
-    def database(self) -> Database:
-        """The open file, for `harness.storage.queries`, which reads more than one run's worth of numbers at a time."""
-        return self._database
+    def is_file(self) -> bool:
+        """True if the database is a SQLite file, which serves one host only."""
+        return self.database.place.path is not None
 
-    def record_interims(self, connection: sa.Connection, run_id: str, interims: Sequence[Interim]) -> None:
-        """Append scores to what a run had while it trained, inside a fenced transaction."""
-        rows = [row for interim in interims for row in interim_rows(run_id, interim)]
-        if rows:
-            connection.execute(sa.insert(INTERIMS), rows)
+    @property
+    def path(self) -> Path:
+        """The SQLite file.
+
+        Raises:
+            StoreError: the database is a server.
+        """
+        if self.database.place.path is None:
+            raise StoreError(f"{self.database.url} is a server, not a file; its files are in {self.folder}")
+        return self.database.place.path
+
+    def close(self) -> None:
+        """Close the connections; the store can still be used afterwards."""
+        self.database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ---------------------------------------------------------------------------------------------------- runs
+
+    def grids(self) -> list[str]:
+        """Names of the grids that have cells here, sorted."""
+        with self.database.read() as connection:
+            return sorted(connection.execute(sa.select(CELLS.c.grid).distinct()).scalars())
+
+    def counts(self, grid: str | None = None) -> dict[str, int]:
+        """Number of `cells`, and of those that are `done`, `failed`, `running` and `pending`.
+
+        A run whose process has ended, or whose lease is over, counts as pending: the next worker takes it.
+        """
+        with self.database.read() as connection:
+            query = of_grid(sa.select(RUNS.c.status, RUNS.c.owner, OVER.label("over")), grid)
+            found = [status_now(row.status, row.owner, row.over) for row in connection.execute(query)]
+        return {"cells": len(found)} | {
+            status: found.count(status) for status in ("done", "failed", "running", "pending")
+        }
+
+    def controls(self, grid: str) -> int:
+        """Number of a grid's cells that are controls."""
+        with self.database.read() as connection:
+            return sum(map(is_control, connection.execute(of_grid(sa.select(RUNS.c.config), grid)).scalars()))
+
+    def runs(self, grid: str | None = None, status: str | None = None) -> pd.DataFrame:
+        """One row per run, in the grid's order or else in order of creation.
+
+        Columns: run_id, group_id, status, owner, attempts, created, started, finished (UTC), step, tokens, seconds
+        (of the last logged step), error, data_hash, then the configuration under dotted keys (`trainer.name`), in
+        its own order; NaN where a run has no such key.
+        """
+        if status not in (None, *STATUSES):
+            raise ValueError(f"status={status!r}; use one of {', '.join(STATUSES)}")
+        with self.database.read() as connection:
+            order = [RUNS.c.created, RUNS.c.run_id] if grid is None else [CELLS.c.position]
+            columns = [column for column in RUNS.c if column.name != "provenance"]  # large, and for another question
+            query = of_grid(sa.select(*columns, OVER.label("over")), grid)
+            found = connection.execute(query.order_by(*order)).mappings().all()
+        fixed = [column.name for column in columns if column.name not in ("config", "lease_until")]
+        rows = []
+        for row in found:
+            config = row["config"]
+            names = ",".join(plugin["name"] for plugin in config["metrics"] or ())
+            record = {name: row[name] for name in fixed} | flatten({**config, "metrics": names})
+            rows.append(record | {"status": status_now(row["status"], row["owner"], row["over"])})
+        # dtype=object keeps an integer option an integer in a column where some runs have no such option.
+        keys = {key for row in rows for key in row}.difference(fixed)
+        frame = pd.DataFrame(rows, columns=[*fixed, *sorted(keys, key=key_order)], dtype=object)
+        for moment in ("created", "started", "finished"):
+            frame[moment] = pd.to_datetime(frame[moment], utc=True, format="ISO8601")
+        return frame if status is None else frame[frame["status"] == status].reset_index(drop=True)
+
+    def attempts(self, run_id: str | None = None) -> pd.DataFrame:
+        """One row per attempt of a run, or of all: run_id, attempt, owner, started, ended, outcome, from_step, error,
+        output (the last lines it printed)."""
+        query = sa.select(ATTEMPTS).order_by(ATTEMPTS.c.started, ATTEMPTS.c.run_id)
+        with self.database.read() as connection:
+            found = connection.execute(query if run_id is None else query.where(ATTEMPTS.c.run_id == run_id))
+            return pd.DataFrame(found.mappings().all(), columns=[column.name for column in ATTEMPTS.c], dtype=object)
+
+    def trials(self, grid: str) -> list[Trial]:
+        """The trials that the cells of a grid were chosen from, group by group; none where it was not tuned."""
+        columns = [TRIALS.c[field.name] for field in dataclasses.fields(Trial)]
+        query = sa.select(*columns).where(TRIALS.c.grid == grid).order_by(TRIALS.c.asked, TRIALS.c.number)
+        with self.database.read() as connection:
+            return [Trial(*row) for row in connection.execute(query)]
+
+    # --------------------------------------------------------------------------------- one run and its results
+
+    def config(self, run_id: str) -> RunConfig:
+        """The configuration that the run was stored with.
+
+        Raises:
+            UnknownName: no such run.
+            StoreError: this version of the harness cannot read it.
+        """
+        with self.database.read() as connection:
+            stored = self._row(connection, run_id).config
+        try:
+            return RunConfig.model_validate(stored)
+        except ValidationError as error:
+            advice = "read it with the version that wrote it (see its provenance)"
+            raise StoreError(
+                f"run {run_id}: its configuration is not one of this version's: {error}; {advice}"
+            ) from error
+
+    def provenance(self, run_id: str) -> dict[str, Any] | None:
+        """The provenance that `Store.finish` was given, or None while the run is unfinished.
+
+        Raises:
+            UnknownName: no such run.
+        """
+        with self.database.read() as connection:
+            stored: dict[str, Any] | None = self._row(connection, run_id).provenance
+        return stored
+
+    def curves(self, run_id: str) -> pd.DataFrame:
+        """One row per logged step: step, tokens, seconds, loss, lr, and one column `terms.NAME` per term."""
+        query = sa.select(CURVES).where(CURVES.c.run_id == run_id).order_by(CURVES.c.step)
+        fixed = ["step", "tokens", "seconds", "loss", "lr"]
+        with self.database.read() as connection:
+            found = connection.execute(query).mappings().all()
+        rows = []
+        for row in found:
+            record = {name: row[name] for name in fixed} | {"loss": number(row["loss"], row["kind"])}
+            rows.append(record | {f"terms.{name}": value for name, value in row["terms"].items()})
+        return pd.DataFrame(rows, columns=None if rows else fixed)
 
     def interims(self, grid: str | None = None, run_id: str | None = None) -> pd.DataFrame:
         """One row per score on the validation split while a run trained, of a grid's runs, of one, or of all.
 
-        Columns: run_id, step, tokens, seconds (what training had taken), and the rest as `Store.scores` has it.
+        Columns: run_id, step, tokens, seconds (spent on training by then), and the rest as `scores` has it.
         """
         query = of_grid(sa.select(INTERIMS).join(RUNS, RUNS.c.run_id == INTERIMS.c.run_id), grid)
         if run_id is not None:
             query = query.where(INTERIMS.c.run_id == run_id)
-        with self._database.read() as connection:
+        with self.database.read() as connection:
             order = (INTERIMS.c.run_id, INTERIMS.c.step, INTERIMS.c.name)
             found = connection.execute(query.order_by(*order)).mappings().all()
         rows = [dict(row) | {"value": number(row["value"], row["kind"])} for row in found]
@@ -46,17 +208,100 @@ class Ledger(Queue):
         columns = fixed + [column.name for column in INTERIMS.c if column.name not in fixed]
         return pd.DataFrame(rows, columns=columns, dtype=object).astype({"value": float})
 
-    def record_trials(self, grid: str, trials: Sequence[Trial]) -> None:
-        """Keep which trials the cells of `grid` were chosen from, in place of what was kept for it before."""
-        rows = [{"grid": grid, **dataclasses.asdict(trial)} for trial in trials]
-        with self._database.write() as connection:
-            connection.execute(sa.delete(TRIALS).where(TRIALS.c.grid == grid))
-            if rows:
-                connection.execute(sa.insert(TRIALS), rows)
+    def scores(self, grid: str | None = None, run_id: str | None = None) -> pd.DataFrame:
+        """One row per score of the finished runs of a grid, of one run, or of all.
 
-    def trials(self, grid: str) -> list[Trial]:
-        """The trials that the cells of a grid were chosen from, group by group; none where it was not tuned."""
-        columns = [TRIALS.c[field.name] for field in dataclasses.fields(Trial)]
-        query = sa.select(*columns).where(TRIALS.c.grid == grid).order_by(TRIALS.c.asked, TRIALS.c.number)
-        with self._database.read() as connection:
-            return [Trial(*row) for row in connection.execute(query)]
+        Columns: run_id, name (the full one), metric, definition, parameters (a dict), value, kind, reason, n, unit,
+        direction, texts_hash.  Where `kind` is None there is no value, only a reason.
+        """
+        query = of_grid(sa.select(SCORES).join(RUNS, RUNS.c.run_id == SCORES.c.run_id), grid)
+        if run_id is not None:
+            query = query.where(SCORES.c.run_id == run_id)
+        with self.database.read() as connection:
+            found = connection.execute(query.order_by(SCORES.c.run_id, SCORES.c.name)).mappings().all()
+        rows = [dict(row) | {"value": number(row["value"], row["kind"])} for row in found]
+        frame = pd.DataFrame(rows, columns=[column.name for column in SCORES.c], dtype=object)
+        return frame.astype({"value": float, "n": int})
+
+    def profiles(self, grid: str | None = None, run_id: str | None = None) -> pd.DataFrame:
+        """One row per point of every profile of the finished runs of a grid, of one run, or of all.
+
+        Columns: run_id, name (the full one), metric, definition, parameters (a dict), axis (the meaning of x), unit,
+        direction, x, value, n (of texts or states at that x).
+        """
+        query = of_grid(sa.select(PROFILES).join(RUNS, RUNS.c.run_id == PROFILES.c.run_id), grid)
+        if run_id is not None:
+            query = query.where(PROFILES.c.run_id == run_id)
+        with self.database.read() as connection:
+            found = connection.execute(query.order_by(PROFILES.c.run_id, PROFILES.c.name)).mappings().all()
+        columns = [column.name for column in PROFILES.c if column.name != "points"]
+        rows = [[*(row[name] for name in columns), *point] for row in found for point in row["points"]]
+        return pd.DataFrame(rows, columns=[*columns, *Point._fields])
+
+    def rollouts(self, run_id: str) -> pd.DataFrame:
+        """One row per rollout, as `records.Rollout` has it; `reference` is the human continuation.
+
+        Columns prompt, text, reference, stop; lists prompt_tokens, tokens, actions, injected, log_probs, pieces,
+        candidates; discarded.  `rollout_files.backspace_of` says of the frame which action is `<backspace>`.
+
+        Raises:
+            StoreError: the run has none, or the file is missing or not the one that was stored.
+        """
+        with self.database.read() as connection:
+            row = connection.execute(sa.select(ROLLOUTS).where(ROLLOUTS.c.run_id == run_id)).first()
+        if row is None:
+            raise StoreError(f"run {run_id} has no rollouts here; finished runs do: see `harness ls runs`")
+        path = self.folder / row.path
+        with self.database.translated_errors():
+            if not path.is_file():
+                raise StoreError(f"{path} is missing; restore it from a copy")
+            content = path.read_bytes()
+        found = hashlib.sha256(content).hexdigest()
+        if found != row.sha256:
+            raise StoreError(
+                f"{path} is not the file that was stored: sha256 {found[:12]}..., expected {row.sha256[:12]}...; "
+                "restore it from a copy"
+            )
+        return from_parquet(content)
+
+    def reproductions(self, run_id: str | None = None) -> pd.DataFrame:
+        """One row per verdict on a run, or on all: run_id, at (UTC), verdict, details (a dict)."""
+        query = sa.select(REPRODUCTIONS).order_by(REPRODUCTIONS.c.at)
+        with self.database.read() as connection:
+            found = connection.execute(query if run_id is None else query.where(REPRODUCTIONS.c.run_id == run_id))
+            return pd.DataFrame(found.mappings().all(), columns=[column.name for column in REPRODUCTIONS.c])
+
+    # --------------------------------------------------------------------------------------------------- files
+
+    def stored_files(self) -> list[tuple[str, str]]:
+        """(path, sha256) of every rollouts file."""
+        with self.database.read() as connection:
+            rows = connection.execute(sa.select(ROLLOUTS.c.path, ROLLOUTS.c.sha256).order_by(ROLLOUTS.c.path))
+            return [(row.path, row.sha256) for row in rows]
+
+    def checkpoint_files(self) -> list[tuple[str, str]]:
+        """(path, sha256) of every registered checkpoint."""
+        with self.database.read() as connection:
+            rows = connection.execute(sa.select(CHECKPOINTS.c.path, CHECKPOINTS.c.sha256))
+            return [(row.path, row.sha256) for row in rows]
+
+    def _row(self, connection: sa.Connection, run_id: str) -> sa.Row[Any]:
+        row = connection.execute(sa.select(RUNS).where(RUNS.c.run_id == run_id)).first()
+        if row is None:
+            raise UnknownName(f"{self.database.url} has no run {run_id!r}; `harness ls runs` lists them")
+        return row
+
+
+def of_grid(query: sa.Select[Any], grid: str | None, table: sa.Table = RUNS) -> sa.Select[Any]:
+    """A query over a table with run ids, narrowed to the cells of a grid."""
+    return query if grid is None else query.join(CELLS, CELLS.c.run_id == table.c.run_id).where(CELLS.c.grid == grid)
+
+
+def status_now(status: str, owner: str | None, over: bool | None) -> str:
+    """The stored status, but `pending` where the next worker may take a running run; `over` as `OVER`.
+
+    That is where the lease is over, or the owner's process has ended.
+    """
+    if status != "running":
+        return status
+    return "pending" if over or (owner is not None and is_dead(owner)) else status

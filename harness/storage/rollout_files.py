@@ -1,7 +1,8 @@
-"""A run's rollouts as one Parquet file, which any tool reads and which comes back exactly as it was written."""
+"""A run's rollouts as one Parquet file, read by any tool and restored exactly as it was written."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -13,9 +14,9 @@ from harness.records.data import Example
 from harness.records.rollout import Rollout
 from harness.storage.schema import escape, unescape
 
+BACKSPACE = "backspace_id"
+"""Key of the file's metadata: the action id of `<backspace>` in JSON, `null` where the action space has none."""
 CANDIDATE = pa.struct([("action", pa.int32()), ("piece", pa.string()), ("probability", pa.float64())])
-
-
 COLUMNS = pa.schema(
     [
         *((name, pa.string()) for name in ("prompt", "text", "reference", "stop")),
@@ -27,10 +28,12 @@ COLUMNS = pa.schema(
         ("discarded", pa.int32()),
     ]
 )
+Row: TypeAlias = Mapping[Any, Any]
+"""A row of `Store.rollouts`: column to value."""
 
 
-def to_parquet(prompts: Sequence[Example], rollouts: Sequence[Rollout]) -> bytes:
-    """The file's content; `rollouts[i]` answers `prompts[i]`, whose text is stored as `reference`.
+def to_parquet(prompts: Sequence[Example], rollouts: Sequence[Rollout], backspace_id: int | None) -> bytes:
+    """Content of the file; `rollouts[i]` answers `prompts[i]`, whose text is stored as `reference`.
 
     Raises:
         ValueError: prompts and rollouts differ in number.
@@ -58,16 +61,19 @@ def to_parquet(prompts: Sequence[Example], rollouts: Sequence[Rollout]) -> bytes
         for example, rollout in zip(prompts, rollouts, strict=True)
     ]
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(rows, schema=COLUMNS), sink, compression="zstd")
+    schema = COLUMNS.with_metadata({BACKSPACE: json.dumps(backspace_id)})
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink, compression="zstd")
     return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
 
 
 def from_parquet(content: bytes) -> pd.DataFrame:
     """One row per rollout, with the columns of `COLUMNS`; lists are Python lists.
 
-    `pieces`, `candidates` and `discarded` (as `Rollout` has them) are empty in files that are older than they are.
+    Files of older versions have no `pieces`, `candidates` or `discarded` (as in `Rollout`): these are empty then.
+    The id in the metadata, where there is one, is in `attrs` of the frame: read it with `backspace_of`.
     """
-    rows = pq.read_table(pa.BufferReader(content)).to_pylist()
+    table = pq.read_table(pa.BufferReader(content))
+    rows = table.to_pylist()
     for row in rows:
         row.update({name: unescape(row[name]) for name in ("prompt", "text", "reference")})
         row["pieces"] = [unescape(piece) for piece in row.get("pieces") or ()]
@@ -76,18 +82,28 @@ def from_parquet(content: bytes) -> pd.DataFrame:
             [(one["action"], unescape(one["piece"]), one["probability"]) for one in state]
             for state in row.get("candidates") or ()
         ]
-    return pd.DataFrame(rows, columns=COLUMNS.names, dtype=object)  # pandas' own strings refuse lone surrogates
+    frame = pd.DataFrame(rows, columns=COLUMNS.names, dtype=object)  # pandas' own strings refuse lone surrogates
+    stored = (table.schema.metadata or {}).get(BACKSPACE.encode())
+    if stored is not None:
+        frame.attrs[BACKSPACE] = json.loads(stored)
+    return frame
 
 
-Row: TypeAlias = Mapping[Any, Any]
-"""A row of `Store.rollouts`: column to value."""
+def backspace_of(rollouts: pd.DataFrame) -> int | None:
+    """Action id of `<backspace>` in a run's `Store.rollouts`; None if its action space has none.
+
+    Files of older versions lack it.  Theirs is guessed, and None also if no rollout used the action.
+    """
+    if BACKSPACE in rollouts.attrs:
+        stored: int | None = rollouts.attrs[BACKSPACE]
+        return stored
+    return guessed_backspace(rollouts.to_dict("records"))
 
 
-def backspace_of(rows: Sequence[Row]) -> int | None:
-    """The id of `<backspace>` in a run's rollouts, None where no rollout used it.
+def guessed_backspace(rows: Sequence[Row]) -> int | None:
+    """The action which, taken as a deletion, turns the actions of every rollout into its tokens; None if there is none.
 
-    The files do not name it.  It is the action which, taken as a deletion, turns the actions of every rollout into
-    its tokens; a policy's own row comes after its vocabulary, so large ids are tried first.
+    The row of `<backspace>` comes after a policy's vocabulary, so large ids are tried first.
     """
     ended = [row["actions"][:-1] if row["stop"] == "ended" else row["actions"] for row in rows]
     for candidate in sorted({action for actions in ended for action in actions}, reverse=True):
@@ -97,6 +113,7 @@ def backspace_of(rows: Sequence[Row]) -> int | None:
 
 
 def _reduced(actions: Sequence[int], backspace: int) -> list[int]:
+    """Tokens that are left of the actions, the end excluded."""
     tokens: list[int] = []
     for action in actions:
         if action != backspace:

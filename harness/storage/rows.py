@@ -1,4 +1,4 @@
-"""Plain values as rows of the store's tables; what may not be finite has its kind beside it."""
+"""Plain values as rows of the store's tables; a number that may not be finite has its kind beside it."""
 
 from __future__ import annotations
 

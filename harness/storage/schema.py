@@ -13,14 +13,8 @@ import sqlalchemy as sa
 from harness.errors import StoreError
 
 SCHEMA_VERSION = 5
-
-
 UPGRADABLE = ("1", "2", "3", "4")  # versions that only lack tables and columns, which the first writer adds
-
-
 STATUSES = ("pending", "running", "done", "failed")
-
-
 OUTCOMES = ("running", "done", "failed", "crashed", "stalled", "released", "lost")
 
 
@@ -28,19 +22,19 @@ OUTCOMES = ("running", "done", "failed", "crashed", "stalled", "released", "lost
 
 
 def kind_of(value: float) -> str:
-    """`finite`, `nan`, `+inf` or `-inf`: stored beside a number, because SQLite turns NaN into NULL."""
+    """Kind of a number, stored beside it because SQLite turns NaN into NULL: `finite`, `nan`, `+inf` or `-inf`."""
     if math.isnan(value):
         return "nan"
     return "finite" if math.isfinite(value) else "+inf" if value > 0 else "-inf"
 
 
 def number(value: float | None, kind: str | None) -> float:
-    """The stored float; NaN also where there is none (`kind` None)."""
+    """The float of a stored value and its kind; NaN also where there is none (`kind` None)."""
     return float(value) if value is not None else float(kind or "nan")
 
 
 def _plain(value: Any) -> Any:
-    """JSON has no NaN and no infinity: they become `{"$float": "nan"}`, so that they come back exactly."""
+    """A value that JSON can hold: NaN and infinities become `{"$float": "nan"}`, so that they come back exactly."""
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -60,7 +54,11 @@ _DECODER = json.JSONDecoder(object_hook=_exact)  # made once: a leaderboard read
 
 
 def from_json(text: str) -> Any:
-    """What a stored JSON text holds; a damaged one is a `StoreError`, not a guess."""
+    """The value of a stored JSON text.
+
+    Raises:
+        StoreError: the text is damaged.
+    """
     try:
         return _DECODER.decode(text)
     except (TypeError, ValueError) as error:
@@ -68,7 +66,7 @@ def from_json(text: str) -> Any:
 
 
 class _Text(sa.TypeDecorator[str]):
-    """Text of any content, escaped on its way in."""
+    """A column of text of any content, stored escaped."""
 
     impl = sa.Text
     cache_ok = True
@@ -81,7 +79,7 @@ class _Text(sa.TypeDecorator[str]):
 
 
 class _Json(sa.TypeDecorator[Any]):
-    """Canonical JSON."""
+    """A column of values as canonical JSON."""
 
     impl = sa.Text
     cache_ok = True
@@ -264,10 +262,8 @@ TRIALS = sa.Table(
 )
 
 
-# What UTF-8 or a database's text cannot carry, and the escape itself: a character that means nothing anywhere.
+# Characters that UTF-8 or a database's text cannot hold, and the escape itself, which is no assigned character.
 _UNSAFE = re.compile("[\x00\ud800-\udfff\ufdd0]")
-
-
 _ESCAPED = re.compile("\ufdd0([0-9a-f]{4})")
 
 
@@ -277,5 +273,5 @@ def escape(text: str) -> str:
 
 
 def unescape(text: str) -> str:
-    """The text that `escape` was given."""
+    """Inverse of `escape`."""
     return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)

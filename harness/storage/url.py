@@ -1,4 +1,4 @@
-"""A store's URL as it may be printed and logged: without its password."""
+"""A store's URL without its password, for messages and logs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which device to compute on."""
+"""The device to compute on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from harness.errors import ConfigError
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is the GPU where there is one.
+    """The torch device of a name; `auto` is the GPU where there is one, else the CPU.
 
     Raises:
         ConfigError: torch does not know the device, or this machine does not have it.

@@ -1,7 +1,7 @@
-"""Places at which a test may end or freeze a process; without HARNESS_FAILPOINTS they do nothing.
+"""Points at which a test may end or freeze a process; without HARNESS_FAILPOINTS they do nothing.
 
-HARNESS_FAILPOINTS names a folder.  Whoever comes to the point NAME while the folder has a file NAME takes the file
-and does what it says: `kill` ends the process as a power cut would, `stop` freezes it until SIGCONT.
+HARNESS_FAILPOINTS names a folder.  A process that reaches the point NAME while the folder has a file NAME removes the
+file and obeys its content: `kill` ends the process as a power cut would, `stop` freezes it until SIGCONT.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SIGNALS = {"kill": "SIGKILL", "stop": "SIGSTOP"}  # by name: Windows has neithe
 
 
 def failpoint(name: str) -> None:
-    """A named moment: just before or after something that must not be half done."""
+    """End or freeze this process if the point is armed; it stands just before or after a step that must be atomic."""
     folder = os.environ.get("HARNESS_FAILPOINTS")
     if folder is None:
         return

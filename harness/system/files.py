@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all, and one error for a full disk, whichever library met it."""
+"""Atomic writes of folders and files, and `OutOfSpace` for every library's disk-full error."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class OutOfSpace(EnvironmentProblem):
-    """Something could not be written; the cell waits until it can be."""
+    """The disk or quota is full; the cell waits until there is space."""
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether the disk, the quota or the largest file was what ended it."""
+    """True if the error's cause is a full disk, a quota or the largest file size."""
     if isinstance(error, OSError):
         return error.errno in FULL
     return any(f"(os error {number})" in str(error) for number in FULL)  # safetensors' and tokenizers' own
@@ -29,10 +29,10 @@ def is_full(error: BaseException) -> bool:
 
 @contextmanager
 def written_aside(directory: Path, what: str) -> Iterator[Path]:
-    """A fresh folder beside `directory`, to be filled and renamed to it; it is removed where it was not.
+    """Yield a fresh folder beside `directory`, to be filled and renamed to it; removed at the end if it was not.
 
     Raises:
-        OutOfSpace: there is no room for `what`.
+        OutOfSpace: there is no space for `what`.
     """
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ def written_aside(directory: Path, what: str) -> Iterator[Path]:
 
 
 def write_durably(content: bytes, partial: Path, final: Path) -> None:
-    """Write `partial`, then rename it to `final`; after a power cut the file is whole, or is not there."""
+    """Write `partial`, then rename it to `final`; after a power cut the file is complete, or absent."""
     with partial.open("wb") as file:
         file.write(content)
         file.flush()
@@ -60,7 +60,7 @@ def write_durably(content: bytes, partial: Path, final: Path) -> None:
     failpoint("file.synced")
     partial.replace(final)
     failpoint("file.renamed")
-    if os.name == "posix":  # the new name, too, has to reach the disk
+    if os.name == "posix":  # the rename must reach the disk, too
         folder = os.open(final.parent, os.O_RDONLY)
         try:
             os.fsync(folder)

@@ -1,4 +1,4 @@
-"""Text that a model or a stranger wrote, made safe to print: nothing in it can drive a terminal or turn the line."""
+"""Untrusted text made safe to print: nothing in it can control a terminal or reverse the line."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ NAMED = {"\n": "↵", "\r": "␍", "\t": "⇥", "\x1b": "␛", "\x00": "␀"}
 
 
 def printable(text: str) -> str:
-    r"""The text on one line, with every character that is not meant to be seen written out.
+    r"""The text on one line, with every invisible character written out.
 
     Line breaks become `↵` and tabs `⇥`; controls, bidirectional and other invisible format characters, lone
     surrogates, private and unassigned code points, and the separators U+2028 and U+2029 become `\u{HEX}`.  After the
-    third combining mark on a letter the rest is written out too, so that marks cannot pile up over other lines.
+    third combining mark on a letter the rest is written out too, so that marks cannot cover other lines.
 
     >>> printable("a\x1b[2Jb\n\u202ec")
     'a␛[2Jb↵\\u{202e}c'

@@ -1,4 +1,4 @@
-"""Who holds a claim, and whether that process is still alive."""
+"""Owners of claims: the name of this process, and the check whether an owner's process has ended."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ NAMESPACE = Path("/proc/self/ns/pid")
 
 
 def this_owner() -> str:
-    """Who claims: `host/place:pid:start`, start in seconds after boot (pids come again, and clocks are set back)."""
+    """Name of this process as an owner: `host/place:pid:start`.
+
+    `start` is in seconds after boot, since pids are reused and clocks may be set back.
+    """
     return _owner(os.getpid())
 
 
-@cache  # read once per process: while the clock is being set, two readings of its start may differ
+@cache  # once per process: while the clock is being set, two readings of the start may differ
 def _owner(pid: int) -> str:
     return f"{_here()}:{pid}:{_started(pid):.2f}"
 
 
 def _here() -> str:
-    """`host/place`: where a pid means what it means here.
+    """`host/place`: the scope in which a pid names one process.
 
     Containers and machines may share a host's name; the place tells them apart, by boot and by namespace of pids.
     """
@@ -37,9 +40,10 @@ def _here() -> str:
 
 
 def is_dead(owner: str) -> bool:
-    """Whether the owner was a process of this place that is gone; False for everybody who cannot be judged from here.
+    """True if the owner was a process of this place that has ended; False if that cannot be known from here.
 
-    Who is silent beyond his lease loses his claim anyway.  What follows `#` tells the claims of one process apart.
+    An owner that stops renewing its lease loses the claim anyway.  The part after `#` distinguishes the claims of one
+    process.
     """
     host, pid, start = ["", "", *owner.partition("#")[0].rsplit(":", 2)][-3:]
     if host != _here() or not pid.isdigit():

@@ -1,4 +1,4 @@
-"""Where a number comes from: the code's revision, the packages, the machine, and how much memory it took."""
+"""Provenance of a result: the code's revision, the packages, the machine, and the peak memory."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ PACKAGES = (
 
 
 def provenance(root: Path | None = None, *, threads: int | None = None) -> dict[str, Any]:
-    """What a result depends on besides its configuration, as plain JSON values.
+    """All that a result depends on besides its configuration, as plain JSON values.
 
     Args:
         root: the top folder of the git working tree that the code comes from; default: the folder of this package.
-        threads: how many CPU threads compute one operation (it moves the last bits); recorded as given.
+        threads: number of CPU threads of one operation (it changes the last bits); recorded as given.
 
     Returns:
         `git` {revision, dirty, reason}, `python`, `platform`, `cpu` {model, cores, logical}, `memory_bytes`,
@@ -64,9 +64,9 @@ def provenance(root: Path | None = None, *, threads: int | None = None) -> dict[
 
 
 def peak_memory_bytes() -> int:
-    """The most resident memory this process has held since it started, in bytes.
+    """Peak resident memory of this process since it started, in bytes.
 
-    It never falls: of several runs in one process, a later one reports at least what an earlier one took.
+    It never falls: of several runs in one process, a later one reports at least the peak of an earlier one.
     """
     if sys.platform == "win32":
         return int(psutil.Process().memory_info().peak_wset)
@@ -80,7 +80,7 @@ def _git(root: Path) -> dict[str, Any]:
     """Revision and dirtiness (untracked files count), or None with the reason."""
     try:
         top = Path(_git_says(root, "rev-parse", "--show-toplevel"))
-        if top.resolve() != root.resolve():  # an installed copy inside somebody else's repository
+        if top.resolve() != root.resolve():  # an installed copy inside another repository
             raise ValueError(f"{root} is not the top of a git working tree; that is {top}")
         revision = _git_says(root, "rev-parse", "--verify", "HEAD")
         return {"revision": revision, "dirty": bool(_git_says(root, "status", "--porcelain")), "reason": None}
@@ -89,7 +89,7 @@ def _git(root: Path) -> dict[str, Any]:
 
 
 def _git_says(root: Path, *arguments: str) -> str:
-    # GIT_DIR and its kin, which git sets inside hooks, would answer for another repository than `root`'s.
+    # GIT_DIR and similar variables, which git sets inside hooks, may name another repository than `root`'s.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     environment |= {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}  # status must not write the index of a shared tree
     command = ["git", "-C", str(root), *arguments]

@@ -1,8 +1,8 @@
-"""Which SQLite this is: the one that pysqlite3 brings where it is installed, else Python's own.
+"""The SQLite library in use: pysqlite3's where that is installed, else Python's own.
 
-SQLite before 3.51.3 can damage a WAL file that several processes write (its "WAL-reset" bug), and the one that a
-Python was built with is often years old.  A process must use one of the two alone: a file's locks belong to the
-process, and closing it in one library lets go what the other holds.
+SQLite before 3.51.3 can damage a WAL file that several processes write (its "WAL-reset" bug), and the library that a
+Python was built with is often years old.  A process must use only one of the two: a file's locks belong to the process,
+and closing the file in one library releases the locks of the other.
 """
 
 from __future__ import annotations
@@ -24,5 +24,5 @@ def version() -> str:
 
 
 def is_safe() -> bool:
-    """Whether it has the fix for several writing processes."""
+    """True if it has the fix for several writing processes."""
     return tuple(int(part) for part in version().split(".")) >= SAFE

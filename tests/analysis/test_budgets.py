@@ -33,7 +33,8 @@ def scored(store: Store, trainer: str, seed: int, *points: tuple[int, int, float
         spent, before = Spent(step, tokens, float(step)), Spent(step - 1, tokens - 10, step - 1.0)
         found.append(Interim(spent, before, (given,)))
     store.log(run.run_id, ME, [], None, found)
-    store.finish(run.run_id, ME, scores=[mauve(0.9)], prompts=[], rollouts=[], provenance={"data_hash": "d"})
+    facts = {"data_hash": "d"}
+    store.finish(run.run_id, ME, scores=[mauve(0.9)], prompts=[], rollouts=[], backspace_id=None, provenance=facts)
     return run.run_id
 
 

@@ -12,14 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from harness.errors import HarnessError
+from harness.evaluation.scoring import asked
 from harness.grids.check import check
 from harness.grids.grid import load_grid
 from harness.runner.grid import run_grid
 from harness.runner.options import RunnerOptions
 from harness.runs.load import load_policy
 from harness.runs.reproduce import reproduce
+from harness.runs.rescore import rescore
+from harness.storage.rollout_files import backspace_of
 from harness.storage.store import Store
 
 LEFT = Path(__file__).parent / "c0548de"
@@ -41,7 +45,17 @@ def test_a_stored_run_has_the_scores_that_it_had(left: Path) -> None:
     with Store.open(f"sqlite:///{left}/runs.db", read_only=True) as store:
         assert scores(store, EXPECTED["finished"]) == pytest.approx(EXPECTED["finished_scores"], rel=0, nan_ok=True)
         assert store.counts() == {"cells": 2, "done": 1, "failed": 0, "running": 0, "pending": 1}
-        assert len(store.rollouts(EXPECTED["finished"])) == 16
+        rollouts = store.rollouts(EXPECTED["finished"])
+        assert len(rollouts) == 16
+        assert rollouts.attrs == {}  # the file does not store the id of `<backspace>`, which is guessed
+        assert backspace_of(rollouts) == 6
+
+
+def test_a_stored_run_is_rescored_to_the_scores_that_it_had(left: Path) -> None:
+    with Store.open(f"sqlite:///{left}/runs.db") as store:
+        found = rescore(store, None, asked(["out_of_support", "actions", "distinct"]), torch.device("cpu"))
+        assert (found.runs, found.added, dict(found.refused), dict(found.skipped)) == (1, 0, {}, {})
+        assert scores(store, EXPECTED["finished"]) == pytest.approx(EXPECTED["finished_scores"], rel=0, nan_ok=True)
 
 
 @pytest.mark.parametrize("kind", ["finished", "exported"])

@@ -65,6 +65,7 @@ def finish(store: Store, run: RunConfig, value: float = 0.5, grid: str = "g", **
         ],
         "prompts": [Example(" human", "once"), Example(" expert", "twice")],
         "rollouts": [rollout(), rollout("")],
+        "backspace_id": BACK,
         "provenance": {"data_hash": "d", "sampled_actions": 5, "peak_memory_bytes": 2**20, "machine": {"cpu": "x"}},
     }
     store.finish(run.run_id, this_owner(), **(results | more))

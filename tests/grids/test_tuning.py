@@ -16,7 +16,6 @@ from harness.errors import ConfigError, HarnessError
 from harness.grids.grid import load_grid
 from harness.grids.tuning import TRIAL_SEED, Tried, as_trials, choose, final_cells, space, trials
 from harness.storage.queries import Run, Seeds, TrialRun
-from harness.storage.reader import Ledger
 from harness.storage.store import Store
 
 GRID = """
@@ -39,7 +38,9 @@ def cells(tmp_path: Path, *changes: str) -> list[RunConfig]:
 def store_result(store: Store, run: RunConfig, value: float | None, reason: str | None = None) -> None:
     assert store.claim(run.run_id, ME)
     found = [score("ngram_js_3", value, "pooled", reason=reason, direction="lower")]
-    store.finish(run.run_id, ME, scores=found, prompts=[], rollouts=[], provenance={"data_hash": "d"})
+    store.finish(
+        run.run_id, ME, scores=found, prompts=[], rollouts=[], backspace_id=None, provenance={"data_hash": "d"}
+    )
 
 
 def stored(store: Store, tried: Tried, values: list[float | None]) -> None:
@@ -197,5 +198,4 @@ def test_the_store_keeps_what_was_chosen_from_what(tmp_path: Path, store: Store)
     }
     final = {cell.group_id for cell in final_cells([one.group for one in found], choices)}
     assert {trial.group_id for trial in kept} == final
-    assert isinstance(store, Ledger)
     assert store.trials("g") == []

@@ -48,7 +48,7 @@ SURVIVAL_MUTANTS = (
     ),
     Mutant(
         "a lease never ends",
-        "harness/storage/queue.py",
+        "harness/storage/reader.py",
         (("RUNS.c.lease_until < database_time()", "RUNS.c.lease_until < 0"),),
         (f"{QUEUE}::test_a_lease_that_is_over_is_anybodys_and_its_last_owner_is_refused",),
     ),

@@ -253,7 +253,7 @@ def test_the_downloaded_csv_is_the_harness_own(plain: tuple[str, str], visit: Ca
 
 def spoken(text: str, pieces: list[str]) -> Rollout:
     """A rollout that wrote these pieces and ended."""
-    actions = (*range(1, len(pieces) + 1), 0)
+    actions = (*range(10, len(pieces) + 10), 0)  # none is 9, the `<backspace>` of these stores
     shown = (*pieces, "<end>") if pieces else ()
     return Rollout(Trajectory((5,), actions), (-0.5,) * len(actions), "ended", text, actions[:-1], shown)
 

@@ -208,5 +208,6 @@ def test_company_is_told(store: Store) -> None:
     assert store.claim(long.run_id, ME)
     store.log(long.run_id, ME, [Step(10, tokens=9, seconds=9.0, loss=1.0, lr=1e-3, terms={})])
     trained(store, {"trainer": "bc"}, 1.0, seed=1)
-    store.finish(long.run_id, ME, scores=[], prompts=[], rollouts=[], provenance={"data_hash": "d"})
+    nothing: dict[str, Any] = {"scores": [], "prompts": [], "rollouts": [], "backspace_id": None}
+    store.finish(long.run_id, ME, **nothing, provenance={"data_hash": "d"})
     assert only(overhead(store, grid="g")).notes[-1].startswith("4 of 6 runs")

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shutil
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import sqlalchemy as sa
 import torch
 from typer.testing import CliRunner
 
 from harness.cli.app import app
+from harness.data.splits import load_splits
 from harness.errors import StoreError
-from harness.evaluation.scoring import asked
+from harness.evaluation.features import Features
+from harness.evaluation.scoring import asked, score
 from harness.grids.check import check
 from harness.grids.grid import load_grid
-from harness.records import Evaluation
+from harness.records import Evaluation, Example, Rollout, Trajectory
 from harness.runner.grid import run_grid
-from harness.runs.rescore import FROM_POLICY, NeedsPolicy, StoredEvaluation, as_rollout, rescore
+from harness.runs.fingerprint import content
+from harness.runs.rescore import FROM_POLICY, NeedsPolicy, StoredEvaluation, as_rollout, rescore, stored_evaluation
+from harness.storage.rollout_files import backspace_of, from_parquet, to_parquet
+from harness.storage.schema import ROLLOUTS
 from harness.storage.store import Store
 
 GRID = """
@@ -83,10 +92,48 @@ def test_new_scores_are_added_and_those_of_the_policy_stay(store: Store) -> None
     pd.testing.assert_frame_equal(kept, before)
 
 
+def older(store: Store) -> None:
+    """Rewrite the rollouts files as versions wrote them that did not store the id of `<backspace>`."""
+    for run_id in store.runs()["run_id"]:
+        file, content = store.folder / "rollouts" / f"{run_id}.parquet", pa.BufferOutputStream()
+        pq.write_table(pq.read_table(file).replace_schema_metadata(None), content)
+        file.write_bytes(content.getvalue().to_pybytes())
+        changed = {"sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+        with store.database.write() as connection:
+            connection.execute(sa.update(ROLLOUTS).where(ROLLOUTS.c.run_id == run_id).values(changed))
+
+
+def test_older_files_give_the_same_scores(store: Store) -> None:
+    before, curves, prints = store.scores(), store.profiles(), content(store)
+    older(store)
+    assert all(store.rollouts(run_id).attrs == {} for run_id in store.runs()["run_id"])
+    assert content(store) == prints
+    assert rescore(store, "g", asked(TEXTS), CPU).replaced == 40
+    pd.testing.assert_frame_equal(store.scores(), before)
+    pd.testing.assert_frame_equal(store.profiles(), curves)
+
+
+def test_a_run_that_never_deleted_has_a_rate_of_zero_in_older_files_too(store: Store) -> None:
+    """An older file has no id, and any unused one gives the same: no deletion, rather than "no such action"."""
+    run_id = store.runs("g").set_index("actions.backspace")["run_id"][True]
+    config = store.config(run_id)
+    plain = Rollout(Trajectory((5,), (1, 2, 0)), (-1.0,) * 3, "ended", "x", (1, 2))
+    frame = from_parquet(to_parquet([Example("x")], [plain], 9))
+    for stored, backspace_id in ((frame.attrs, 9), ({}, 3)):
+        frame.attrs = dict(stored)
+        evaluation = stored_evaluation(frame, config, load_splits(config.benchmark), Features(None, CPU))
+        assert evaluation.backspace_id == backspace_id
+        found = {one.metric: one.value for one in score(evaluation, [one.plugin for one in asked(["actions"])])}
+        assert found["backspace_rate"] == 0.0
+
+
 def test_rollouts_are_rebuilt_exactly(store: Store) -> None:
-    """The run with `<backspace>` knows its id again, though the file does not name it."""
+    """The file of the run with `<backspace>` says its id, and the other one that there is no such action."""
     for run_id, has in zip(store.runs("g")["run_id"], store.runs("g")["actions.backspace"], strict=True):
-        rows = store.rollouts(run_id).to_dict("records")
+        frame = store.rollouts(run_id)
+        assert set(frame.attrs) == {"backspace_id"}
+        assert (backspace_of(frame) is not None) == has
+        rows = frame.to_dict("records")
         first = as_rollout(rows[0])
         assert len(first.pieces) == len(first.trajectory.actions) == len(first.log_probs)
         written = "".join(
@@ -102,13 +149,11 @@ def test_other_texts_or_other_data_are_refused(store: Store, monkeypatch: pytest
     stored = store.scores(run_id=run_id).iloc[0]
     found = rescore(store, "g", asked(["distinct"]), CPU)
     assert found.runs == 2
-    from stored import score
+    from stored import score as stored_score
 
     with pytest.raises(StoreError, match="has other texts by now"):
-        store.rescore({run_id: ([dataclasses.replace(score(), texts_hash="f" * 16)], [])})
-    store.rescore({run_id: ([dataclasses.replace(score(), texts_hash=stored["texts_hash"])], [])})
-
-    from harness.data.splits import load_splits
+        store.rescore({run_id: ([dataclasses.replace(stored_score(), texts_hash="f" * 16)], [])})
+    store.rescore({run_id: ([dataclasses.replace(stored_score(), texts_hash=stored["texts_hash"])], [])})
 
     splits = dataclasses.replace(load_splits(store.config(run_id).benchmark), test=())
     monkeypatch.setattr("harness.runs.rescore.load_splits", lambda benchmark: splits)
@@ -119,7 +164,7 @@ def test_other_texts_or_other_data_are_refused(store: Store, monkeypatch: pytest
 
 
 def test_what_only_the_policy_knows_is_refused_not_missing() -> None:
-    """A field that a later metric adds is the policy's until somebody says that the store has it."""
+    """A field that a later metric adds is the policy's until `FROM_STORE` names it."""
     empty = StoredEvaluation(prompts=(), rollouts=(), backspace_id=None, metric_seed=0)
     assert empty.texts == ()
     assert {"likelihood", "exact_steps", "forced", "p_back"} <= FROM_POLICY

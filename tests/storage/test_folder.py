@@ -99,7 +99,7 @@ def test_a_copied_or_moved_folder_works_and_a_copied_database_beside_the_origina
 
 
 def test_a_new_store_of_the_same_name_does_not_inherit_the_files(store: Store) -> None:
-    """The old database may have been moved aside; who knows that it is gone says so by removing the mark."""
+    """The old database may have been moved aside; a person confirms that by removing the mark."""
     store.close()
     store.path.rename(store.folder / "old.db")
     with pytest.raises(StoreError, match=f"an earlier runs.db; .* gone for good, remove {store.folder / FILE}"):

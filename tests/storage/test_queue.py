@@ -1,4 +1,4 @@
-"""Many workers share one store: every claim is one worker's, every number is written once, nobody is turned away."""
+"""Many workers share one store: every claim is one worker's, every number is written once, no worker is refused."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_lease_that_is_over_is_anybodys_and_its_last_owner_is_refused(store: S
 
 
 def test_what_is_free_is_told_by_the_databases_clock(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This machine's clock is an hour fast, then an hour slow: who holds a run, and who no longer, stays the same."""
+    """This machine's clock is an hour fast, then an hour slow: the holders of runs, present and past, stay the same."""
     held, over = filled(store, 2)
     assert store.claim(held, "elsewhere:1:1")
     with Store(store.url, lease=-1.0) as short:

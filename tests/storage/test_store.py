@@ -102,7 +102,7 @@ def test_curve_restores_every_float(store: Store) -> None:
 
 
 def test_sql_averages_do_not_count_what_is_not_a_number(store: Store) -> None:
-    """AVG over 2.0, NaN, inf must be 2.0 for whoever opens the file with another tool, not (2 + 0 + 0) / 3."""
+    """AVG over 2.0, NaN, inf must be 2.0 in any other tool that opens the file, not (2 + 0 + 0) / 3."""
     run_id = running(store)
     store.log(run_id, ME, [step(1, 2.0), step(2, math.nan), step(3, math.inf)])
     with sqlite.driver.connect(store.path) as connection:

@@ -131,11 +131,12 @@ def replay(
 
     opened = open_store(store)
     run_id = find_run(opened, run)
-    rows = opened.rollouts(run_id).to_dict("records")
+    rollouts = opened.rollouts(run_id)
+    rows = rollouts.to_dict("records")
     if sample >= len(rows):
         raise UnknownName(f"run {run_id} has {len(rows)} rollouts; give --sample 0 to {len(rows) - 1}")
     row = rows[sample]
-    found = frames(row, backspace_of(rows))
+    found = frames(row, backspace_of(rollouts))
     if as_json:
         head = {"run_id": run_id, "sample": sample} | {key: row[key] for key in ("prompt", "reference", "text", "stop")}
         actions = [dataclasses.asdict(frame) | {"deleted": frame.deleted} for frame in found]

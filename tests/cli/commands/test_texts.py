@@ -54,7 +54,8 @@ def finished(store: Store, rollouts: list[Rollout], prompts: list[Example], seed
     run = config(seed)
     store.enqueue("g", [run])
     assert store.claim(run.run_id, ME)
-    store.finish(run.run_id, ME, **{**RESULTS, "prompts": prompts, "rollouts": rollouts, "scores": []})
+    written = {"prompts": prompts, "rollouts": rollouts, "backspace_id": BACK}
+    store.finish(run.run_id, ME, **{**RESULTS, **written, "scores": []})
     return run.run_id
 
 
