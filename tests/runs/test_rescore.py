@@ -1,4 +1,4 @@
-"""Rescoring gives the numbers that the run gave, for what its rollouts can say, and leaves everything else alone."""
+"""Rescoring gives the same scores as the run, where rollouts are enough, and leaves everything else alone."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def store(folder: Path, tmp_path: Path) -> Store:
     return Store.open(f"sqlite:///{tmp_path}/runs.db")
 
 
-def test_rollouts_say_again_what_they_said(store: Store) -> None:
+def test_rollouts_give_the_same_scores_again(store: Store) -> None:
     """Every score of every metric about texts and actions comes back to the last bit; the rest is not touched."""
     before, curves = store.scores(), store.profiles()
     found = rescore(store, "g", asked(TEXTS), CPU)
@@ -84,7 +84,7 @@ def test_new_scores_are_added_and_those_of_the_policy_stay(store: Store) -> None
 
 
 def test_rollouts_are_rebuilt_exactly(store: Store) -> None:
-    """The run with `<backspace>` knows its id again, though the file does not name it."""
+    """Rows of `Store.rollouts` become the rollouts that they were made from."""
     for run_id, has in zip(store.runs("g")["run_id"], store.runs("g")["actions.backspace"], strict=True):
         rows = store.rollouts(run_id).to_dict("records")
         first = as_rollout(rows[0])
@@ -119,7 +119,7 @@ def test_other_texts_or_other_data_are_refused(store: Store, monkeypatch: pytest
 
 
 def test_what_only_the_policy_knows_is_refused_not_missing() -> None:
-    """A field that a later metric adds is the policy's until somebody says that the store has it."""
+    """A field that a later metric adds counts as the policy's until `FROM_STORE` names it."""
     empty = StoredEvaluation(prompts=(), rollouts=(), backspace_id=None, metric_seed=0)
     assert empty.texts == ()
     assert {"likelihood", "exact_steps", "forced", "p_back"} <= FROM_POLICY
@@ -129,7 +129,7 @@ def test_what_only_the_policy_knows_is_refused_not_missing() -> None:
             getattr(empty, name)
 
 
-def test_the_verb_says_what_it_did(store: Store) -> None:
+def test_the_command_prints_its_counts(store: Store) -> None:
     def call(*args: str) -> tuple[int, str, str]:
         result = CliRunner(env={"HARNESS_STORE": store.url}).invoke(app, ["rescore", *args])
         return result.exit_code, result.stdout, result.stderr
