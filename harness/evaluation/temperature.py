@@ -17,6 +17,7 @@ from harness.models.policy import Policy
 from harness.plugins.benchmark import cost, selection
 from harness.plugins.metric import Unscorable
 from harness.records.data import Splits
+from harness.records.events import StageProgress
 from harness.records.score import Score, full_name
 from harness.seeding import key
 
@@ -70,13 +71,13 @@ TEMPERATURES = (0.3, 0.6, 0.8, 0.9, 1.0, 1.2)
 
 def best_temperature(
     policy: Policy, splits: Splits, config: RunConfig, features: Features
-) -> Generator[float, None, ChosenTemperature]:
+) -> Generator[StageProgress, None, ChosenTemperature]:
     """Choose among `TEMPERATURES` by the benchmark's selection metric on rollouts from validation prompts.
 
     The other sampling settings stay as they are, and every temperature draws from the same streams.  Of equally good
     temperatures the one nearest to 1 is chosen.  With few texts, n-gram distances favour a slightly lower temperature
     than the true one, since sharper samples vary less.  The cost is `len(TEMPERATURES)` times the sampling of a run, on
-    at most `sampling.rollouts` validation prompts.  Yields the share that is done, in [0, 1).
+    at most `sampling.rollouts` validation prompts.  Yields its progress.
 
     Raises:
         ConfigError: the metric has no value at any temperature.
@@ -86,7 +87,7 @@ def best_temperature(
     values: dict[float, float] = {}
     reason, name = "", ""
     for done, temperature in enumerate(TEMPERATURES):
-        yield done / len(TEMPERATURES)
+        yield StageProgress("sample", done / len(TEMPERATURES))
         sampling = config.at_temperature(temperature).sampling
         rollouts = tuple(sample_prompts(policy, prompts, sampling, key(config.seeds.sample, "tuning")))
         evaluation = of_texts(prompts, rollouts, policy.space, splits, config, features)

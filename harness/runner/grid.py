@@ -1,4 +1,4 @@
-"""Runs every cell of a grid that is not done; the same call again continues."""
+"""`run_grid`: runs every cell of a grid that is not done; the same call again continues."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def run_grid(
 ) -> Generator[Progress, None, None]:
     """Run every cell that is not done, failed ones included; the same call again continues.
 
-    Cells that another process holds are waited for, and taken over if it falls silent.  Stop reading, or let
-    `stopping` say True, and the cells at hand are saved and given back.
+    Cells that another process holds are waited for, and claimed here once their lease has run out.  Stop reading, or
+    let `stopping` return True, and the cells at hand are saved and released.
     """
     store.enqueue(grid_name, cells)
     store.retry([config.run_id for config in cells])
@@ -36,7 +36,7 @@ def run_grid(
 
 
 def _changed(config: RunConfig, data_hash: str) -> str:
-    """A warning where a finished cell saw other data than its benchmark gives today."""
+    """A warning if a finished cell saw other data than its benchmark gives today; else empty."""
     now = load_splits(config.benchmark).data_hash
     same = data_hash == now
     message = f"done before, on other data ({data_hash}, now {now}); to run it again, give a --store in another folder"

@@ -1,7 +1,7 @@
-"""Starts workers through an engine that owns machines; what they work on, and whether it is done, the store knows.
+"""Starts `harness worker` processes as jobs on Slurm or this machine, through submitit.
 
-The only file that imports submitit.  Its own retries are off: a worker that ended is started again by whoever
-launches again, and loses nothing meanwhile.
+The jobs get their cells from the store, which alone records what is done.  submitit's own retries are off: a worker
+that ended is started again by the next `harness launch`, and loses nothing meanwhile.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from harness.errors import ConfigError, EnvironmentProblem, StoreError
 from harness.storage.engines import place_of
 
 Cluster = Literal["auto", "local", "slurm"]
-GRACE = 120  # seconds before the end of its time at which a job is told to save
-CLOSING = 15  # of these, for what a worker does once its cells are saved
+GRACE = 120  # seconds before the end of its time at which a job is asked to save
+CLOSING = 15  # of these, for a worker to end once its cells are saved
 
 
 @dataclass
 class Work:
-    """One `harness worker` process; an engine pickles this, runs it on some machine, and may ask it to end."""
+    """One `harness worker` process as a job; submitit pickles it, runs it on some machine, and may ask it to end."""
 
     arguments: Sequence[str]
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     def __call__(self) -> int:
-        """Run the worker to its end; its exit code."""
+        """Run the worker to its end; returns its exit code."""
         self.process = subprocess.Popen([sys.executable, "-m", "harness", "worker", *self.arguments])
         return self.process.wait()
 
     def checkpoint(self) -> None:
-        """The engine's time is over: let the worker save, and do not run it again."""
+        """Let the worker save and end, as the job's time is over; submitit does not run it again."""
         if self.process is not None:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(GRACE)
@@ -52,14 +52,14 @@ def launch(
     gpus: int = 0,
     parameters: Mapping[str, Any] | None = None,
 ) -> list[str]:
-    """Submit so many workers; the ids of their jobs.
+    """Submit workers; returns the ids of their jobs.
 
     Args:
         url: the store, which every worker must reach; SQLite serves the local cluster only.
-        workers: jobs, each a worker with a process of its own.
+        workers: number of jobs, each a worker with a process of its own.
         arguments: further arguments of `harness worker`.
-        cluster: where; auto is Slurm where it is installed, else this machine.
-        hours: the time a job may take; it is told to save before that.
+        cluster: auto is Slurm where it is installed, else this machine.
+        hours: the time that a job may take; it is asked to save before that.
         threads: CPU threads of a job.
         gpus: GPUs of a job.
         parameters: further parameters of submitit's executor, such as slurm_partition.
@@ -101,5 +101,5 @@ def launch(
 
 
 def log_folder(url: str) -> Path:
-    """Where the jobs' output is."""
+    """Folder of the jobs' output."""
     return place_of(url).folder / "jobs"

@@ -1,4 +1,8 @@
-"""What the supervisor and a worker process say to each other: plain values that cross a pipe; no torch."""
+"""The values that cross the pipe between the supervisor and a worker process; no torch.
+
+To the process: `Job` and `Stop`.  To the supervisor: the events of `harness/records/events.py` as the run yields them,
+and `Failed` or `Stopped` where a job ends without results.
+"""
 
 from __future__ import annotations
 
@@ -9,28 +13,11 @@ from harness.records.events import Event, SavedCheckpoint
 
 
 @dataclass(frozen=True)
-class Failed:
-    """The run cannot be finished, and why; `environment`: no run could be on this machine as it stands."""
-
-    error: str
-    headline: str
-    environment: bool = False
-
-
-@dataclass(frozen=True)
-class Stopped:
-    """The run was asked to stop and has saved what it can."""
-
-
-Message: TypeAlias = Event | Failed | Stopped
-
-
-@dataclass(frozen=True)
 class Job:
-    """A claimed run for a process to compute.
+    """A claimed run to compute; from the supervisor to the process.
 
-    `config` is JSON, `folder` the store's, `checkpoints` are the registered ones, newest first, and `every` is how
-    many seconds may pass between two checkpoints.
+    `config` is JSON, `folder` the store's, `checkpoints` are the registered ones, newest first, and `every` is the
+    number of seconds between two checkpoints.
     """
 
     run_id: str
@@ -44,4 +31,26 @@ class Job:
 
 @dataclass(frozen=True)
 class Stop:
-    """Save a checkpoint and end the job at hand."""
+    """The request to save a checkpoint and end the job at hand; from the supervisor to the process."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The end of a job by an error; from the process to the supervisor.
+
+    `error` has the traceback where the error was not foreseen, `headline` is one paragraph; with `environment` no run
+    can be computed on this machine as it stands, and the cell waits.
+    """
+
+    error: str
+    headline: str
+    environment: bool = False
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """The end of a job as `Stop` asked for, with everything saved; from the process to the supervisor."""
+
+
+Message: TypeAlias = Event | Failed | Stopped
+"""From the process to the supervisor."""

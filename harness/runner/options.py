@@ -1,4 +1,4 @@
-"""How a supervisor works: how many processes, how often they save, and when it gives up on one."""
+"""Options of a supervisor: number of processes, pause between checkpoints, and limits after which a cell has failed."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ import psutil
 
 @dataclass(frozen=True)
 class RunnerOptions:
-    """How cells are computed; nothing here changes a result, but for the last bits that `threads` moves.
+    """Options of computing cells; none changes a result, but for the last bits that `threads` moves.
 
     Attributes:
-        workers: processes that compute at the same time.
+        workers: number of processes that compute at the same time.
         device: auto, cpu or cuda.
         threads: CPU threads of all workers together; None: OMP_NUM_THREADS each, or all cores together.
         include: files that register plug-ins.
-        keep_going: what to do after a cell has failed: go on, stop, or (None) stop where the first `alike` ones all
-            failed for the same reason.
-        forever: wait for new cells where none is left.
+        keep_going: after a failed cell go on (True), stop (False), or stop if the first `alike` cells all failed for
+            the same reason (None).
+        forever: wait for new cells when none is left.
         checkpoint_every: seconds between two checkpoints of a run.
-        stall_after: seconds of silence after which a worker is ended and its cell tried again.
-        timeout: seconds that one attempt may take; None: any.
-        crashes: how many attempts in a row may die, fall silent or be lost, on whatever machine, until the cell has
-            failed.
+        stall_after: seconds without a message after which a worker is ended and its cell tried again.
+        timeout: seconds that one attempt may take; None: no limit.
+        crashes: number of attempts in a row, on any machine, that crash, stall or are lost until the cell has failed.
         alike: see `keep_going`.
-        grace: seconds that workers have to save themselves when all is to stop.
+        grace: seconds that workers have to save their cells when all are to stop.
     """
 
     workers: int = 1
@@ -58,6 +57,6 @@ DEFAULT = RunnerOptions()
 
 
 def alike(error: str) -> str:
-    """An error without its numbers: two cells that differ only there failed for the same reason."""
+    """The last line of an error without its numbers: equal for cells that failed for the same reason."""
     last = error.strip().splitlines()[-1] if error.strip() else ""
     return re.sub(r"[0-9a-f]{16}|[-+]?[0-9][-+.0-9e]*", "#", last)

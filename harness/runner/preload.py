@@ -1,6 +1,6 @@
-"""Importing this imports all that computing a run imports sooner or later: for the server that workers fork from.
+"""Imports all that a run needs, in the server from which worker processes are forked.
 
-It computes nothing: a process with computing threads must not be forked.
+Nothing is computed here: a process with computing threads must not be forked.
 """
 
 # ruff: noqa: E402
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import signal
 
-for number in (signal.SIGINT, signal.SIGTERM):  # first of all, as the imports take seconds: who stops a whole group
-    signal.signal(number, signal.SIG_IGN)  # means the supervisor, and nobody can say how workers end once this has
+# First of all, as the imports take seconds.  A signal to the whole group is meant for the supervisor; and once this
+# server has ended, the exit codes of its workers are lost.
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.SIG_IGN)
 
 import sys
 from contextlib import suppress
@@ -26,5 +28,5 @@ for name in ("GPT2LMHeadModel", "LlamaForCausalLM", "PreTrainedTokenizerFast", "
 for registry in (TRAINERS, BENCHMARKS, METRICS):
     for name in registry:
         if name != "mauve":  # loads what starts threads; a run that wants it loads it itself
-            with suppress(Exception):  # somebody's broken plug-in is the trouble of the run that wants it
+            with suppress(Exception):  # a broken plug-in fails the run that wants it, and no other
                 registry[name]

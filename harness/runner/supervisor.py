@@ -1,8 +1,9 @@
-"""Has cells computed by processes of which any may die at any moment: it claims, listens, writes, and starts anew.
+"""Has cells computed by worker processes, any of which may crash at any moment: claims cells, writes what the
+processes report, and starts anew.
 
-The supervisor alone talks to the store, and it computes nothing, so that its signs of life never wait for anything
-longer than a database.  What a worker process says (`harness/records/events.py`) is written in the order it was said; a
-checkpoint counts from the transaction on that has every point of the curve up to it.
+The supervisor alone talks to the store, and it computes nothing, so that its heartbeats never wait for anything
+longer than a database.  What a worker process reports (`harness/records/events.py`) is written in the order in which it
+was sent; a checkpoint counts from the transaction on that has every point of the curve up to it.
 """
 
 from __future__ import annotations
@@ -15,22 +16,21 @@ from typing import Any
 
 from harness.config.run import RunConfig
 from harness.errors import EnvironmentProblem, HarnessError, StoreError
-from harness.records.progress import Progress
-from harness.runner.options import DEFAULT, RunnerOptions, alike
-from harness.runner.process import Ended, Seat
+from harness.records.progress import Progress, Stage
+from harness.runner.claimed_cell import ClaimedCell, Ended
+from harness.runner.options import RunnerOptions, alike
+from harness.runner.process import WorkerProcess
 from harness.runner.worker import server
 from harness.storage.store import Store
 from harness.system.processes import host_of, this_owner
 
-__all__ = ["DEFAULT", "RunnerOptions", "supervise"]
-
 TICK = 0.2  # seconds between two looks at the clock
-POLL = 1.0  # seconds between two attempts to claim something where nothing was free
+POLL = 1.0  # seconds between two attempts to claim a cell where none was free
 LONGEST = 2.0  # seconds between two attempts to reach a store that is out of reach
 
 
 class Unreadable(StoreError):
-    """A cell that this version of the harness cannot compute; another's could."""
+    """A cell that this version of the harness cannot compute; another version could."""
 
 
 class FailedAlike(HarnessError):
@@ -47,10 +47,10 @@ def supervise(
     *,
     grid: str | None = None,
 ) -> Iterator[Progress]:
-    """Work on free cells until none is left, in whoever's hands.
+    """Compute free cells until none is left, also none that another supervisor holds.
 
-    `cells` None means all that the store has, or all of `grid`, with those that somebody adds meanwhile.  Stop reading,
-    or let `stopping` say True, and the cells at hand are saved and given back.
+    `cells` None means all that the store has, or all of `grid`, with those that are added meanwhile.  Stop reading,
+    or let `stopping` return True, and the cells at hand are saved and released.
 
     Raises:
         StoreError: the store is out of reach for longer than a lease, SQLite and in use on another host, or has a cell
@@ -65,15 +65,15 @@ def supervise(
             "--store postgresql://USER@HOST/DATABASE?files=/FOLDER"
         )
     store.sweep()
-    office = _Office(store, options, cells, grid)
+    pool = _Pool(store, options, cells, grid)
     try:
-        yield from office.run(stopping)
+        yield from pool.run(stopping)
     finally:
-        office.close()
+        pool.close()
 
 
-class _Office:
-    """The seats at which cells are computed, and what has become of the cells so far."""
+class _Pool:
+    """Worker processes, the cells that they compute, and the outcomes of the cells so far."""
 
     def __init__(
         self, store: Store, options: RunnerOptions, cells: Sequence[RunConfig] | None, grid: str | None
@@ -83,21 +83,27 @@ class _Office:
         self.among = None if cells is None else [config.run_id for config in cells]
         self.known = {} if cells is None else {config.run_id: config for config in cells}
         self.position: dict[str, int] = {}
-        self.seats = [Seat(store, options, context) for _ in range(options.workers)]
-        self.ended: list[Ended] = []
-        self.told: set[str] = set()
-        self.died: dict[str, int] = {}
-        self.last_claim, self.before = -POLL, time.monotonic()
-        self._count()
+        self.workers = [WorkerProcess(options, context) for _ in range(options.workers)]
+        self.claimed: dict[WorkerProcess, ClaimedCell] = {}  # the last cell of each worker; held, or ended
+        self.outcomes: list[Ended] = []
+        self.held_elsewhere: set[str] = set()  # runs for which that was reported
+        self.last_claim, self.last_poll = -POLL, time.monotonic()
+        self._update_positions()
 
-    def _count(self) -> None:
-        """Which cells there are to do: a grid may have grown."""
+    def _update_positions(self) -> None:
+        """Number the cells; a grid may have grown."""
         if self.grid is not None:
             self.among = list(self.store.runs(self.grid)["run_id"])
         for run_id in self.among or ():
             self.position.setdefault(run_id, len(self.position) + 1)
 
+    def _held(self) -> list[ClaimedCell]:
+        """The cells at hand, in the order of their workers."""
+        cells = (self.claimed.get(worker) for worker in self.workers)
+        return [cell for cell in cells if cell is not None and cell.held]
+
     def run(self, stopping: Callable[[], bool]) -> Iterator[Progress]:
+        """Compute cells until none is left or `stopping` returns True."""
         reached, pause = time.monotonic(), TICK
         while not stopping():
             try:
@@ -106,57 +112,62 @@ class _Office:
                 reached, pause = time.monotonic(), TICK
             except Unreadable:
                 raise
-            except StoreError as error:  # a server may be starting again; what workers have said is kept meanwhile
+            except StoreError as error:  # a server may be starting again; unwritten messages are kept meanwhile
                 if time.monotonic() + pause - reached > self.store.lease:
                     raise
-                for seat in self.seats:
-                    if seat.claim is not None and pause == TICK:
-                        yield self._progress(seat.claim.run_id, "waiting", 0.0, f"for the store: {error}")
+                for cell in self._held():
+                    if pause == TICK:
+                        yield self._progress(cell.run_id, "waiting", 0.0, f"for the store: {error}")
                 time.sleep(pause)
                 pause = min(2 * pause, LONGEST)
 
     def _round(self) -> Generator[Progress, None, bool]:
-        """Claim, listen, and write down what was said; False when nothing is left."""
-        for seat in self.seats:
-            yield from self._claim(seat)
-        busy = [seat for seat in self.seats if seat.claim is not None]
-        if not busy:
+        """Claim cells for free workers, and write what the others report; False when nothing is left."""
+        for worker in self.workers:
+            yield from self._claim(worker)
+        held = self._held()
+        if not held:
             left = self.store.unfinished(self.among)
             if not left and not self.options.forever:
                 return False
             for run_id, owner in left.items():
-                if owner is not None and run_id not in self.told:
-                    self.told.add(run_id)
+                if owner is not None and run_id not in self.held_elsewhere:
+                    self.held_elsewhere.add(run_id)
                     yield self._progress(run_id, "waiting", 0.0, f"held by {owner}")
-        _wait(busy, TICK if busy else min(POLL, self.store.lease / 4))
-        gap = time.monotonic() - self.before
-        self.before += gap
+        _wait(held, TICK if held else min(POLL, self.store.lease / 4))
+        gap = time.monotonic() - self.last_poll
+        self.last_poll += gap
         problem = None
-        for seat in busy:
+        for cell in held:
             if gap > 5 * TICK:  # frozen, or the database was busy: silence meanwhile was not the worker's
-                seat.forgive(gap)
+                cell.process.extend_deadline(gap)
             try:
-                yield from self._hear(seat)
-            except StoreError as error:  # the others are heard all the same
+                yield from self._poll(cell)
+            except StoreError as error:  # the others are polled all the same
                 problem = error
         if problem is not None:
             raise problem
         return True
 
-    def _claim(self, seat: Seat) -> Iterator[Progress]:
+    def _claim(self, worker: WorkerProcess) -> Iterator[Progress]:
+        """Give a free worker the next free cell, if there is one."""
         since = time.monotonic() - self.last_claim
-        if seat.claim is not None or since < min(POLL, self.store.lease / 4) or not seat.open():
+        last = self.claimed.get(worker)
+        busy = last is not None and last.held
+        if busy or since < min(POLL, self.store.lease / 4) or not worker.start():
             return
         claim = self.store.claim_next(this_owner(), self.among)
         if claim is None:
             self.last_claim = time.monotonic()
-            self._count()
+            self._update_positions()
             return
-        died = deaths(self.store.attempts(claim.run_id).to_dict("records"), self.options.crashes)
-        if died >= self.options.crashes:
-            error = f"its last {died} attempts ended with their workers; `harness retry {claim.run_id}` tries it again"
+        crashes = crashes_in_a_row(self.store.attempts(claim.run_id).to_dict("records"), self.options.crashes)
+        if crashes >= self.options.crashes:
+            error = (
+                f"its last {crashes} attempts ended with their workers; `harness retry {claim.run_id}` tries it again"
+            )
             self.store.fail(claim.run_id, claim.owner, error)
-            yield from self._ended(claim.run_id, Ended("failed", error))
+            yield from self._end(claim.run_id, Ended("failed", error))
             return
         try:
             config = self.known.get(claim.run_id) or self.store.config(claim.run_id)
@@ -164,83 +175,88 @@ class _Office:
             self.store.release(claim.run_id, claim.owner)  # raises, too, where the store is out of reach
             raise Unreadable(f"{error}; the cell is free for workers of that version: have them finish it") from error
         self.known[claim.run_id] = config
-        self.died[claim.run_id] = died
-        seat.start(claim, config)
+        self.claimed[worker] = cell = ClaimedCell(self.store, self.options, claim, worker, crashes)
+        cell.start(config)
         step = claim.checkpoints[0].step if claim.checkpoints else 0
         yield self._progress(claim.run_id, "base", 0.0, f"goes on from step {step}" if step else "")
 
-    def _hear(self, seat: Seat) -> Iterator[Progress]:
-        assert seat.claim is not None
-        run_id = seat.claim.run_id
-        for at in seat.hear(again=self.died[run_id] + 1 < self.options.crashes):
-            if not isinstance(at, Ended):
-                yield self._progress(run_id, at.stage, at.fraction, at.message)
+    def _poll(self, cell: ClaimedCell) -> Iterator[Progress]:
+        for event in cell.poll(again=cell.crashes + 1 < self.options.crashes):
+            if not isinstance(event, Ended):
+                yield self._progress(cell.run_id, event.stage, event.fraction, event.message)
                 continue
-            if at.environment:
-                raise EnvironmentProblem(at.error)
-            yield from self._ended(run_id, at)
+            if event.environment:
+                raise EnvironmentProblem(event.error)
+            yield from self._end(cell.run_id, event)
 
-    def _ended(self, run_id: str, at: Ended) -> Iterator[Progress]:
-        if at.final:
-            self.ended.append(at)
-        yield self._progress(run_id, at.stage, 1.0, at.error)
-        self._judge()
+    def _end(self, run_id: str, ended: Ended) -> Iterator[Progress]:
+        if ended.final:
+            self.outcomes.append(ended)
+        yield self._progress(run_id, ended.stage, 1.0, ended.error)
+        self._check_failures()
 
-    def _judge(self) -> None:
-        """End it all where going on makes no sense."""
-        failures = [one for one in self.ended if one.stage == "failed"]
+    def _check_failures(self) -> None:
+        """End the whole grid where going on makes no sense.
+
+        Raises:
+            FailedAlike: a cell failed and the first failure ends all, or the first `alike` cells failed alike.
+        """
+        failures = [ended for ended in self.outcomes if ended.stage == "failed"]
         if failures and self.options.keep_going is False:
             raise FailedAlike(f"stopped at the first failed cell (--fail-fast): {failures[0].error}")
-        first = self.ended[: self.options.alike]
-        same = len(first) == self.options.alike and len({alike(one.error) for one in first}) == 1
+        first = self.outcomes[: self.options.alike]
+        same = len(first) == self.options.alike and len({alike(ended.error) for ended in first}) == 1
         if same and first[0].stage == "failed" and self.options.keep_going is None:
             raise FailedAlike(
                 f"the first {len(first)} cells failed alike: {first[-1].error}\n"
                 "mend that, and the same command goes on; or add --keep-going to run the others all the same"
             )
 
-    def _progress(self, run_id: str, stage: Any, fraction: float, message: str) -> Progress:
+    def _progress(self, run_id: str, stage: Stage, fraction: float, message: str) -> Progress:
         config = self.known.get(run_id)
         label = "" if config is None else config.label
-        at = self.position.setdefault(run_id, len(self.position) + 1)
-        return Progress(run_id, at, len(self.position), stage, fraction, message, label)
+        position = self.position.setdefault(run_id, len(self.position) + 1)
+        return Progress(run_id, position, len(self.position), stage, fraction, message, label)
 
     def close(self) -> None:
-        """Let the workers save what they have, give their cells back, and end them."""
+        """Let the workers save what they have within `options.grace`, release their cells, and end them."""
         try:
-            for seat in self.seats:
-                seat.ask_to_stop()
+            for cell in self._held():
+                cell.process.ask_to_stop()
             deadline = time.monotonic() + self.options.grace
-            while any(seat.claim for seat in self.seats) and time.monotonic() < deadline:
-                busy = [seat for seat in self.seats if seat.claim is not None]
-                _wait(busy, TICK)
-                for seat in busy:
+            while (held := self._held()) and time.monotonic() < deadline:
+                _wait(held, TICK)
+                for cell in held:
                     try:
-                        for _ in seat.hear(again=True):
+                        for _ in cell.poll(again=True):
                             pass
                     except StoreError:  # the others save their cells all the same, and this one perhaps a moment later
                         time.sleep(TICK)
         finally:  # also where a second Ctrl-C ends the wait
-            for seat in self.seats:
-                seat.release()
-                seat.close()
+            for worker in self.workers:
+                if worker in self.claimed:
+                    self.claimed[worker].release()
+                worker.close()
 
 
-def deaths(attempts: Sequence[Mapping[Any, Any]], limit: int) -> int:
-    """How many attempts in a row, up to the one before the last, died or fell silent, on whatever machine.
+def crashes_in_a_row(attempts: Sequence[Mapping[Any, Any]], limit: int) -> int:
+    """Number of attempts in a row, up to the one before the last, that crashed, stalled or were lost, on any machine.
 
     An attempt that was lost with its worker counts unless the next one began further on: then the machine was taken
-    away, and the cell gets on.  One that crashed as the `limit`-th has failed the cell; what follows was asked for.
+    away, and the cell makes progress.  One that crashed as the `limit`-th has failed the cell; what follows was
+    requested by hand and counts anew.
     """
     count = 0
-    for one, then in pairwise(sorted(attempts, key=lambda row: int(row["attempt"]))):
-        if one["outcome"] in ("crashed", "stalled"):
+    for attempt, following in pairwise(sorted(attempts, key=lambda row: int(row["attempt"]))):
+        if attempt["outcome"] in ("crashed", "stalled"):
             count = 0 if count + 1 >= limit else count + 1
         else:
-            count = count + 1 if one["outcome"] == "lost" and then["from_step"] <= one["from_step"] else 0
+            lost = attempt["outcome"] == "lost" and following["from_step"] <= attempt["from_step"]
+            count = count + 1 if lost else 0
     return count
 
 
-def _wait(seats: Sequence[Seat], seconds: float) -> None:
-    """Until one of them has something to say."""
-    wait([seat.connection for seat in seats if not seat.connection.closed], timeout=seconds)
+def _wait(cells: Sequence[ClaimedCell], seconds: float) -> None:
+    """Wait until the process of one of them has sent a message, for `seconds` at most."""
+    pipes = [cell.process.connection for cell in cells]
+    wait([pipe for pipe in pipes if not pipe.closed], timeout=seconds)

@@ -1,6 +1,6 @@
-"""The process that computes runs: it gets jobs over a pipe, says what happens over the same pipe, and knows no store.
+"""The inside of a worker process: gets jobs over a pipe and reports over the same pipe; knows no store.
 
-It is forked from a server that has torch loaded, works on one job after another, and ends with whoever started it.
+It is forked from a server that has torch loaded, computes one job after another, and ends with its supervisor.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from queue import SimpleQueue
 from harness.records.events import StageProgress
 from harness.runner.messages import Failed, Job, Message, Stop, Stopped
 
-SIGN_OF_LIFE = 0.2  # seconds between two
+PROGRESS_EVERY = 0.2  # seconds between two reports of progress in one stage
 
 
 def server() -> ForkServerContext:
-    """The server that workers are forked from, which has imported all that they need; started without waiting."""
+    """The fork server, which imports all that workers need; started without waiting for it."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["harness.runner.preload"])
     forkserver.ensure_running()
@@ -37,12 +37,12 @@ def work(connection: Connection, output: str, threads: int, include: Sequence[st
     """Compute jobs until the pipe closes.
 
     Args:
-        connection: `Job` and `Stop` come in; events, then `Failed` or `Stopped` where a job ends otherwise, go out.
+        connection: receives `Job` and `Stop`; sends events, then `Failed` or `Stopped` where a job has no results.
         output: the file that takes what the process prints.
         threads: CPU threads of one operation.
         include: files that register plug-ins.
     """
-    os.setsid()  # a group of its own: Ctrl-C does not reach it, and all that it starts can be ended with it
+    os.setsid()  # a group of its own: Ctrl-C does not reach it, and all that it starts can be killed with it
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, signal.SIG_IGN)  # the supervisor decides
     file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -50,7 +50,7 @@ def work(connection: Connection, output: str, threads: int, include: Sequence[st
         os.dup2(file, descriptor)
     jobs: SimpleQueue[Job] = SimpleQueue()
     stop = threading.Event()
-    threading.Thread(target=_listen, args=(connection, jobs, stop), daemon=True).start()
+    threading.Thread(target=_receive, args=(connection, jobs, stop), daemon=True).start()
 
     import torch
     from threadpoolctl import threadpool_limits
@@ -70,16 +70,16 @@ def work(connection: Connection, output: str, threads: int, include: Sequence[st
         try:
             if problem is not None:
                 raise problem
-            for said in _computed(job, stop):
-                connection.send(said)
+            for message in _computed(job, stop):
+                connection.send(message)
         except OSError:
-            _end()  # nobody listens any more
+            _end()  # the supervisor has closed the pipe
         except Exception as error:
             connection.send(_failed(error))
 
 
-def _listen(connection: Connection, jobs: SimpleQueue[Job], stop: threading.Event) -> None:
-    """Hand on what comes in; when the pipe closes, the supervisor is gone, and so is the reason to go on."""
+def _receive(connection: Connection, jobs: SimpleQueue[Job], stop: threading.Event) -> None:
+    """Queue jobs and pass on `Stop`; when the pipe closes, the supervisor has ended, and this process ends, too."""
     while True:
         try:
             message = connection.recv()
@@ -92,12 +92,14 @@ def _listen(connection: Connection, jobs: SimpleQueue[Job], stop: threading.Even
 
 
 def _end() -> None:
+    """Kill this process and all that it started."""
     with contextlib.suppress(OSError):
-        os.killpg(0, signal.SIGKILL)  # this process and all that it started
+        os.killpg(0, signal.SIGKILL)
     os._exit(75)
 
 
 def _computed(job: Job, stop: threading.Event) -> Iterator[Message]:
+    """Messages of a job; progress in one stage at most every `PROGRESS_EVERY` seconds."""
     from harness.config.run import RunConfig
     from harness.runner.run import run
     from harness.system.device import choose_device
@@ -110,7 +112,7 @@ def _computed(job: Job, stop: threading.Event) -> Iterator[Message]:
             if isinstance(event, StageProgress):
                 if stop.is_set() and event.stage != "train":  # training saves itself first
                     raise StopRequested
-                if event.stage == shown and time.monotonic() - at < SIGN_OF_LIFE:
+                if event.stage == shown and time.monotonic() - at < PROGRESS_EVERY:
                     continue
                 shown, at = event.stage, time.monotonic()
             yield event
@@ -119,11 +121,12 @@ def _computed(job: Job, stop: threading.Event) -> Iterator[Message]:
 
 
 def _failed(error: Exception) -> Failed:
+    """The message of an error: without traceback where the harness foresaw it; a full disk is the environment's."""
     from harness.errors import HarnessError
     from harness.system.files import OutOfSpace, is_full
 
-    told = isinstance(error, HarnessError)
+    foreseen = isinstance(error, HarnessError)
     trace = "".join(traceback.format_exception(error))
-    headline = str(error) if told else f"{type(error).__name__}: {error}"
+    headline = str(error) if foreseen else f"{type(error).__name__}: {error}"
     waits = isinstance(error, OutOfSpace) or is_full(error)
-    return Failed(str(error) if told else trace, headline, environment=waits)
+    return Failed(str(error) if foreseen else trace, headline, environment=waits)

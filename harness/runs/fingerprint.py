@@ -1,4 +1,4 @@
-"""What a run has to say, as one hash: all that its configuration decides, nothing of when and where it was computed."""
+"""Hashes of a run's results: all that its configuration decides, nothing of when and where it was computed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from harness.hashing import content_hash
 from harness.storage.store import Store
 
-# Of the provenance, what the configuration decides; the rest says when, where, how often and how fast.
+# The part of the provenance that the configuration decides; the rest is when, where, how often and how fast.
 DECIDED = ("base", "data_hash", "evaluated_tokens", "head_untied", "sampled_actions")
 
 
@@ -38,14 +38,14 @@ def parts(store: Store, run_id: str, names: Collection[str] | None = None) -> di
 
 
 def content(store: Store) -> str:
-    """One hash over every run of a store: its status, and where it is done, all its parts."""
+    """One hash over all runs of a store: the parts of those that are done, the status of the others."""
     rows = store.runs()[["run_id", "status"]].itertuples(index=False)
     done = {run_id: parts(store, run_id) if status == "done" else status for run_id, status in rows}
     return content_hash(done)
 
 
 def _spelled(value: Any) -> Any:
-    """JSON in which every number is spelled by its exact digits, NaN and infinities included."""
+    """JSON values with every float by its exact digits, NaN and infinities included."""
     if isinstance(value, dict):
         return {str(key): _spelled(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""Trained policies outside of a run: by run id, directory or Hub id."""
+"""Trained policies for use outside of a run: by run id, directory or Hub id."""
 
 from __future__ import annotations
 
@@ -35,12 +35,11 @@ class LoadedPolicy(Policy):
     def sample(self, prompts: Sequence[str], *, seed: int = 0, n: int = 1, **sampling: Any) -> list[Rollout]:
         """`n` continuations of each prompt, those of the first prompt first; as `harness generate` writes them.
 
-        `sampling` is what a run's `sampling` takes: temperature, top_k, top_p, ..., decoder, length.
+        `sampling` are options of a run's `sampling`: temperature, top_k, top_p, ..., decoder, length.
 
         Raises:
             ConfigError: an unknown option or a value out of its domain, or a prompt that leaves no room in the context.
         """
-
         return list(continuations(self, prompts, sampling_of(**sampling), seed=seed, n=n))
 
 
@@ -51,12 +50,12 @@ def load_policy(
 
     Args:
         what: a run id or its beginning, a directory, or a Hub id.
-        store: where runs are.
-        device: where to.
+        store: of the runs.
+        device: for the weights.
 
-    A LoRA comes back folded into the weights it stood beside, in float32 at least: bfloat16 weights would round away
-    much of what it has learned.  Where these had 4 bits, it is folded into what they were
-    made from, so that it can be used anywhere; that is not quite the function that was trained.
+    A LoRA comes back folded into the weights that it was trained beside, in float32 at least: bfloat16 weights would
+    round away much of what it has learned.  Where these had 4 bits, it is folded into the weights that they were made
+    from, so that it can be used anywhere; that is not quite the function that was trained.
 
     Raises:
         StoreError: the run is not finished, trains nothing, or its policy is not there any more.

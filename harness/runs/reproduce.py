@@ -1,4 +1,4 @@
-"""Trains a finished run again from what is stored, and says whether it is the same."""
+"""Trains a finished run again from its stored configuration, and compares the two."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ Word = Literal["identical", "statistically equal", "different"]
 class Compared:
     """One score, stored and computed again.
 
-    `margin` is what two seeds of this group usually stay within: t(.975, n - 1) s sqrt(2), with s the standard
-    deviation over the n finished seeds of the store; None where there are fewer than two.
+    `margin` is the largest difference that two seeds of this group usually have: t(.975, n - 1) s sqrt(2), with s the
+    standard deviation over the n finished seeds of the store; None where there are fewer than two.
     """
 
     name: str
@@ -35,20 +35,20 @@ class Compared:
 
     @property
     def close(self) -> bool:
-        """Whether the two differ by no more than the margin; NaN equals NaN."""
+        """True if the two differ by no more than the margin; NaN equals NaN."""
         same = self.stored == self.again or (math.isnan(self.stored) and math.isnan(self.again))
         return same or (self.margin is not None and abs(self.stored - self.again) <= self.margin)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a run that was trained again.
+    """The result of training a run again.
 
     Attributes:
         word: `identical` to the last bit, `statistically equal` (every score is within its margin), or `different`.
         differs: the parts whose bits differ, of `harness.runs.fingerprint.parts`.
         scores: the scores that differ.
-        changed: what the two computations had different, of their provenance: name -> [then, now].
+        changed: provenance in which the two computations differ: name -> [then, now].
     """
 
     word: Word
@@ -73,13 +73,13 @@ class Verdict:
 def reproduce(
     store: Store, run_id: str, options: RunnerOptions, stopping: Callable[[], bool] = lambda: False
 ) -> Generator[Progress, None, Verdict]:
-    """Train a finished run again, its base included, in a store of its own; the verdict is kept with the run.
+    """Train a finished run again, its base included, in a store of its own; the verdict is stored with the run.
 
     Device and number of threads are the stored run's, unless `options` says otherwise.
 
     Raises:
         HarnessError: the run is not finished, or cannot be computed any more.
-        KeyboardInterrupt: `stopping` said True before it was finished again.
+        KeyboardInterrupt: `stopping` returned True before it was finished again.
     """
     then = store.provenance(run_id)
     if then is None:
@@ -105,7 +105,7 @@ def reproduce(
 
 
 def compare(store: Store, again: Store, run_id: str) -> Verdict:
-    """What a run's second computation says about its first; scores that only the first has are left out."""
+    """Compare two computations of a run; scores that only the first has are left out."""
     before, after = (_values(one, run_id) for one in (store, again))
     names = set(after) | set(again.profiles(run_id=run_id)["name"])
     first, second = (fingerprint.parts(one, run_id, names) for one in (store, again))
@@ -123,11 +123,13 @@ def compare(store: Store, again: Store, run_id: str) -> Verdict:
 
 
 def _values(store: Store, run_id: str) -> dict[str, float]:
+    """Scores of a run by full name; NaN where there is no value."""
     rows = store.scores(run_id=run_id).to_dict("records")
     return {str(row["name"]): float(row["value"]) for row in rows}
 
 
 def _margins(store: Store, run_id: str) -> dict[str, float]:
+    """`Compared.margin` by full name, from the finished seeds of the run's group."""
     runs = store.runs(status="done")
     (group,) = runs.loc[runs["run_id"] == run_id, "group_id"]
     values: dict[str, list[float]] = {}
@@ -143,7 +145,7 @@ def _margins(store: Store, run_id: str) -> dict[str, float]:
 
 
 def _changed(then: dict[str, Any], now: dict[str, Any]) -> dict[str, list[Any]]:
-    """Of what can move a result, what the two computations had different."""
+    """Provenance that can move a result and differs between the two computations: name -> [then, now]."""
     found = {}
     for name in ("data_hash", "base", "training_threads", "device", "python"):
         found[name] = [then.get(name), now.get(name)]
@@ -155,6 +157,6 @@ def _changed(then: dict[str, Any], now: dict[str, Any]) -> dict[str, list[Any]]:
 
 
 def _excess(one: Compared) -> float:
-    """How far beyond its margin a score lies; without one, farther than any that has one."""
+    """Difference of a score in margins; infinite without a margin."""
     distance = abs(one.stored - one.again)
     return math.inf if one.margin is None or math.isnan(distance) else distance / max(one.margin, 1e-300)

@@ -1,4 +1,4 @@
-"""Metrics of finished runs computed again from the rollouts that the store kept; nothing is trained or generated."""
+"""Computes metrics of finished runs again from their stored rollouts; nothing is trained or sampled."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from harness.training.base_model import prepared, reference_config
 
 
 class NeedsPolicy(Exception):
-    """A metric asked for what only the policy itself could say."""
+    """A metric needs a field of the evaluation that only the policy itself can give."""
 
 
 FROM_STORE = {"prompts", "rollouts", "written", "unpaired", "backspace_id", "metric_seed", "train", "law"}
@@ -34,14 +34,14 @@ FROM_POLICY = {field.name for field in fields(Evaluation)} - FROM_STORE
 
 
 class StoredEvaluation(Evaluation):
-    """What the store and the benchmark know of a run; whoever asks for more than that is told that it needs the policy.
+    """An evaluation from the store and the benchmark; every other field raises `NeedsPolicy`.
 
-    A metric that needs the policy is refused, which is not the same as having no value: what the run scored while it
-    still had its policy stays.
+    A metric that needs the policy is refused, which is not the same as having no value: the score that the run had
+    while its policy existed stays.
     """
 
     def __getattribute__(self, name: str) -> Any:
-        """The field, or `NeedsPolicy`."""
+        """The field; raises `NeedsPolicy` for those of the policy."""
         if name in FROM_POLICY:
             raise NeedsPolicy(f"needs the policy ({name}), and the store keeps rollouts only")
         return super().__getattribute__(name)
@@ -49,14 +49,14 @@ class StoredEvaluation(Evaluation):
 
 @dataclass(frozen=True)
 class Rescored:
-    """What became of the runs.
+    """The result of rescoring.
 
     Attributes:
-        runs: how many got scores.
-        added: scores that they did not have.
-        replaced: scores that stood there under the same full name.
-        refused: metric to the reason why it cannot be computed from stored rollouts.
-        skipped: run id to the reason why it was left as it is.
+        runs: number of runs that got scores.
+        added: number of scores that they did not have.
+        replaced: number of scores that were stored under the same full name before.
+        refused: metric -> reason why it cannot be computed from stored rollouts.
+        skipped: run id -> reason why the run was left as it is.
     """
 
     runs: int
@@ -108,7 +108,7 @@ def rescore(store: Store, grid: str | None, wanted: Sequence[Asked], device: tor
 
 
 def stored_evaluation(stored: pd.DataFrame, config: RunConfig, splits: Splits, features: Features) -> StoredEvaluation:
-    """An evaluation made of `Store.rollouts` and the run's own data."""
+    """The evaluation of a run from `Store.rollouts` and the run's own data."""
     rows = stored.to_dict("records")
     backspace = backspace_of(stored)
     if backspace is None and config.actions.backspace:  # an older file, and no rollout used it: any unused id will do
@@ -127,7 +127,7 @@ def stored_evaluation(stored: pd.DataFrame, config: RunConfig, splits: Splits, f
 
 
 def as_rollout(row: Row) -> Rollout:
-    """A stored row as the value that it was made from."""
+    """The rollout that a stored row was made from."""
     prompt, actions, injected = (tuple(row[name]) for name in ("prompt_tokens", "actions", "injected"))
     return Rollout(
         trajectory=Trajectory(prompt, actions, injected),
@@ -143,7 +143,7 @@ def as_rollout(row: Row) -> Rollout:
 def _reference(
     config: RunConfig, splits: Splits, wanted: Sequence[Asked], cache: Path, device: torch.device
 ) -> Path | None:
-    """The directory of the benchmark's reference LM, where a metric wants its features."""
+    """Directory of the benchmark's reference LM; None where no metric needs its features."""
     if all(one.plugin.options.get("featuriser") != "reference-lm" for one in wanted):
         return None
     return prepared(reference_config(config), splits, cache, device)

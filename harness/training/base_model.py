@@ -16,7 +16,7 @@ from harness.hashing import content_hash
 from harness.models.initial import untrained
 from harness.plugins.options import build, resolve
 from harness.records.data import Splits
-from harness.records.training import Step
+from harness.records.events import StageProgress
 from harness.registry import TRAINERS
 from harness.system.files import written_aside
 from harness.training.loop import fit
@@ -55,8 +55,10 @@ def reference_config(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"model": REFERENCE_MODEL})
 
 
-def prepare_base(config: RunConfig, splits: Splits, cache: Path, device: torch.device) -> Generator[Step, None, Path]:
-    """Train a run's base unless it is cached; returns its directory, as `Policy.load` reads it.
+def prepare_base(
+    config: RunConfig, splits: Splits, cache: Path, device: torch.device
+) -> Generator[StageProgress, None, Path]:
+    """Train a run's base unless it is cached, with its progress; returns its directory, as `Policy.load` reads it.
 
     The directory appears whole or not at all, so an interrupted training starts again.
 
@@ -72,7 +74,8 @@ def prepare_base(config: RunConfig, splits: Splits, cache: Path, device: torch.d
         rows(splits.train, policy), policy.space, base.actions, None, context=policy.context, seed=base.seeds.train
     )
     if base.training.steps:
-        yield from fit(policy, build(TRAINERS, base.trainer, "trainer"), stream, base)
+        for step in fit(policy, build(TRAINERS, base.trainer, "trainer"), stream, base):
+            yield StageProgress("base", step.progress)
     with written_aside(directory, "a base model") as fresh:
         policy.save(fresh)
         try:
@@ -84,11 +87,11 @@ def prepare_base(config: RunConfig, splits: Splits, cache: Path, device: torch.d
 
 
 def prepared(config: RunConfig, splits: Splits, cache: Path, device: torch.device) -> Path:
-    """Directory of a run's base, trained first unless it is cached; `prepare_base` without its progress."""
-    steps = prepare_base(config, splits, cache, device)
+    """As `prepare_base`, without the progress."""
+    progress = prepare_base(config, splits, cache, device)
     try:
         while True:
-            next(steps)
+            next(progress)
     except StopIteration as stop:
         directory: Path = stop.value
         return directory

@@ -1,10 +1,10 @@
-"""Runs a grid while killing and freezing whatever computes it, and says how it ended; a program of its own.
+"""Runs a grid while killing and freezing its processes, and prints how it ended; a program of its own.
 
     python tests/chaos/chaos.py FOLDER --kills 40 --freezes 4 --seed 0
 
 Four supervisors with a worker process each share one store.  As the grid advances, kill -9 hits one of the eight
 processes at random, or the process that next comes to a named failpoint; a freeze stops one for longer than its
-lease and then lets it go on.  Supervisors that died are started again, as a person would.  The last line is JSON.
+lease and then lets it go on.  Killed supervisors are started again, as a person would.  The last line is JSON.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def cells(count: int) -> list[RunConfig]:
 
 
 def serve(url: str, errors: str) -> None:
-    """A supervisor that ends when the grid has; whatever else ends it, kill -9 aside, is written to `errors`."""
+    """Run a supervisor until the grid is done; any error that ends it is written to `errors`."""
     # The workers' server is the one that this process came from: importing torch again would take seconds.
     shared = resource_tracker.ensure_running
     forkserver.ensure_running = forkserver._forkserver.ensure_running = shared  # type: ignore[attr-defined]
@@ -78,7 +78,7 @@ def serve(url: str, errors: str) -> None:
 
 
 class Chaos:
-    """The supervisors of one grid, and what has been done to them."""
+    """The supervisors of one grid, with counts of kills and freezes."""
 
     def __init__(self, url: str, failpoints: Path, rng: random.Random) -> None:
         self.url, self.failpoints, self.rng = url, failpoints, rng
@@ -96,7 +96,7 @@ class Chaos:
             process = self.context.Process(target=serve, args=(self.url, str(self.errors)))
             try:
                 process.start()
-            except (EOFError, OSError):  # who is killed while asking the fork server for a process ends the server, too
+            except (EOFError, OSError):  # a process killed while asking the fork server ends the server, too
                 continue
             self.supervisors.append(process)
 
@@ -111,9 +111,9 @@ class Chaos:
         return found
 
     def harm(self, how: str) -> bool:
-        """Kill or freeze a process now, or have the one killed that first comes to a failpoint; False: nobody is there.
+        """Kill or freeze a process now, or have the one killed that first comes to a failpoint; False: there is none.
 
-        Who is frozen stands still for longer than its lease.
+        A frozen process stands still for longer than its lease.
         """
         if how in NAMES:
             (self.failpoints / how).write_text("kill")
@@ -134,7 +134,7 @@ class Chaos:
         return True
 
     def thaw(self) -> None:
-        """Let go on what has been frozen long enough."""
+        """Let processes go on that have been frozen long enough."""
         for pid, until in list(self.frozen.items()):
             if time.monotonic() > until:
                 del self.frozen[pid]
@@ -142,7 +142,7 @@ class Chaos:
                     os.kill(pid, signal.SIGCONT)
 
     def run(self, store: Store, total: int, kills: int, freezes: int) -> None:
-        """Until every cell is done; kills and freezes are spread over the steps that the grid takes."""
+        """Run until every cell is done; kills and freezes are spread over the steps that the grid takes."""
         points = [*NAMES, *NAMES] if kills >= 2 * len(NAMES) else []
         kinds = [*points, *["kill"] * (kills - len(points)), *["freeze"] * freezes]
         plan = sorted((self.rng.random() * 0.9, how) for how in kinds)

@@ -1,4 +1,4 @@
-"""Whatever is killed or frozen, and whenever: no cell is lost, none done twice, and every number is the same."""
+"""Kills and freezes of any process at any time: no cell is lost, none done twice, and every number is the same."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def under_fire(folder: Path, *arguments: str) -> dict[str, Any]:
 
 
 def unharmed(report: dict[str, Any], cells: int, kills: int, freezes: int) -> None:
-    """All that was planned has been done to the grid, and it is as if nothing had been."""
+    """All planned kills and freezes happened, and the store is the same as without them."""
     done_to = report["done_to"]
     assert report["unused"] == [], "every failpoint was reached"
     assert done_to["worker"] + done_to["supervisor"] + done_to["failpoint"] >= kills

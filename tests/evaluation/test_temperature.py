@@ -25,6 +25,7 @@ from harness.models.policy import Policy
 from harness.plugins.benchmark import selection
 from harness.plugins.metric import Measure, Unscorable
 from harness.records import Evaluation, Example, Splits
+from harness.records.events import StageProgress
 from harness.registry import BENCHMARKS, METRICS
 
 FEATURES = Features(None, torch.device("cpu"))
@@ -37,13 +38,13 @@ def config(benchmark: str = "language", **sampling: Any) -> RunConfig:
 
 
 def chosen(policy: Policy, splits: Splits, run: RunConfig) -> tuple[ChosenTemperature, list[float]]:
-    def follow() -> Generator[float, None, ChosenTemperature]:
+    def follow() -> Generator[StageProgress, None, ChosenTemperature]:
         return (yield from best_temperature(policy, splits, run, FEATURES))
 
     steps, shares = follow(), []
     try:
         while True:
-            shares.append(next(steps))
+            shares.append(next(steps).fraction)
     except StopIteration as stop:
         return stop.value, shares
 

@@ -83,8 +83,8 @@ SURVIVAL_MUTANTS = (
     ),
     Mutant(
         "what lies beyond a damaged checkpoint stays",
-        "harness/runner/process.py",
-        (("store.rewind(claim.run_id, claim.owner, said.step)", "pass"),),
+        "harness/runner/claimed_cell.py",
+        (("store.rewind(claim.run_id, claim.owner, message.step)", "pass"),),
         (f"{SUPERVISOR}::test_stopped_and_damaged_it_goes_on_from_what_is_whole",),
     ),
     Mutant(

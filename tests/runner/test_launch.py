@@ -1,4 +1,4 @@
-"""Workers that an engine starts: they pull from the store, end when it is empty, and save when their time is over."""
+"""Workers as jobs of submitit: they pull from the store, end when it is empty, and save when their time is over."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ def test_a_job_finishes_the_store(tmp_path: Path) -> None:
 
         (submitted,) = (tmp_path / "jobs").glob("*_submitted.pkl")
         arguments = DelayedSubmission.load(submitted).function.arguments
-        assert arguments[arguments.index("--grace") :][:2] == ["--grace", "105"]  # told 120 s before its end
+        grace = arguments[arguments.index("--grace") + 1]
+        assert grace == "105"  # it is asked to save 120 s before its end
         wait_until(store, 2, 120)
         assert job.isdigit() or "_" in job
         assert list((tmp_path / "jobs").glob("*.out"))
@@ -73,7 +74,7 @@ def test_what_cannot_be_launched_is_said_before_anything_starts(tmp_path: Path) 
 
 
 def test_a_job_whose_time_is_over_lets_its_worker_save(tmp_path: Path) -> None:
-    """The engine calls `checkpoint`: the worker exits with 75 and its cell is free, with a checkpoint."""
+    """submitit calls `checkpoint`: the worker exits with 75 and its cell is free, with a checkpoint."""
     import threading
 
     with Store(f"sqlite:///{tmp_path}/runs.db") as store:

@@ -12,32 +12,31 @@ import pytest
 
 from harness.errors import EnvironmentProblem
 from harness.runner.options import RunnerOptions
-from harness.runner.process import Seat
+from harness.runner.process import WorkerProcess
 from harness.runner.worker import server
-from harness.storage.store import Store
 
 
 def test_without_a_process_three_times_in_a_row_it_gives_up_with_advice(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Twice no room, then room: that is forgotten; three times in a row it is the machine's trouble."""
-    seat = Seat(store, RunnerOptions(threads=1), server())
+    """Two failed starts, then room: the count begins anew; three in a row are the machine's fault."""
+    worker = WorkerProcess(RunnerOptions(threads=1), server())
     try:
         for end in (True, False):
             monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
-            assert [seat.open(), seat.open()] == [False, False]
+            assert [worker.start(), worker.start()] == [False, False]
             if end:
                 monkeypatch.setattr(tempfile, "tempdir", None)
-                assert seat.open()
-                seat.close()
+                assert worker.start()
+                worker.close()
         with pytest.raises(EnvironmentProblem, match=r"3 times in a row: .*gone/harness-output.*make room in"):
-            seat.open()
+            worker.start()
     finally:
-        seat.close()
+        worker.close()
 
 
-def test_the_server_bears_a_broken_plug_in_and_sigterm(tmp_path: Path) -> None:
-    """Somebody's trainer is installed whose module is missing; then SIGTERM comes, as to all of its group."""
+def test_the_fork_server_survives_a_broken_plug_in_and_sigterm(tmp_path: Path) -> None:
+    """A trainer is installed whose module is missing; then SIGTERM comes, as to all processes of a group."""
     package = tmp_path / "broken-1.0.dist-info"
     package.mkdir()
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")

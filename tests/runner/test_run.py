@@ -196,7 +196,7 @@ def test_a_base_that_does_not_fit_leaves_nothing_behind(grid: Grid, tmp_path: Pa
     assert prepared(config, splits, tmp_path, cpu).is_dir()
 
 
-def test_the_threads_of_a_resumed_training_are_recorded_though_its_attempt_died(grid: Grid, tmp_path: Path) -> None:
+def test_threads_of_a_resumed_training_are_recorded_though_its_attempt_was_killed(grid: Grid, tmp_path: Path) -> None:
     """Stopped while training with one thread, resumed with two, killed while sampling: the third finds its policy."""
     (config, *_), cpu = check(grid), torch.device("cpu")
     known, saved = torch.get_num_threads(), list[SavedCheckpoint]()
@@ -225,13 +225,7 @@ def test_features_are_pooled_over_the_texts_own_tokens(
 ) -> None:
     """Mean and last against the hidden states of one text alone; an empty text has the start token's state."""
     cells = check(grid)
-    steps = prepare_base(cells[0], load_splits(cells[0].benchmark), tmp_path, torch.device("cpu"))
-    directory = None
-    while directory is None:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            directory = stop.value
+    directory = prepared(cells[0], load_splits(cells[0].benchmark), tmp_path, torch.device("cpu"))
     features = Features(directory, torch.device("cpu"))
     texts = ["abcab", "", "ba", "abcdefabcdefabcdef"]  # the last is cut to 10 of the context's 12 tokens
     mean, last = (features("reference-lm", pooling, texts) for pooling in ("mean", "last"))
@@ -249,7 +243,7 @@ def test_features_are_pooled_over_the_texts_own_tokens(
 
 
 def test_finished_cells_whose_data_changed_are_pointed_out(tmp_path: Path) -> None:
-    """The corpus file is edited after the run: nothing is run again, and every skipped cell says why that matters."""
+    """The corpus file is edited after the run: nothing is run again, and every skipped cell has a warning."""
     corpus, path = tmp_path / "corpus.txt", tmp_path / "words.yaml"
     corpus.write_text("\n\n".join(f"story {n} of one and twenty words " * 4 for n in range(60)))
     path.write_text(

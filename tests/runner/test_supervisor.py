@@ -1,4 +1,4 @@
-"""What becomes of cells whose process dies, falls silent, takes too long, fails, or is asked to stop."""
+"""Outcomes of cells whose process crashes, stalls, takes too long, fails, or is asked to stop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness.plugins.options import resolve
 from harness.records.progress import Progress
 from harness.registry import include
 from harness.runner.options import RunnerOptions, alike
-from harness.runner.supervisor import FailedAlike, deaths, supervise
+from harness.runner.supervisor import FailedAlike, crashes_in_a_row, supervise
 from harness.runs.fingerprint import content
 from harness.storage.store import Store
 from harness.system import sqlite
@@ -100,8 +100,8 @@ def outcomes(store: Store) -> list[str]:
     return list(store.attempts()["outcome"])
 
 
-def test_a_cell_whose_process_dies_is_tried_again_and_then_failed(store: Store, plugin: Path) -> None:
-    """Three deaths by signal 9; of the 60 lines that it printed each time the last 50 are kept: 10 to 59."""
+def test_a_cell_whose_process_crashes_is_tried_again_and_then_failed(store: Store, plugin: Path) -> None:
+    """Three crashes by signal 9; of the 60 lines that it printed each time the last 50 are kept: 10 to 59."""
     events = run(store, cells("dies"), plugin, crashes=3)
     assert [event.stage for event in events if event.stage in ("waiting", "failed")] == ["waiting", "waiting", "failed"]
     assert outcomes(store) == ["crashed"] * 3
@@ -111,8 +111,8 @@ def test_a_cell_whose_process_dies_is_tried_again_and_then_failed(store: Store, 
     assert store.runs()["status"].tolist() == ["failed"]
 
 
-def test_a_cell_outlives_the_server_that_its_process_was_forked_from(store: Store, plugin: Path) -> None:
-    """Killed, the server takes along only what it knew of its children: the cell is done in its first attempt."""
+def test_a_cell_outlives_the_fork_server_of_its_process(store: Store, plugin: Path) -> None:
+    """Only the exit codes of its children are lost with the server: the cell is done in its first attempt."""
     grid = cells("slow", steps=100)
     store.enqueue("g", grid)
     for event in supervise(store, RunnerOptions(threads=1, include=(str(plugin),)), grid, lambda: False):
@@ -122,7 +122,7 @@ def test_a_cell_outlives_the_server_that_its_process_was_forked_from(store: Stor
     assert outcomes(store) == ["done"]
 
 
-def test_a_silent_cell_is_ended_and_tried_again(store: Store, plugin: Path) -> None:
+def test_a_stalled_cell_is_ended_and_tried_again(store: Store, plugin: Path) -> None:
     run(store, cells("hangs"), plugin, stall_after=1.5, crashes=2)
     assert outcomes(store) == ["stalled", "stalled"]
     assert "said nothing for 2 s (--stall-after)" in store.runs()["error"][0]
@@ -135,7 +135,7 @@ def test_a_cell_may_take_only_so_long(store: Store, plugin: Path) -> None:
 
 
 def test_three_failures_of_one_kind_end_it_unless_asked_to_keep_going(store: Store, plugin: Path) -> None:
-    """Five cells fail with messages that differ in a number: after three it stops; told to keep going, it does."""
+    """Five cells fail with messages that differ in a number: after three it stops; with `keep_going` all are run."""
     grid = cells("fails", seeds=5)
     with pytest.raises(FailedAlike, match=r"the first 3 cells failed alike: ArithmeticError.*\n.*--keep-going"):
         run(store, grid, plugin)
@@ -198,8 +198,8 @@ def test_stopped_and_damaged_it_goes_on_from_what_is_whole(
     assert list((store.folder / "checkpoints").iterdir()) == []
 
 
-def test_who_was_silent_too_long_drops_the_cell(store: Store, plugin: Path, uninterrupted: str) -> None:
-    """Its lease is ended and the cell claimed by somebody else, who gives it back: it is claimed again, and done."""
+def test_a_supervisor_that_lost_its_lease_drops_the_cell(store: Store, plugin: Path, uninterrupted: str) -> None:
+    """Its lease ends and another owner claims the cell and loses it at once: it is claimed again, and done."""
     grid = cells("slow", steps=LONG)
     store.enqueue("g", grid)
     options = RunnerOptions(threads=1, include=(str(plugin),), checkpoint_every=0.05)
@@ -253,25 +253,25 @@ def test_sqlite_serves_one_host(store: Store, plugin: Path) -> None:
         run(store, grid, plugin)
 
 
-def test_deaths_in_a_row_count_wherever_they_were() -> None:
-    """Two crashes and a loss make three; one that got further, was given back or failed by hand begins anew."""
+def test_crashes_in_a_row_count_on_any_machine() -> None:
+    """Two crashes and a loss make three; one that got further, was released or was retried by hand begins anew."""
 
     def counted(*ended: tuple[str, int], begins: int = 0) -> int:
         attempts = [*ended, ("running", begins)]
         rows = [{"attempt": n, "outcome": out, "from_step": step} for n, (out, step) in enumerate(attempts, start=1)]
-        return deaths(rows[::-1], 3)
+        return crashes_in_a_row(rows[::-1], 3)
 
     assert counted() == 0
     assert counted(("crashed", 0), ("stalled", 0), ("lost", 0)) == 3
     assert counted(("lost", 0), ("lost", 50), begins=90) == 0
     assert counted(("lost", 0), ("lost", 50), begins=50) == 1
     assert counted(("crashed", 0), ("crashed", 0), ("released", 0), ("crashed", 0)) == 1
-    assert counted(*[("crashed", 0)] * 3) == 0  # failed by the third, and set free since
+    assert counted(*[("crashed", 0)] * 3) == 0  # failed by the third, and retried by hand since
     assert counted(*[("crashed", 0)] * 4) == 1
 
 
-def test_a_cell_that_takes_its_worker_along_three_times_has_failed(store: Store, plugin: Path) -> None:
-    """Three workers of other hosts claim it and are never heard of again; set free by hand, it has three new tries."""
+def test_a_cell_whose_worker_was_lost_three_times_has_failed(store: Store, plugin: Path) -> None:
+    """Three workers of other hosts claim it and lose their leases; retried by hand, it has three new attempts."""
     grid = cells("none")
     store.enqueue("g", grid)
     with Store(store.url, lease=-1.0) as other:
@@ -305,7 +305,7 @@ def test_a_cell_of_another_version_stays_free(store: Store, plugin: Path) -> Non
 
 
 class Unwell(Store):
-    """A store that takes its time, and refuses the first writes of each kind (`only` of one run)."""
+    """A slow store that refuses the first writes of each kind (`only` of one run)."""
 
     def __init__(self, url: str, refusals: int = 0, pause: float = 0.0, only: str = "", lease: float = 60.0) -> None:
         super().__init__(url, lease=lease)
@@ -323,7 +323,7 @@ class Unwell(Store):
         super().log(run_id, *args, **named)
 
     def heartbeat(self, run_id: str, owner: str) -> None:
-        self._try("beat", run_id)
+        self._try("heartbeat", run_id)
         super().heartbeat(run_id, owner)
 
     def finish(self, run_id: str, *args: Any, **named: Any) -> None:
@@ -350,7 +350,7 @@ def test_a_store_that_stays_away_for_a_lease_ends_the_worker(store: Store, plugi
         run(unwell, cells("slow", steps=100), plugin, grace=1.0)
 
 
-def test_one_cell_that_cannot_be_saved_does_not_take_the_others_along(store: Store, plugin: Path) -> None:
+def test_one_cell_that_cannot_be_saved_does_not_keep_the_others_from_it(store: Store, plugin: Path) -> None:
     """Asked to stop with two cells at hand, of which the store refuses the first."""
     grid = cells("slow", seeds=2, steps=2000)
     with Unwell(store.url, only=grid[0].run_id) as unwell:
@@ -366,8 +366,8 @@ def test_one_cell_that_cannot_be_saved_does_not_take_the_others_along(store: Sto
 
 
 @pytest.mark.parametrize(("rule", "outcome"), [("stall_after", "stalled"), ("timeout", "failed")])
-def test_a_slow_database_excuses_no_silence_for_ever(store: Store, plugin: Path, rule: str, outcome: str) -> None:
-    """Each beat takes 1.1 s, and there is one in each round: nobody can listen for more than a second, always."""
+def test_a_slow_database_excuses_no_stall_for_ever(store: Store, plugin: Path, rule: str, outcome: str) -> None:
+    """Each heartbeat takes 1.1 s, and there is one in each round: the supervisor is blocked most of the time."""
     over = time.monotonic() + 25
     with Unwell(store.url, pause=1.1, lease=0.4) as unwell:
         run(unwell, cells("hangs"), plugin, lambda: time.monotonic() > over, crashes=1, **{rule: 3.0})

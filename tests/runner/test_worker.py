@@ -1,4 +1,4 @@
-"""Which errors of a cell are the machine's, so that the cell waits, and which are its own, so that it fails."""
+"""Errors of the machine, after which a cell waits, and errors of the cell, after which it has failed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from harness.system.files import OutOfSpace
 
 
 class FromRust(Exception):
-    """As safetensors and tokenizers say it."""
+    """An error as safetensors and tokenizers raise it."""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What was trained leaves the harness: a folder for transformers alone, and texts that are the same from everywhere."""
+"""Trained policies outside of the harness: a folder for transformers alone, and the same texts from everywhere."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 @pytest.fixture(scope="module")
 def runs(store: Store) -> dict[str, str]:
-    """Run ids by what they are."""
+    """Run ids by the kind of run."""
     return dict(zip(("plain", "deletes", "lora", "untied", "found", "half"), store.runs("out")["run_id"], strict=True))
 
 
@@ -78,7 +78,7 @@ def shell(store: Store, *args: str, code: int = 0) -> Any:
 
 
 def logits(policy: Policy, texts: list[list[int]]) -> list[list[float]]:
-    """Of what follows each text, by way of our own batches."""
+    """Logits of the next action after each text, by way of our own batches."""
     rows = [Trajectory((text[0],), (*text[1:], policy.end_id)) for text in texts]
     batch = pack(rows, policy.space, Weighting(kind="uniform"))
     with torch.no_grad():
@@ -233,9 +233,6 @@ def test_what_cannot_be_used_is_told_why(store: Store, runs: dict[str, str], tmp
         load_policy("ffff", store)
     with pytest.raises(EnvironmentProblem, match="no run id, which is hexadecimal, and no model"):
         load_policy("./nowhere", store)
-
-
-# ------------------------------------------------------------------------------------------------ padded vocabularies
 
 
 def test_a_row_that_pads_the_vocabulary_keeps_its_place(tmp_path: Path) -> None:

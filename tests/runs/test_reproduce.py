@@ -58,7 +58,7 @@ def test_trained_again_it_is_identical(store: Store) -> None:
 
 @pytest.mark.parametrize(("far", "word"), [(False, "statistically equal"), (True, "different")])
 def test_a_score_that_moved_is_judged_by_what_seeds_vary(store: Store, far: bool, word: str) -> None:
-    """One seed's exact_kl moved by half of what the three span; or all three by 100, which no seed varies."""
+    """One seed's exact_kl moved by half of what the three span; or all three by 100, more than any two seeds differ."""
     run_id = store.runs()["run_id"][1]
     scores = store.scores("g")
     before = scores[scores["metric"] == "exact_kl"].set_index("run_id")["value"]
@@ -101,6 +101,6 @@ def test_an_unfinished_run_cannot_be_compared(store: Store) -> None:
         verdict(store, other.run_id)
 
 
-def test_who_is_asked_to_stop_says_so(store: Store) -> None:
+def test_asked_to_stop_it_raises_keyboard_interrupt(store: Store) -> None:
     with pytest.raises(KeyboardInterrupt):
         list(reproduce(store, store.runs()["run_id"][0], DEFAULT, lambda: True))

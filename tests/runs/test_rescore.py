@@ -1,4 +1,4 @@
-"""Rescoring gives the numbers that the run gave, for what its rollouts can say, and leaves everything else alone."""
+"""Rescoring gives the same scores as the run, where rollouts are enough, and leaves everything else alone."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def store(folder: Path, tmp_path: Path) -> Store:
     return Store.open(f"sqlite:///{tmp_path}/runs.db")
 
 
-def test_rollouts_say_again_what_they_said(store: Store) -> None:
+def test_rollouts_give_the_same_scores_again(store: Store) -> None:
     """Every score of every metric about texts and actions comes back to the last bit; the rest is not touched."""
     before, curves = store.scores(), store.profiles()
     found = rescore(store, "g", asked(TEXTS), CPU)
@@ -164,7 +164,7 @@ def test_other_texts_or_other_data_are_refused(store: Store, monkeypatch: pytest
 
 
 def test_what_only_the_policy_knows_is_refused_not_missing() -> None:
-    """A field that a later metric adds is the policy's until `FROM_STORE` names it."""
+    """A field that a later metric adds counts as the policy's until `FROM_STORE` names it."""
     empty = StoredEvaluation(prompts=(), rollouts=(), backspace_id=None, metric_seed=0)
     assert empty.texts == ()
     assert {"likelihood", "exact_steps", "forced", "p_back"} <= FROM_POLICY
@@ -174,7 +174,7 @@ def test_what_only_the_policy_knows_is_refused_not_missing() -> None:
             getattr(empty, name)
 
 
-def test_the_verb_says_what_it_did(store: Store) -> None:
+def test_the_command_prints_its_counts(store: Store) -> None:
     def call(*args: str) -> tuple[int, str, str]:
         result = CliRunner(env={"HARNESS_STORE": store.url}).invoke(app, ["rescore", *args])
         return result.exit_code, result.stdout, result.stderr
