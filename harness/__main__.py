@@ -1,4 +1,4 @@
-"""`python -m harness` is the command `harness`, for whoever knows the interpreter but not where its scripts are."""
+"""The command `harness` as `python -m harness`, for an interpreter that has no scripts on the path."""
 
 from harness.cli.app import main
 

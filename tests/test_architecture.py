@@ -183,7 +183,7 @@ def test_from_the_command_line_to_the_ground_is_at_most_twelve_packages() -> Non
 
 
 @pytest.mark.parametrize("name", [name for name in CORE if package(name) in KNOW_NO_STORE])
-def test_what_trains_and_judges_knows_no_store(name: str) -> None:
+def test_training_and_evaluation_know_no_store(name: str) -> None:
     for module, line in inner(name):
         assert package(module) != "storage", f"{CORE[name]}:{line} imports {module}; take values instead"
 
@@ -216,7 +216,7 @@ def test_siblings_do_not_import_each_other(kind: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("harness.cli.commands.")])
 def test_commands_do_not_import_each_other(name: str) -> None:
-    """What two verbs need is in `harness/cli`."""
+    """Code that two verbs need is in `harness/cli`."""
     for module, line in imports(parsed(NAMES[name])):
         assert not module.startswith("harness.cli.commands"), f"{NAMES[name]}:{line} imports its sibling {module}"
 

@@ -1,4 +1,4 @@
-"""What the doctor says about whole and damaged stores, and about machines."""
+"""The doctor on whole and damaged stores, and on machines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `status --watch` shows while others work."""
+"""`status --watch` while workers compute a grid."""
 
 from __future__ import annotations
 

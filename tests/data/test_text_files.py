@@ -18,7 +18,7 @@ def written(folder: Path, content: str | bytes, name: str = "texts.jsonl") -> Pa
 
 
 def test_json_lines_come_back_exactly(tmp_path: Path) -> None:
-    """Whatever JSON can hold stays: line separators that are none, NUL, quotes, spaces at the ends, an empty text."""
+    """All that JSON can hold stays: line separators that are none, NUL, quotes, spaces at the ends, an empty text."""
     texts = [" a\u2028b\x0bc\x85 ", "", 'say "no"\n\\', "\x00\x1b[2J", "日本語"]
     lines = [json.dumps({"text": text, "prompt": "p", "other": [1]}, ensure_ascii=False) for text in texts]
     path = written(tmp_path, "\ufeff" + "\r\n".join(lines) + "\n\n  \n")

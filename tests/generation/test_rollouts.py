@@ -86,7 +86,7 @@ def test_a_rollout_does_not_depend_on_its_batch() -> None:
 
 
 def test_no_backspace_at_the_boundary_and_none_without_the_action() -> None:
-    """Whatever is drawn, the reduced text never loses the prompt, and a plain policy never deletes."""
+    """For every draw the reduced text never loses the prompt, and a plain policy never deletes."""
     policy = tiny_policy(seed=3)
     for rollout in sample(policy, starts(policy, 40), seed=2, epsilon=0.5):
         policy.space.reduce(rollout.trajectory.actions)  # would pop from nothing

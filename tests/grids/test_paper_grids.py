@@ -22,7 +22,7 @@ BUFFER = ["trainer.buffer_size=8", "trainer.buffer_fresh=4"]
 
 @pytest.mark.parametrize("name", ["paper-text", "paper-arithmetic"])
 def test_the_recipe_is_the_papers(name: str) -> None:
-    """What the paper states stands in every cell that it concerns."""
+    """The paper's settings stand in every cell that they concern."""
     cells = load_grid(name).expand()
     for cell in cells:
         model = cell.model

@@ -1,4 +1,4 @@
-"""What is still to do and how long it may take, from finished runs whose times are made up."""
+"""Cells that are left and the time that they may take, from finished runs with invented times."""
 
 from __future__ import annotations
 

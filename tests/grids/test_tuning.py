@@ -1,4 +1,4 @@
-"""Which trials a grid gets, and which of them wins."""
+"""The trials of a grid, and the one that is chosen."""
 
 from __future__ import annotations
 

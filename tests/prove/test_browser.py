@@ -50,9 +50,6 @@ SHOWN = "document.querySelector('[data-testid=stMain]').textContent"
 FLAG = "window.executed = 0; window.alert = () => { window.executed += 1 }"
 
 
-# ------------------------------------------------------------------------------------------------ what is used
-
-
 @dataclass
 class Visit:
     """A page in a browser of its own, and the forbidden things that it did."""
@@ -173,9 +170,6 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]
         yield address, url
 
 
-# -------------------------------------------------------------------------------------------------- it works
-
-
 def test_every_page_loads_without_an_error(plain: tuple[str, str], visit: Callable[[str], Visit]) -> None:
     """By its own address and by a click in the navigation: no console error, nothing asked of another machine."""
     seen = visit(plain[0])
@@ -246,9 +240,6 @@ def test_the_downloaded_csv_is_the_harness_own(plain: tuple[str, str], visit: Ca
     with seen.page.expect_download() as saving:
         seen.page.get_by_role("button", name="Download CSV").first.click()
     assert Path(saving.value.path()).read_bytes().decode() == expected
-
-
-# ------------------------------------------------------------------------------------- nothing that is shown acts
 
 
 def spoken(text: str, pieces: list[str]) -> Rollout:
@@ -343,9 +334,6 @@ def options(page: Any) -> list[str]:
         )
         page.wait_for_timeout(50)
     return [*found, *page.get_by_role("option").all_text_contents()]
-
-
-# ------------------------------------------------------------------------------------- a grid writes meanwhile
 
 
 def write(url: str) -> None:

@@ -1,4 +1,4 @@
-"""What is no store, or a broken one, is refused with advice, and the README describes the real tables."""
+"""A file that is no store, or a broken one, is refused with advice, and the README describes the real tables."""
 
 from __future__ import annotations
 

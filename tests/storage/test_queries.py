@@ -1,4 +1,4 @@
-"""What pages over many runs read: the newest grid, attempts, losses, profiles and facts, in one query each."""
+"""Bulk reads of the pages over many runs: the newest grid, attempts, losses, profiles and facts, in one query each."""
 
 from __future__ import annotations
 
