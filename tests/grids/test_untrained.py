@@ -88,7 +88,7 @@ def test_another_checkpoint_in_the_same_place_is_another_run(saved: Path) -> Non
 
 
 def test_an_exported_policy_is_scored_with_the_context_and_arithmetic_that_it_was_trained_with(tmp_path: Path) -> None:
-    """The model holds 24 tokens in float32 and was trained on 12 in bfloat16: `harness.json` says so, as for `generate`."""
+    """The model holds 24 tokens in float32, trained on 12 in bfloat16: `harness.json` says so, as for `generate`."""
     policy = tiny_policy(backspace=False, dtype="float32")
     policy.context, policy.dtype = 12, "bfloat16"
     export(policy, tmp_path / "m", "")
