@@ -16,7 +16,7 @@ import streamlit as st
 from harness.analysis.groups import control, grouped_rows, tables, titles
 from harness.analysis.replay import Frame, frames
 from harness.analysis.samples import Sample, side_by_side
-from harness.report.tables import row_labels
+from harness.report.leaderboard_table import row_labels
 from harness.storage.queries import Run, read_grids, read_runs, read_timings
 from harness.storage.rollout_files import Row, backspace_of
 from harness.storage.store import Store

@@ -20,7 +20,7 @@ from harness.report.board import Leaderboard
 from harness.report.compare import Comparison, compare
 from harness.report.exports import Format, board_text
 from harness.report.leaderboard import leaderboard
-from harness.report.tables import PREFERRED
+from harness.report.leaderboard_table import PREFERRED
 from harness.report.validity import Validity
 from harness.stats.intervals import t_interval
 from harness.storage.queries import (

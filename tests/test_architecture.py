@@ -74,8 +74,8 @@ LOADS_TORCH = {"harness.grids.untrained"}  # the one exception: it asks a checkp
 ALSO_TORCH_FREE = (
     "harness",
     *(f"harness.{one}" for one in ("errors", "hashing", "registry", "seeding")),
-    *(f"harness.runner.{one}" for one in ("claimed_cell", "grid", "launch", "messages", "options")),
-    *(f"harness.runner.{one}" for one in ("process", "supervisor", "worker")),
+    *(f"harness.runner.{one}" for one in ("grid", "launch", "messages", "options", "recorder")),
+    *(f"harness.runner.{one}" for one in ("supervisor", "worker", "worker_process")),
     *(f"harness.runs.{one}" for one in ("fingerprint", "reproduce")),
     *(f"harness.data.{one}" for one in ("checks", "splits", "text_files")),
     "harness.evaluation.scoring",

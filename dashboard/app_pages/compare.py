@@ -13,8 +13,8 @@ from dashboard.glossary import WORDS, measure
 from dashboard.run_queries import Group
 from harness.report.compare import Comparison, ScoreLine
 from harness.report.exports import csv_table
+from harness.report.leaderboard_table import PREFERRED
 from harness.report.rendering import ARROWS, BETTER, comparison_cells, rounded
-from harness.report.tables import PREFERRED
 from harness.stats.ranks import Difference
 from harness.storage.queries import ScoreName
 from harness.system.printable import printable

@@ -15,7 +15,7 @@ from harness.config.run import key_order
 from harness.errors import ConfigError, UnknownName, did_you_mean
 from harness.report.board import plain_difference, plain_interval
 from harness.report.leaderboard import check_grid, check_metrics
-from harness.report.tables import matches
+from harness.report.leaderboard_table import matches
 from harness.stats.intervals import Interval, t_interval
 from harness.stats.ranks import SEEDS_NEEDED, Difference, differences
 from harness.storage.queries import Run, ScoreName, read_names, read_runs, read_values

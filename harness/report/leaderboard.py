@@ -16,7 +16,7 @@ from harness.analysis.groups import Record, tables, titles
 from harness.errors import ConfigError, UnknownName, did_you_mean
 from harness.report import sentences
 from harness.report.board import Cell, Column, Leaderboard, Row, Table
-from harness.report.tables import PREFERRED, LeaderboardRequest, matches, table
+from harness.report.leaderboard_table import PREFERRED, LeaderboardRequest, matches, table
 from harness.storage.queries import (
     Run,
     ScoreName,
@@ -51,7 +51,7 @@ def leaderboard(
         store: where the runs are.
         grid: its name; None takes every run.
         metrics: short names (`mauve`: every definition and parameter of it), `name@definition`, or full names; None
-            shows `tables.PREFERRED`.
+            shows `leaderboard_table.PREFERRED`.
         group_by: configuration keys, of which the last part is enough where it is unambiguous (`backspace`), as is
             the section of a plug-in or model (`trainer` is `trainer.name`); None groups by everything but the seeds.
         filters: `key=value`, `key!=value` or `key in a|b`, all of which must hold.

@@ -19,7 +19,7 @@ from harness.config.run import BASELINE
 from harness.errors import ConfigError
 from harness.report.board import plain_interval
 from harness.report.leaderboard import check_grid
-from harness.report.tables import row_labels
+from harness.report.leaderboard_table import row_labels
 from harness.stats.intervals import Interval, t_interval
 from harness.storage.queries import Nodes, Run, Timing, read_facts, read_nodes, read_runs, read_timings
 from harness.storage.store import Store

@@ -12,7 +12,7 @@ from harness.analysis.groups import Record, control, grouped, mean, tables, titl
 from harness.errors import ConfigError
 from harness.report.board import plain_interval
 from harness.report.leaderboard import check_grid, check_metrics
-from harness.report.tables import matches
+from harness.report.leaderboard_table import matches
 from harness.stats.intervals import Interval, spearman
 from harness.storage.queries import Run, ScoreName, read_names, read_runs, read_values
 from harness.storage.store import Store

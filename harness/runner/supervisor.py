@@ -17,10 +17,10 @@ from typing import Any
 from harness.config.run import RunConfig
 from harness.errors import EnvironmentProblem, HarnessError, StoreError
 from harness.records.progress import Progress, Stage
-from harness.runner.claimed_cell import ClaimedCell, Ended
 from harness.runner.options import RunnerOptions, alike
-from harness.runner.process import WorkerProcess
+from harness.runner.recorder import CellRecorder, Ended
 from harness.runner.worker import server
+from harness.runner.worker_process import WorkerProcess
 from harness.storage.store import Store
 from harness.system.processes import host_of, this_owner
 
@@ -84,7 +84,7 @@ class _Pool:
         self.known = {} if cells is None else {config.run_id: config for config in cells}
         self.position: dict[str, int] = {}
         self.workers = [WorkerProcess(options, context) for _ in range(options.workers)]
-        self.claimed: dict[WorkerProcess, ClaimedCell] = {}  # the last cell of each worker; held, or ended
+        self.claimed: dict[WorkerProcess, CellRecorder] = {}  # the last cell of each worker; held, or ended
         self.outcomes: list[Ended] = []
         self.held_elsewhere: set[str] = set()  # runs for which that was reported
         self.last_claim, self.last_poll = -POLL, time.monotonic()
@@ -97,7 +97,7 @@ class _Pool:
         for run_id in self.among or ():
             self.position.setdefault(run_id, len(self.position) + 1)
 
-    def _held(self) -> list[ClaimedCell]:
+    def _held(self) -> list[CellRecorder]:
         """The cells at hand, in the order of their workers."""
         cells = (self.claimed.get(worker) for worker in self.workers)
         return [cell for cell in cells if cell is not None and cell.held]
@@ -175,12 +175,12 @@ class _Pool:
             self.store.release(claim.run_id, claim.owner)  # raises, too, where the store is out of reach
             raise Unreadable(f"{error}; the cell is free for workers of that version: have them finish it") from error
         self.known[claim.run_id] = config
-        self.claimed[worker] = cell = ClaimedCell(self.store, self.options, claim, worker, crashes)
+        self.claimed[worker] = cell = CellRecorder(self.store, self.options, claim, worker, crashes)
         cell.start(config)
         step = claim.checkpoints[0].step if claim.checkpoints else 0
         yield self._progress(claim.run_id, "base", 0.0, f"goes on from step {step}" if step else "")
 
-    def _poll(self, cell: ClaimedCell) -> Iterator[Progress]:
+    def _poll(self, cell: CellRecorder) -> Iterator[Progress]:
         for event in cell.poll(again=cell.crashes + 1 < self.options.crashes):
             if not isinstance(event, Ended):
                 yield self._progress(cell.run_id, event.stage, event.fraction, event.message)
@@ -256,7 +256,7 @@ def crashes_in_a_row(attempts: Sequence[Mapping[Any, Any]], limit: int) -> int:
     return count
 
 
-def _wait(cells: Sequence[ClaimedCell], seconds: float) -> None:
+def _wait(cells: Sequence[CellRecorder], seconds: float) -> None:
     """Wait until the process of one of them has sent a message, for `seconds` at most."""
     pipes = [cell.process.connection for cell in cells]
     wait([pipe for pipe in pipes if not pipe.closed], timeout=seconds)

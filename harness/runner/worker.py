@@ -123,7 +123,7 @@ def _computed(job: Job, stop: threading.Event) -> Iterator[Message]:
 def _failed(error: Exception) -> Failed:
     """The message of an error: without traceback where the harness foresaw it; a full disk is the environment's."""
     from harness.errors import HarnessError
-    from harness.system.files import OutOfSpace, is_full
+    from harness.system.disk_full import OutOfSpace, is_full
 
     foreseen = isinstance(error, HarnessError)
     trace = "".join(traceback.format_exception(error))

@@ -1,8 +1,7 @@
-"""Atomic writes of folders and files, and `OutOfSpace` for every library's disk-full error."""
+"""Atomic and durable writes of folders and files: complete after a crash or a power cut, or absent."""
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import tempfile
@@ -10,21 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness.errors import EnvironmentProblem
+from harness.system.disk_full import OutOfSpace, is_full
 from harness.system.failpoints import failpoint
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-class OutOfSpace(EnvironmentProblem):
-    """The disk or quota is full; the cell waits until there is space."""
-
-
-def is_full(error: BaseException) -> bool:
-    """True if the error's cause is a full disk, a quota or the largest file size."""
-    if isinstance(error, OSError):
-        return error.errno in FULL
-    return any(f"(os error {number})" in str(error) for number in FULL)  # safetensors' and tokenizers' own
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.records.events import Event, Resumed, SavedCheckpoint, StageProgress
+from harness.system.disk_full import OutOfSpace
 from harness.system.failpoints import failpoint
-from harness.system.files import OutOfSpace
 from harness.training import checkpoint
 from harness.training.checkpoint import State
 from harness.training.loop import Training

@@ -83,7 +83,7 @@ SURVIVAL_MUTANTS = (
     ),
     Mutant(
         "what lies beyond a damaged checkpoint stays",
-        "harness/runner/claimed_cell.py",
+        "harness/runner/recorder.py",
         (("store.rewind(claim.run_id, claim.owner, message.step)", "pass"),),
         (f"{SUPERVISOR}::test_stopped_and_damaged_it_goes_on_from_what_is_whole",),
     ),

@@ -26,7 +26,7 @@ from harness.runner.run import run as compute
 from harness.runner.supervisor import FailedAlike
 from harness.storage.store import Store
 from harness.system.device import choose_device
-from harness.system.files import OutOfSpace
+from harness.system.disk_full import OutOfSpace
 from harness.training.base_model import base_id, prepare_base, prepared
 from harness.training.resume import Attempt, StopRequested
 

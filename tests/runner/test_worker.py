@@ -8,7 +8,7 @@ import pytest
 
 from harness.errors import ConfigError, EnvironmentProblem
 from harness.runner.worker import _failed
-from harness.system.files import OutOfSpace
+from harness.system.disk_full import OutOfSpace
 
 
 class FromRust(Exception):

@@ -18,7 +18,8 @@ from harness.config.run import RunConfig
 from harness.generation.rollouts import Start, sample
 from harness.models.policy import Policy
 from harness.records.training import Step
-from harness.system.files import OutOfSpace, is_full, written_aside
+from harness.system.disk_full import OutOfSpace, is_full
+from harness.system.files import written_aside
 from harness.training.trained_policies import FACTS, VALUE_HEAD, find, keep, policy_folder
 
 CPU = torch.device("cpu")

@@ -1,4 +1,4 @@
-"""A claimed cell: holds the claim while a worker process computes the cell, and writes its messages to the store."""
+"""Recorder of one claimed cell: writes the messages of its worker process to the store under the claim's owner."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.records.progress import Stage
 from harness.records.training import Interim, Step
 from harness.runner.messages import Failed, Job, Message, Stopped
 from harness.runner.options import RunnerOptions
-from harness.runner.process import ProcessFailure, WorkerProcess
+from harness.runner.worker_process import ProcessFailure, WorkerProcess
 from harness.storage.queue import Claim, LostClaim
 from harness.storage.store import Store
 
@@ -53,7 +53,7 @@ class Ended:
         return self.stage != "waiting"
 
 
-class ClaimedCell:
+class CellRecorder:
     """One claim from its job to its end; every write carries the claim's owner, so that a lost claim writes nothing.
 
     Attributes:

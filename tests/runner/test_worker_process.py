@@ -12,8 +12,8 @@ import pytest
 
 from harness.errors import EnvironmentProblem
 from harness.runner.options import RunnerOptions
-from harness.runner.process import WorkerProcess
 from harness.runner.worker import server
+from harness.runner.worker_process import WorkerProcess
 
 
 def test_without_a_process_three_times_in_a_row_it_gives_up_with_advice(
