@@ -101,7 +101,7 @@ SURVIVAL_MUTANTS = (
     ),
     Mutant(
         "a full disk is a cell's own fault",
-        "harness/system/files.py",
+        "harness/system/disk_full.py",
         (
             ("        return error.errno in FULL", "        return False"),
             ("in str(error) for number in FULL", "in str(error) for number in ()"),
