@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # mauve-text 0.4.0 with numpy 2.4.6 and scikit-learn 1.9.1, on a processor with AVX2.
-# Guess: texts compared with themselves get the best MAUVE, 1; "higher means P is closer to Q" (docstring of compute_mauve).
+# Guess: texts compared with themselves get the best MAUVE, 1: higher is closer, at most 1 (docstring of compute_mauve).
 # Seen: 40 texts in four clusters of 10, each side the same texts: .75.  One text moved: .99997.  Clusters of 11, 9, 10, 10
 #       on both sides: 1.  With numpy's vectorised sort switched off, the same three calls give 1, .99997 and 1.
 # Why: for equal histograms all 25 inner points of the divergence curve are (1, 1), and the end point (1, 0) ties with them.
