@@ -4,7 +4,7 @@
 # Seen: the wait takes its whole timeout and raises TimeoutExpired, and poll() says that the program still runs, while the
 #       system has it as ended (state Z, a zombie).  On a cluster these are seconds of the grace before the kill.
 # Why: submitit calls `checkpoint` inside the signal's handler, that is on top of the job's own `wait()`, which holds the lock
-#      around waitpid and cannot go on before the handler returns.  Without a timeout it would block for good.
+#      around waitpid and cannot go on before the handler returns.
 # Source: https://github.com/facebookincubator/submitit/blob/main/docs/checkpointing.md (called when the signal
 #         comes, it says, and not that it is inside the handler); _wait and _internal_poll in CPython's subprocess.py.
 set -euo pipefail
