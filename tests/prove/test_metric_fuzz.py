@@ -200,7 +200,7 @@ def evaluations(draw: st.DrawFn) -> Evaluation:
         corrupted=draw(st.sampled_from([None, lambda wrong: rollouts[:wrong]])),
         p_back=draw(st.sampled_from([None, lambda wrong: np.outer(chances, np.ones(wrong))])),
         paired=draw(st.sampled_from([None, lambda featuriser, pairs: [(one[:3], other[:3]) for one, other in pairs]])),
-        judge=draw(st.none() | st.builds(Moods, st.lists(log_probs, min_size=1, max_size=5))),
+        token_scorer=draw(st.none() | st.builds(Moods, st.lists(log_probs, min_size=1, max_size=5))),
     )
 
 
