@@ -20,10 +20,10 @@ from harness.report.leaderboard_table import row_labels
 from harness.storage.queries import Run, read_grids, read_runs, read_timings
 from harness.storage.rollout_files import Row, backspace_of
 from harness.storage.store import Store
+from harness.storage.url import DEFAULT_STORE
 from harness.system.printable import printable
 
 EVERYTHING = "all runs"
-DEFAULT_STORE = "sqlite:///results/runs.db"
 SECONDS_BETWEEN_LOOKS = 2  # age of a cached answer where a change of the store cannot be detected
 FAILURES = 5  # reasons shown at once
 

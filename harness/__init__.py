@@ -25,7 +25,7 @@ The map: nineteen packages, in the order of the layers; a package imports only f
 
 Four modules stand beside the packages: `errors`, `hashing`, `seeding` and `registry` (plug-ins by name).
 
-`from harness import Grid, RunConfig, Store, check, leaderboard, load_grid, load_policy, run_grid` offers from Python
+`from harness import DEFAULT_STORE, Grid, RunConfig, Store, check, leaderboard, load_grid, load_policy, run_grid` offers from Python
 what the command line does.  Each name is loaded when it is first used, so that `import harness` stays quick.
 """
 
@@ -34,9 +34,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-DEFAULT_STORE = "sqlite:///results/runs.db"  # the store of a command without --store
-
 _WHERE = {
+    "DEFAULT_STORE": "harness.storage.url",
     "Grid": "harness.grids.grid",
     "RunConfig": "harness.config.run",
     "Store": "harness.storage.store",

@@ -68,38 +68,22 @@ ONLY_IN = {
     "submitit": {"harness/runner/launch.py"},
     "psycopg": set(),
 }
-# What listing, planning and reading need: importing it loads no torch, and so do all of these packages.
-TORCH_FREE = ("analysis", "cli", "config", "metrics", "plugins", "records", "report", "stats", "storage", "grids")
-LOADS_TORCH = {"harness.grids.untrained"}  # the one exception: it asks a checkpoint what it is
-ALSO_TORCH_FREE = (
-    "harness",
-    *(f"harness.{one}" for one in ("errors", "hashing", "registry", "seeding")),
-    *(f"harness.runner.{one}" for one in ("grid", "launch", "messages", "options", "recorder")),
-    *(f"harness.runner.{one}" for one in ("supervisor", "worker", "worker_process")),
-    *(f"harness.runs.{one}" for one in ("fingerprint", "reproduce")),
-    *(f"harness.data.{one}" for one in ("checks", "splits", "text_files")),
-    "harness.evaluation.scoring",
-    "harness.system.provenance",
-    "benchmarks.grids",
-    "benchmarks.hub",
-    "benchmarks.language",
-    "benchmarks.laws",
-    "benchmarks.text",
-    "trainers.bc",
-    "trainers.divergences",
-    "trainers.mle",
-    "trainers.sequence_match",
-    "trainers.td_mle",
+# The modules that load torch when they are imported, and whole packages of them; every other one must not.
+LOADS_TORCH = (
+    "harness.models",
+    "harness.generation",
+    "harness.training",
+    *(f"harness.actions.{one}" for one in ("batch",)),
+    *(f"harness.data.{one}" for one in ("noise_sources", "stream", "windows")),
+    *(f"harness.evaluation.{one}" for one in ("controls", "evaluate", "exact", "features", "likelihood", "marginal")),
+    *(f"harness.evaluation.{one}" for one in ("perturbation", "sensitivity", "temperature", "token_scorer")),
+    *(f"harness.grids.{one}" for one in ("untrained",)),  # it reads what a checkpoint is
+    *(f"harness.runner.{one}" for one in ("policy_source", "preload", "run")),
+    *(f"harness.runs.{one}" for one in ("load", "rescore")),
+    "harness.system.device",
+    "benchmarks.speed",
 )
-FREE = sorted(
-    {
-        name
-        for name in NAMES
-        if name.startswith("dashboard") or (name.split(".")[1:2] and name.split(".")[1] in TORCH_FREE)
-    }
-    - LOADS_TORCH
-    | set(ALSO_TORCH_FREE)
-)
+FREE = sorted(name for name in NAMES if not any(f"{name}.".startswith(f"{loads}.") for loads in LOADS_TORCH))
 
 
 def imports(tree: ast.AST, *, lazy: bool = True) -> Iterator[tuple[str, int]]:
@@ -146,8 +130,9 @@ def package(module: str) -> str:
 
 
 def row(name: str) -> int:
-    """The row of `LAYERS` in which a package stands; the public names are below everything."""
-    return -1 if name == "" else next(number for number, packages in enumerate(LAYERS) if name in packages)
+    """The row of `LAYERS` in which a package stands; the public names, loaded from anywhere, are in none."""
+    assert name, "import from the module that has it, not from `harness`"
+    return next(number for number, packages in enumerate(LAYERS) if name in packages)
 
 
 def inner(name: str) -> Iterator[tuple[str, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 BACKSPACE = "<backspace>"  # the action's name for a reader, and its token in an exported tokenizer
@@ -34,3 +34,28 @@ class ActionSpace:
             elif action != self.end_id:
                 kept.append(action)
         return tuple(kept)
+
+
+def guess_backspace(rollouts: Iterable[tuple[Sequence[int], Sequence[int]]]) -> int | None:
+    """The id which, taken as a deletion, turns the actions of every rollout into its tokens; None if there is none.
+
+    `rollouts` are pairs of actions, the end excluded, and of the tokens that survive.  The row of `<backspace>` comes
+    after a policy's vocabulary, so large ids are tried first; it never stands among the tokens.
+    """
+    pairs = [(list(actions), list(tokens)) for actions, tokens in rollouts]
+    kept = {token for _, tokens in pairs for token in tokens}
+    for candidate in sorted({action for actions, _ in pairs for action in actions} - kept, reverse=True):
+        if all(_surviving(actions, candidate) == tokens for actions, tokens in pairs):
+            return candidate
+    return None
+
+
+def _surviving(actions: Sequence[int], backspace: int) -> list[int]:
+    """Tokens that are left of any ids, a deletion of nothing included."""
+    tokens: list[int] = []
+    for action in actions:
+        if action != backspace:
+            tokens.append(action)
+        elif tokens:
+            tokens.pop()
+    return tokens

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from harness import DEFAULT_STORE as DEFAULT_STORE
 from harness.errors import UnknownName, did_you_mean
 
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ class SeedConfig(Part):
 
 
 class RunConfig(Part):
-    """One run, complete.  `harness.plugins.trainer.resolve` fills in every plug-in option before a run is hashed."""
+    """One run, complete.  `harness.plugins.options.resolve` fills in every plug-in option before a run is hashed."""
 
     benchmark: Plugin
     trainer: Plugin

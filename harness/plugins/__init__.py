@@ -17,6 +17,14 @@ from harness.plugins.metric import ProfileMeasure as ProfileMeasure
 from harness.plugins.metric import Unscorable as Unscorable
 from harness.plugins.metric import against as against
 from harness.plugins.metric import measured as measured
+from harness.plugins.metric_names import as_measures as as_measures
+from harness.plugins.metric_names import known_metrics as known_metrics
+from harness.plugins.metric_names import metric_of as metric_of
+from harness.plugins.metric_names import parse_metric as parse_metric
+from harness.plugins.options import Option as Option
+from harness.plugins.options import build as build
+from harness.plugins.options import resolve as resolve
+from harness.plugins.trainer import BIASED as BIASED
 from harness.plugins.trainer import Evaluate as Evaluate
 from harness.plugins.trainer import Loss as Loss
 from harness.plugins.trainer import Moment as Moment

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from harness import DEFAULT_STORE
 from harness.errors import EnvironmentProblem, StoreError
 from harness.generation.generate import continuations, sampling_of
 from harness.models import lora, pretrained
@@ -19,6 +18,7 @@ from harness.models.policy import Policy
 from harness.records.rollout import Rollout
 from harness.storage.queries import find_run
 from harness.storage.store import Store
+from harness.storage.url import DEFAULT_STORE
 from harness.training.base_model import base_folder
 from harness.training.trained_policies import find, policy_folder
 
@@ -26,11 +26,14 @@ _RUN = re.compile(r"[0-9a-f]{1,16}")
 
 
 class LoadedPolicy(Policy):
-    """A policy that also writes texts after prompts that are texts."""
+    """A policy with `sample`, which continues prompts that are texts."""
 
-    def __init__(self, policy: Policy) -> None:
-        """The same weights, tokenizer and action space as `policy`."""
-        vars(self).update(vars(policy))
+    @classmethod
+    def of(cls, policy: Policy) -> LoadedPolicy:
+        """The same weights, tokenizer and action space as `policy`, shared with it."""
+        loaded = cls.__new__(cls)
+        vars(loaded).update(vars(policy))
+        return loaded
 
     def sample(self, prompts: Sequence[str], *, seed: int = 0, n: int = 1, **sampling: Any) -> list[Rollout]:
         """`n` continuations of each prompt, those of the first prompt first; as `harness generate` writes them.
@@ -65,7 +68,7 @@ def load_policy(
     place = pretrained.local(what)
     if place is None and _RUN.fullmatch(str(what)):
         opened = store if isinstance(store, Store) else Store.open(store, read_only=True)
-        return LoadedPolicy(of_run(opened, find_run(opened, str(what)), torch.device(device)))
+        return LoadedPolicy.of(of_run(opened, find_run(opened, str(what)), torch.device(device)))
     try:
         known = pretrained.known(what)
     except EnvironmentProblem as error:
@@ -74,7 +77,7 @@ def load_policy(
     dtype = about.get("dtype", known.dtype)
     weights = known.weights if dtype == "bfloat16" and known.weights is torch.bfloat16 else None
     loaded = Policy.load(what if place is None else place, about.get("context"), dtype, weights=weights)
-    return LoadedPolicy(loaded.to(torch.device(device)))
+    return LoadedPolicy.of(loaded.to(torch.device(device)))
 
 
 def of_run(store: Store, run_id: str, device: torch.device) -> Policy:

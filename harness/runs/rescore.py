@@ -110,7 +110,7 @@ def rescore(store: Store, grid: str | None, wanted: Sequence[Asked], device: tor
 def stored_evaluation(stored: pd.DataFrame, config: RunConfig, splits: Splits, features: Features) -> StoredEvaluation:
     """The evaluation of a run from `Store.rollouts` and the run's own data."""
     rows = stored.to_dict("records")
-    backspace = backspace_of(stored)
+    backspace = backspace_of(stored) if config.actions.backspace else None
     if backspace is None and config.actions.backspace:  # an older file, and no rollout used it: any unused id will do
         backspace = 1 + max((max(row["actions"]) for row in rows), default=0)
     return StoredEvaluation(

@@ -60,8 +60,11 @@ class Queue(Reader):
         lease: seconds for which a claim holds after its last renewal.
     """
 
-    def __init__(self, url: str, mode: Mode, lease: float) -> None:
-        """Open the database at `url`."""
+    def __init__(self, url: str, *, mode: Mode = "rwc", lease: float = LEASE) -> None:
+        """Open the store at `url`; where there is none, mode `rwc` creates it, its folder too.
+
+        `url` is `sqlite:///PATH`, or `postgresql://USER@HOST/DATABASE?files=/FOLDER`; `lease` is in seconds.
+        """
         super().__init__(url, mode)
         self.lease = lease
 

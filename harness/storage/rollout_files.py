@@ -10,11 +10,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from harness.actions.space import guess_backspace
 from harness.records.data import Example
 from harness.records.rollout import Rollout
 from harness.storage.schema import escape, unescape
 
-BACKSPACE = "backspace_id"
+BACKSPACE_KEY = "backspace_id"
 """Key of the file's metadata: the action id of `<backspace>` in JSON, `null` where the action space has none."""
 CANDIDATE = pa.struct([("action", pa.int32()), ("piece", pa.string()), ("probability", pa.float64())])
 COLUMNS = pa.schema(
@@ -61,7 +62,7 @@ def to_parquet(prompts: Sequence[Example], rollouts: Sequence[Rollout], backspac
         for example, rollout in zip(prompts, rollouts, strict=True)
     ]
     sink = pa.BufferOutputStream()
-    schema = COLUMNS.with_metadata({BACKSPACE: json.dumps(backspace_id)})
+    schema = COLUMNS.with_metadata({BACKSPACE_KEY: json.dumps(backspace_id)})
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), sink, compression="zstd")
     return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
 
@@ -83,9 +84,9 @@ def from_parquet(content: bytes) -> pd.DataFrame:
             for state in row.get("candidates") or ()
         ]
     frame = pd.DataFrame(rows, columns=COLUMNS.names, dtype=object)  # pandas' own strings refuse lone surrogates
-    stored = (table.schema.metadata or {}).get(BACKSPACE.encode())
+    stored = (table.schema.metadata or {}).get(BACKSPACE_KEY.encode())
     if stored is not None:
-        frame.attrs[BACKSPACE] = json.loads(stored)
+        frame.attrs[BACKSPACE_KEY] = json.loads(stored)
     return frame
 
 
@@ -94,30 +95,8 @@ def backspace_of(rollouts: pd.DataFrame) -> int | None:
 
     Files of older versions lack it.  Theirs is guessed, and None also if no rollout used the action.
     """
-    if BACKSPACE in rollouts.attrs:
-        stored: int | None = rollouts.attrs[BACKSPACE]
+    if BACKSPACE_KEY in rollouts.attrs:
+        stored: int | None = rollouts.attrs[BACKSPACE_KEY]
         return stored
-    return guessed_backspace(rollouts.to_dict("records"))
-
-
-def guessed_backspace(rows: Sequence[Row]) -> int | None:
-    """The action which, taken as a deletion, turns the actions of every rollout into its tokens; None if there is none.
-
-    The row of `<backspace>` comes after a policy's vocabulary, so large ids are tried first.
-    """
-    ended = [row["actions"][:-1] if row["stop"] == "ended" else row["actions"] for row in rows]
-    for candidate in sorted({action for actions in ended for action in actions}, reverse=True):
-        if all(_reduced(actions, candidate) == list(row["tokens"]) for actions, row in zip(ended, rows, strict=True)):
-            return int(candidate)
-    return None
-
-
-def _reduced(actions: Sequence[int], backspace: int) -> list[int]:
-    """Tokens that are left of the actions, the end excluded."""
-    tokens: list[int] = []
-    for action in actions:
-        if action != backspace:
-            tokens.append(action)
-        elif tokens:
-            tokens.pop()
-    return tokens
+    rows = rollouts.to_dict("records")
+    return guess_backspace((row["actions"][: -1 if row["stop"] == "ended" else None], row["tokens"]) for row in rows)

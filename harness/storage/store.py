@@ -23,8 +23,8 @@ from harness.records.rollout import Rollout
 from harness.records.score import Profile, Score
 from harness.records.training import Interim, Step
 from harness.records.trial import Trial
-from harness.storage.engines import Mode, insert, place_of
-from harness.storage.queue import LEASE, LostClaim, Queue, now
+from harness.storage.engines import insert, place_of
+from harness.storage.queue import Queue, now
 from harness.storage.rollout_files import to_parquet
 from harness.storage.rows import interim_rows, profile_row, score_row, step_row
 from harness.storage.schema import (
@@ -41,21 +41,12 @@ from harness.storage.schema import (
 )
 from harness.system.files import write_durably
 
-__all__ = ["LostClaim", "Store"]
-
 
 class Store(Queue):
     """Runs, grids, curves, scores and rollouts in one database; only plain values and DataFrames leave it.
 
     Every method raises `StoreError` with advice when the database cannot be read or written.
     """
-
-    def __init__(self, url: str, *, mode: Mode = "rwc", lease: float = LEASE) -> None:
-        """Open the store at `url`; where there is none, mode `rwc` creates it, its folder too.
-
-        `url` is `sqlite:///PATH`, or `postgresql://USER@HOST/DATABASE?files=/FOLDER`; `lease` is in seconds.
-        """
-        super().__init__(url, mode, lease)
 
     @classmethod
     def open(cls, url: str, *, read_only: bool = False) -> Store:

@@ -1,9 +1,10 @@
-"""A store's URL without its password, for messages and logs."""
+"""URLs of stores: the default one, and any without its password for messages and logs."""
 
 from __future__ import annotations
 
 import re
 
+DEFAULT_STORE = "sqlite:///results/runs.db"  # of a command without --store
 _PASSWORDS = re.compile(r"(?<=://)([^:/@?]*):(?!\d+/)[^@]*@|([?&]password=)[^&]*")
 
 

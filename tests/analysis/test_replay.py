@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.actions.space import guess_backspace
 from harness.analysis.replay import frames
-from harness.storage.rollout_files import guessed_backspace
 
 END, BACK = 0, 9
 
@@ -58,12 +58,17 @@ def test_a_rollout_that_was_cut_has_no_end() -> None:
     assert [frame.kind for frame in frames(row([1, END], "depth"), None)] == ["token", "token"]
 
 
+def guessed(rows: list[dict[str, Any]]) -> int | None:
+    """The guess from rows as a file without the id has them: the end is no deletion."""
+    return guess_backspace((one["actions"][: -1 if one["stop"] == "ended" else None], one["tokens"]) for one in rows)
+
+
 def test_the_backspace_is_guessed_as_the_action_that_makes_actions_into_tokens() -> None:
     """Without a deletion no id is one; an end alone, which writes nothing either, is not taken for it."""
-    assert guessed_backspace([row([1, 2, BACK, 3, END]), row([END])]) == BACK
-    assert guessed_backspace([row([1, BACK, 2, BACK, END])]) == BACK
-    assert guessed_backspace([row([1, 2, END]), row([END])]) is None
-    assert guessed_backspace([]) is None
+    assert guessed([row([1, 2, BACK, 3, END]), row([END])]) == BACK
+    assert guessed([row([1, BACK, 2, BACK, END])]) == BACK
+    assert guessed([row([1, 2, END]), row([END])]) is None
+    assert guessed([]) is None
 
 
 @st.composite
@@ -80,7 +85,7 @@ def rollouts(draw: st.DrawFn) -> dict[str, Any]:
 @given(st.lists(rollouts(), min_size=1, max_size=4))
 def test_the_last_state_is_the_stored_text(rows: list[dict[str, Any]]) -> None:
     """Any actions of a policy: the tokens that stand at the end are the stored ones, and deletions come in pairs."""
-    backspace = guessed_backspace(rows)
+    backspace = guessed(rows)
     assert backspace == (BACK if any(BACK in one["actions"] for one in rows) else None)
     for one in rows:
         found = frames(one, backspace)

@@ -29,14 +29,14 @@ def test_they_are_what_evaluation_would_write() -> None:
     expected = list(sample_starts(policy, starts, sampling, 3))
     found = list(continuations(policy, prompts, sampling, seed=3, n=2))
     assert found == expected
-    assert LoadedPolicy(policy).sample(prompts, seed=3, n=2, temperature=0.7, length=9) == expected
-    assert LoadedPolicy(policy).sample(prompts, seed=4, n=2, temperature=0.7, length=9) != expected
+    assert LoadedPolicy.of(policy).sample(prompts, seed=3, n=2, temperature=0.7, length=9) == expected
+    assert LoadedPolicy.of(policy).sample(prompts, seed=4, n=2, temperature=0.7, length=9) != expected
 
 
 def test_a_row_holds_what_happened() -> None:
     """The kept tokens are the text; the actions are those, the deleted ones and their deletions."""
     policy = tiny_policy(seed=3)
-    found = LoadedPolicy(policy).sample([""] * 40, seed=1)
+    found = LoadedPolicy.of(policy).sample([""] * 40, seed=1)
     rows = [as_row("", rollout) for rollout in found]
     deleting = [row for row in rows if "<backspace>" in row["actions"]]
     assert deleting
@@ -55,10 +55,10 @@ def test_the_command_line_offers_all_that_sampling_has() -> None:
 
 def test_greedy_and_contrastive_come_by_name() -> None:
     policy = tiny_policy(backspace=False)
-    assert LoadedPolicy(policy).sample(["a"], seed=0, decoder="greedy") == LoadedPolicy(policy).sample(
+    assert LoadedPolicy.of(policy).sample(["a"], seed=0, decoder="greedy") == LoadedPolicy.of(policy).sample(
         ["a"], seed=1, decoder="greedy"
     )
-    assert LoadedPolicy(policy).sample(["a"], decoder="contrastive", top_k=2)
+    assert LoadedPolicy.of(policy).sample(["a"], decoder="contrastive", top_k=2)
 
 
 @pytest.mark.parametrize(
@@ -95,14 +95,14 @@ def test_the_command_line_moves_backspace_and_refuses_where_there_is_none(tmp_pa
     refused = shell("--no-backspace", "--backspace-bias", "1.5", code=2)
     assert "backspace_bias=1.5: this policy has no <backspace>" in refused
     with pytest.raises(ConfigError, match="this policy has no <backspace>"):
-        LoadedPolicy(tiny_policy(backspace=False)).sample(["a"], backspace_bias="masked")
+        LoadedPolicy.of(tiny_policy(backspace=False)).sample(["a"], backspace_bias="masked")
 
 
 def test_a_prompt_that_fills_the_context_is_named() -> None:
     """24 tokens are held: the start token and 22 letters leave room for one more, 23 do not."""
     policy = tiny_policy()
-    assert len(LoadedPolicy(policy).sample(["a" * 22])) == 1
+    assert len(LoadedPolicy.of(policy).sample(["a" * 22])) == 1
     with pytest.raises(
         ConfigError, match=r"prompt 2, 'aaaaaaa.* has 24 tokens with the start token, and this policy holds"
     ):
-        LoadedPolicy(policy).sample(["a", "a" * 23])
+        LoadedPolicy.of(policy).sample(["a", "a" * 23])

@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from harness import DEFAULT_STORE
 from harness.cli.arguments import (
     Include,
     Json,
@@ -19,6 +18,7 @@ from harness.cli.arguments import (
 )
 from harness.cli.output import as_json_text, emit, show
 from harness.errors import ConfigError
+from harness.storage.url import DEFAULT_STORE
 
 Metrics = Annotated[str | None, typer.Option("--metric", help="Metrics or measures to show: mauve,diversity.")]
 GroupBy = Annotated[

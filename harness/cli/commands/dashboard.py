@@ -11,10 +11,9 @@ from typing import Annotated
 
 import typer
 
-from harness import DEFAULT_STORE
 from harness.cli.arguments import StoreUrl
 from harness.errors import EnvironmentProblem
-from harness.storage.url import printable_url
+from harness.storage.url import DEFAULT_STORE, printable_url
 
 Port = Annotated[int, typer.Option("--port", min=1, max=65535, help="Port of the page on this machine.")]
 Sample = Annotated[bool, typer.Option("--sample", help="Show the small store that ships with the harness.")]

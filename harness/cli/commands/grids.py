@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from harness import DEFAULT_STORE
 from harness.cli.arguments import (
     CheckpointEvery,
     Device,
@@ -34,6 +33,7 @@ from harness.cli.arguments import (
 )
 from harness.cli.cells import run_cells
 from harness.cli.output import as_json_text, print_leaderboard
+from harness.storage.url import DEFAULT_STORE
 
 
 def demo(store: StoreUrl = DEFAULT_STORE, seeds: SeedCount = None, device: Device = "auto") -> None:

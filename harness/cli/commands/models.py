@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from harness import DEFAULT_STORE
 from harness.cli.arguments import (
     Device,
     Include,
@@ -22,6 +21,7 @@ from harness.cli.arguments import (
 from harness.cli.cells import run_cells
 from harness.cli.output import print_leaderboard
 from harness.errors import ConfigError, EnvironmentProblem
+from harness.storage.url import DEFAULT_STORE
 
 Model = Annotated[str, typer.Argument(metavar="RUN|DIR", help="Run id or its beginning, model directory, or Hub id.")]
 Decoder = Literal["sample", "greedy", "contrastive"]

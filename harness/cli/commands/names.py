@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from harness import DEFAULT_STORE
 from harness.cli.arguments import (
     Include,
     Json,
@@ -19,6 +18,7 @@ from harness.cli.arguments import (
     the_grid,
 )
 from harness.cli.output import as_json_text
+from harness.storage.url import DEFAULT_STORE
 
 
 def ls(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from harness import DEFAULT_STORE
 from harness.cli.arguments import (
     Device,
     Include,
@@ -24,6 +23,7 @@ from harness.cli.arguments import (
 )
 from harness.cli.output import as_json_text
 from harness.errors import UnknownName
+from harness.storage.url import DEFAULT_STORE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

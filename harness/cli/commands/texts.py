@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness import DEFAULT_STORE
 from harness.cli.arguments import Device, Include, Json, Metrics, StoreUrl, include_files
 from harness.cli.output import as_json_text
 from harness.errors import ConfigError
+from harness.storage.url import DEFAULT_STORE
 
 if TYPE_CHECKING:
     from harness.evaluation.features import Features

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness import DEFAULT_STORE
 from harness.cli.arguments import (
     CheckpointEvery,
     Device,
@@ -30,6 +29,7 @@ from harness.cli.arguments import (
     the_grid,
 )
 from harness.cli.cells import run_cells
+from harness.storage.url import DEFAULT_STORE
 
 if TYPE_CHECKING:
     from harness.config.run import RunConfig

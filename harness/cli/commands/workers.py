@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from harness import DEFAULT_STORE
 from harness.cli.arguments import (
     CheckpointEvery,
     Device,
@@ -28,6 +27,7 @@ from harness.cli.arguments import (
 from harness.cli.output import as_json_text
 from harness.cli.signals import stop_on_signals
 from harness.errors import ConfigError, HarnessError
+from harness.storage.url import DEFAULT_STORE
 
 if TYPE_CHECKING:
     from harness.records.progress import Progress
