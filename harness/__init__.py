@@ -25,8 +25,9 @@ The map: nineteen packages, in the order of the layers; a package imports only f
 
 Four modules stand beside the packages: `errors`, `hashing`, `seeding` and `registry` (plug-ins by name).
 
-`from harness import DEFAULT_STORE, Grid, RunConfig, Store, check, leaderboard, load_grid, load_policy, run_grid` offers from Python
-what the command line does.  Each name is loaded when it is first used, so that `import harness` stays quick.
+`from harness import DEFAULT_STORE, Grid, RunConfig, Store, check, leaderboard, load_grid, load_policy, run_grid`
+offers from Python what the command line does.  Each name is loaded when it is first used, so that `import harness`
+stays quick.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import shlex
 import streamlit as st
 
 from dashboard import boards, run_queries, score_queries, widgets
-from harness.storage.url import printable_url
+from harness.storage.url import DEFAULT_STORE, printable_url
 
 GRID = run_queries.chosen_grid()
 UNITS = {"anything": None, "step": "step", "token": "token", "second": "second"}
@@ -70,11 +70,7 @@ def page() -> None:
     words += [f"--group-by={','.join(by)}"] if by else []
     words += [f"--filter={one}" for one in asked["filters"] or ()]
     words += [f"--per={asked['per']}"] if asked["per"] else []
-    words += (
-        []
-        if run_queries.store_url() == run_queries.DEFAULT_STORE
-        else [f"--store={printable_url(run_queries.store_url())}"]
-    )
+    words += [] if run_queries.store_url() == DEFAULT_STORE else [f"--store={printable_url(run_queries.store_url())}"]
     st.code(shlex.join(words), language=None, wrap_lines=True)
 
 

@@ -9,7 +9,7 @@ import streamlit as st
 from dashboard import boards, run_queries, score_queries, widgets
 from dashboard.glossary import WORDS
 from dashboard.live import while_running
-from harness.storage.url import DEFAULT_STORE
+from harness.storage.url import DEFAULT_STORE, printable_url
 
 GRID = run_queries.chosen_grid()
 STATUSES = ("done", "running", "pending", "failed")
@@ -57,7 +57,9 @@ def failures(count: int) -> None:
         for _, name, reason in run_queries.failures(GRID):
             widgets.notice(f"{name}\n{reason}", "bad")
         widgets.caption("The same command tries failed cells again, and only those that are not done:")
-        store = [] if run_queries.store_url() == DEFAULT_STORE else [f"--store={run_queries.store_url()}"]
+        store = (
+            [] if run_queries.store_url() == DEFAULT_STORE else [f"--store={printable_url(run_queries.store_url())}"]
+        )
         commands = [
             shlex.join(["harness", "run", name, *store]) for name in ([GRID] if GRID else run_queries.failed_grids())
         ]
