@@ -20,12 +20,13 @@ demo: install
 dashboard: install
 	$(BIN)/harness dashboard
 
-# While working, under a minute: style, types, architecture, and the tests nearest to what differs from HEAD.
+# While working, under a minute: style, types, architecture, words, and the tests nearest to what differs from HEAD.
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(PYTEST) -x tests/test_architecture.py $$($(BIN)/python tests/changed.py)
+	nearest=$$($(BIN)/python tests/changed.py) || exit 1; \
+		$(PYTEST) -x tests/test_architecture.py tests/test_words.py tests/test_pages.py $$nearest
 
 test: install
 	$(BIN)/ruff check .

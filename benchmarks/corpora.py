@@ -210,5 +210,5 @@ def _set_field(field: str, known: Iterable[str]) -> str:
 
 def _text(value: object, where: str, field: str) -> str:
     if not isinstance(value, str):
-        raise ConfigError(f"{where}: {field!r} is {type(value).__name__}, not text; mend the file or set another field")
+        raise ConfigError(f"{where}: {field!r} is {type(value).__name__}, not text; fix the file or set another field")
     return value

@@ -84,7 +84,7 @@ class Language:
 
     @property
     def automaton(self) -> Alphabetic:
-        """The law itself."""
+        """The exact law of this language, as an automaton."""
         family = _FAMILIES[self.law]
         return family.law(seed=self.seed, length=self.length, **{name: getattr(self, name) for name in family.options})
 

@@ -155,7 +155,7 @@ def costs(grid: str | None, run_ids: set[str], score: str, unit: Unit) -> pd.Dat
             {"group": row.label, "n": row.n, "mean": interval.mean, "low": interval.low, "high": interval.high}
             | {"steps": row.cost.steps, "tokens": row.cost.tokens, "seconds": row.cost.seconds}
             | {"speed": row.cost.tokens / row.cost.seconds if row.cost.seconds else math.nan}
-            | {"looked": row.cost.looked, "sampler": row.cost.sampled}
+            | {"looked": row.cost.without_gradient, "sampler": row.cost.sampled}
             | {"sampled": mean([float(one.get("sampled_actions", 0)) for one in own])}
             | {"trials": 0 if row.tuning is None else row.tuning.trials}
             | {"tuning": 0.0 if row.tuning is None else row.tuning.seconds}

@@ -201,7 +201,7 @@ def test_siblings_do_not_import_each_other(kind: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("harness.cli.commands.")])
 def test_commands_do_not_import_each_other(name: str) -> None:
-    """Code that two verbs need is in `harness/cli`."""
+    """Code that two commands need is in `harness/cli`."""
     for module, line in imports(parsed(NAMES[name])):
         assert not module.startswith("harness.cli.commands"), f"{NAMES[name]}:{line} imports its sibling {module}"
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from words import PERSONS
 
 ROOT = Path(__file__).parent.parent
 PARTS = ("harness", "trainers", "benchmarks", "dashboard", "tests", "results")
@@ -42,9 +43,6 @@ def test_a_mark_and_a_link_would_be_noticed() -> None:
     assert MARK.search("=======\n")
     assert not MARK.search("a ======= b\n========\n")
     assert LINK.findall("[a](b/c.md#d) ![e](f.png)") == ["b/c.md", "f.png"]
-
-
-PERSONS = re.compile(r"\b(who|whoever|whom|he|his|him|she|everybody|everyone|nobody|somebody|someone)\b", re.IGNORECASE)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

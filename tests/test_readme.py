@@ -55,14 +55,14 @@ def fenced_lines(text: str) -> list[str]:
 
 def accepted(command: str) -> dict[str, Any]:
     """The arguments that the command's function would get; an error is raised, nothing is run."""
-    verb, *args = shlex.split(command, comments=True)[1:]
+    name, *args = shlex.split(command, comments=True)[1:]
     group = typer.main.get_command(app)
     known = group.commands  # type: ignore[attr-defined]
-    assert verb in known, f"{command}: no verb {verb!r}"
-    params: dict[str, Any] = known[verb].make_context(verb, spelled(args)).params
+    assert name in known, f"{command}: no command {name!r}"
+    params: dict[str, Any] = known[name].make_context(name, spelled(args)).params
     if params.get("grid") in grid_names() and params.get("overrides"):
         load_grid(params["grid"], params["overrides"]).expand()
-    if verb == "info" and not params["name"].isupper():  # NAME stands for one of the reader's choice
+    if name == "info" and not params["name"].isupper():  # NAME stands for one of the reader's choice
         describe(params["name"])
     return params
 
@@ -112,7 +112,7 @@ def test_a_wrong_command_would_be_noticed() -> None:
         "harness info mlee",
         "harness plan",
     ):
-        with pytest.raises(Exception, match=r"no verb|No such option|'trainer'|mlee|Missing (argument|parameter)"):
+        with pytest.raises(Exception, match=r"no command|No such option|'trainer'|mlee|Missing (argument|parameter)"):
             accepted(wrong)
 
 

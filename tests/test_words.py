@@ -10,6 +10,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from words import PERSONS
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("harness", "trainers", "benchmarks", "dashboard")
@@ -17,12 +18,6 @@ SOURCES = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py
 FILES = sorted(SOURCES) + sorted((ROOT / "tests").rglob("*.py"))
 OPENINGS = re.compile(r"(wh(at|ether|ich|o|om|ose|oever|ere|en|y|atever|ichever)|how|it|they|he|she)\b", re.IGNORECASE)
 """First words that ask or point instead of naming; a docstring opens with a noun phrase or an imperative."""
-PERSONS = re.compile(
-    r"\b(who|whoever|whom|he|his|him|himself|she|her|(every|no|some|any)body|bury|buries|burying|buried"
-    r"|forg[ia]v\w+|hear|hears|hearing|heard)\b",
-    re.IGNORECASE,
-)
-"""Words that make a person of a program; name the worker, the supervisor, the caller or the reader instead."""
 QUOTED = re.compile(r"``?[^`]*``?|(?<!\w)\"[^\"\n]*\"")
 """Names of code and quoted texts, in which any word may stand."""
 

@@ -27,7 +27,7 @@ widgets.page("Compare", "A few groups side by side: settings that differ, and di
 
 
 def page() -> None:
-    """Choose groups; the first is what the others are compared with."""
+    """Choose groups to compare; the first is the reference."""
     here = run_queries.groups(GRID)
     if len(here) < LEAST:
         widgets.notice("Two groups of finished runs are needed to compare anything; there are fewer here.")

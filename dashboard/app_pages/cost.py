@@ -140,7 +140,7 @@ def along(members: Sequence[run_queries.Group], score: ScoreName, place: DeltaGe
         drawn,
         sentence=f"Mean {score.metric} on the validation split while training, with its interval over seeds, against "
         f"{units[unit]}; along the dashed line no point is better for less: {on}. Means that intervals do "
-        "not tell apart may change places.",
+        "not separate may change places.",
         height=400,
     )
     columns = ["steps", "seconds", "tokens", "mean"]

@@ -52,7 +52,7 @@ class WithoutPolicy:
 
 
 def from_weights(weights: np.ndarray, space: ActionSpace) -> Propose:
-    """Wrong tokens drawn from fixed weights [V] over the vocabulary, renormalised without what is not wrong."""
+    """Wrong tokens from fixed weights [V], renormalised without the expert's token and the unwritable ones."""
     allowed = weights.astype(float).copy()
     allowed[list(space.unwritable)] = 0.0
     total = np.cumsum(allowed)

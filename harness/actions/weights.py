@@ -25,7 +25,7 @@ def sizes(rows: Sequence[Trajectory], weighting: Weighting) -> np.ndarray:
 
 
 def step_weights(row: Trajectory, weighting: Weighting, *, is_expert: bool) -> tuple[np.ndarray, float]:
-    """Weight of each step, [A], and the flow that is left after the last one.
+    """Weight of each step, [A], and the occupancy that remains after the last step.
 
     Expert rows: a noise event after k clean steps is one more start state, of mass kappa gamma^k.  Its recovery
     steps carry that mass; once the clean prefix is restored it joins the flow.  Rollouts: gamma^t over the policy's

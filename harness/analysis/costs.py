@@ -26,17 +26,17 @@ TOLERANCE = 0.1
 class Cost:
     """Means over a row's runs: optimiser `steps`, processed `tokens`, `seconds` of training.
 
-    Tokens are all that went through the model, `looked` of them without a gradient and `sampled` of them in the sampler
-    (of older runs: one for each action sampled).  Seconds depend on the machine and on what else it did.  `ratio` is
-    the cost in the unit of the comparison over the reference row's (the baseline's, or else the cheapest row's); None
-    where one is unknown.
+    Tokens are all that went through the model, `without_gradient` of them without a gradient and `sampled` of them in
+    the sampler (of older runs: one for each action sampled).  Seconds depend on the machine and on what else it did.
+    `ratio` is the cost in the unit of the comparison over the reference row's (the baseline's, or else the cheapest
+    row's); None where one is unknown.
     """
 
     steps: float
     tokens: float
     seconds: float
     ratio: float | None = None
-    looked: float = 0.0
+    without_gradient: float = 0.0
     sampled: float = 0.0
 
     @property
@@ -47,6 +47,10 @@ class Cost:
     def of(self, unit: Unit) -> float:
         """The cost in one unit."""
         return {"step": self.steps, "token": self.tokens, "second": self.seconds}[unit]
+
+    def exported(self) -> dict[str, float | None]:
+        """The fields by their names in exports, where `without_gradient` is `looked`."""
+        return {"looked" if name == "without_gradient" else name: value for name, value in vars(self).items()}
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,6 @@ def _cost(group: Group, nodes: Mapping[str, Nodes]) -> Cost | None:
         steps=mean([run.steps or 0 for run in runs]),
         tokens=mean([tokens(run, nodes) for run in runs]),
         seconds=mean([run.seconds or 0.0 for run in runs]),
-        looked=mean([own.without_gradient for own in spent]),
+        without_gradient=mean([own.without_gradient for own in spent]),
         sampled=mean([own.sampler for own in spent]),
     )

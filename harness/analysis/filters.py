@@ -62,7 +62,7 @@ def stored_key(given: str, known: Sequence[str]) -> str:
 
 
 def parse_filter(text: str, runs: Sequence[Run], known: Sequence[str]) -> Filter:
-    """`key=value`, `key!=value` or `key in a|b`; values may stand in quotes.
+    """Parse `key=value`, `key!=value` or `key in a|b`; values may be quoted.
 
     Raises:
         ConfigError: another form, an unknown key, or a value that no run has.

@@ -1,7 +1,7 @@
-"""The command line: the list of its verbs, and their exit codes.
+"""The command line: the list of its commands, and their exit codes.
 
 Exit codes: 0 ok, 1 some cells failed, 2 usage or configuration, 3 environment or database, 75 a worker was asked to
-stop, 130 interrupted.  Verbs import what they need inside, so that `--help`, `ls` and `plan` load no torch.
+stop, 130 interrupted.  Commands import what they need inside, so that `--help`, `ls` and `plan` load no torch.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from harness.cli.commands import boards, dashboard, grids, models, names, speed,
 from harness.errors import HarnessError
 
 
-class Verbs(TyperGroup):
-    """The group of verbs: options in either spelling, and one message for every foreseen problem."""
+class Commands(TyperGroup):
+    """The group of commands: options in either spelling, and one message for every foreseen problem."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Accept options in either spelling."""
         return super().parse_args(ctx, spelled(args))
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the verb; a `HarnessError` ends with its exit code, Ctrl-C with 130."""
+        """Run the command; a `HarnessError` ends with its exit code, Ctrl-C with 130."""
         try:
             return super().invoke(ctx)
         except HarnessError as error:
@@ -42,14 +42,14 @@ def spelled(args: Sequence[str]) -> list[str]:
 
 
 app = typer.Typer(
-    cls=Verbs,
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Benchmarks training objectives of language models: MLE, behavioural cloning, SequenceMatch.",
 )
 
-for verb in (
+for command in (
     grids.demo,
     grids.plan,
     grids.run,
@@ -79,7 +79,7 @@ for verb in (
     names.doctor,
     speed.bench,
 ):
-    app.command()(verb)
+    app.command()(command)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The options that verbs share, and the grids, cells and stores that they name."""
+"""The options that commands share, and the grids, cells and stores that they name."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ def include_files(paths: Sequence[Path] | None) -> tuple[str, ...]:
     return tuple(str(path.absolute()) for path in paths or ())
 
 
-def the_grid(given: str, overrides: Sequence[str] | None = None, seeds: int | None = None) -> Grid:
-    """The grid of that name or file, with the command line's changes."""
+def load_grid_argument(given: str, overrides: Sequence[str] | None = None, seeds: int | None = None) -> Grid:
+    """Load the grid of that name or file, with the command line's changes."""
     from harness.grids.grid import load_grid
 
     return load_grid(given, [*(overrides or ()), *([] if seeds is None else [f"seeds={seeds}"])])
@@ -122,5 +122,5 @@ def stored_grid_name(given: str, stored: Sequence[str]) -> str:
     from harness.grids.grid import grid_names
 
     if given in grid_names() or given.endswith((".yaml", ".yml")):
-        return the_grid(given).name
+        return load_grid_argument(given).name
     raise UnknownName(f"unknown grid {given!r}; {did_you_mean(given, [*stored, *grid_names()])}")

@@ -1,4 +1,4 @@
-"""Print or write what verbs found: rich tables, text for a file, JSON, a grid's leaderboard."""
+"""Print or write what commands found: rich tables, text for a file, JSON, a grid's leaderboard."""
 
 from __future__ import annotations
 

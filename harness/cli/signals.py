@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as requests to stop, for verbs that work for hours."""
+"""SIGINT and SIGTERM as requests to stop, for commands that work for hours."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from harness.records.rollout import Trajectory
 
 
 class FromPolicy:
-    """Mistakes sampled from the policy as it is now, in the state of each slot: those it would really make.
+    """Mistakes sampled from the current policy in the state of each slot.
 
     Attributes:
         nodes: nodes of all forward passes so far.

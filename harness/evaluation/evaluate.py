@@ -37,7 +37,7 @@ def evaluate(
     features: Features,
     token_scorer: TokenScorer | None = None,
 ) -> Evaluation:
-    """Everything that the metrics of `config` may look at; the policy is not changed."""
+    """Build the `Evaluation` that the metrics of `config` need; the policy is not changed."""
     sampling, seed = config.sampling, config.seeds.sample
 
     def forced(epsilon: float) -> tuple[Rollout, ...]:
@@ -117,7 +117,7 @@ def _with_law(
 
     def finish(texts: int | None, states: int) -> FinishedLaw:
         if isinstance(decoder, Contrastive):
-            raise Unscorable("contrastive search looks at hidden states, not only at chances; use another decoder")
+            raise Unscorable("contrastive search needs hidden states, not only probabilities; use another decoder")
         if sampling.best_of > 1 or sampling.reject:
             raise Unscorable("each text was chosen among several, so their law is not the decoder's; use best_of=1")
         writes = writer(policy, law, decoder, sampling.length)

@@ -63,7 +63,7 @@ def _steps(policy: Policy, law: Law, tokens: Sequence[Sequence[int]], texts: Seq
 
 
 def writer(policy: Policy, law: Law, decoder: Decoder | Greedy, max_length: int | None) -> Writer:
-    """The policy as it writes texts after no prompt, drawn by `decoder`, at most `max_length` tokens of them."""
+    """The policy's distribution of texts from the empty prompt, under `decoder`, up to `max_length` tokens."""
     token = {symbol: policy.encode(symbol)[0] for symbol in law.alphabet}
     return Writer(
         chances=lambda prefixes: chances(policy, decoder, prefixes),

@@ -36,7 +36,7 @@ class Features:
         self._known: dict[tuple[str, str], dict[str, np.ndarray]] = {}
 
     def identify(self, featuriser: str) -> str:
-        """The name stored with a score: the reference LM carries the hash of what it was trained on."""
+        """Name of a featuriser as stored with a score; the reference LM's ends in its folder's hash."""
         if featuriser == "reference-lm" and self.reference is not None:
             return f"reference-lm:{self.reference.name}"
         return featuriser

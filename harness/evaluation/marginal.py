@@ -193,7 +193,7 @@ class PrefixTree:
             return float((np.log(self.chances[at, (*text, self.writer.end)]) - np.log(kept[at])).sum())
 
     def leaks(self, law: Law, text: str, path: Prefix | None, stay: np.ndarray) -> bool:
-        """True if the policy may, off the path to `text`, finish or fill the context with what the law excludes."""
+        """True if the policy can leave the path to `text` and finish, or fill the context, outside the law."""
         if path is None:
             return False
         token = {**self.writer.token, "": self.writer.end}

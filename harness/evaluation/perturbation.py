@@ -1,4 +1,4 @@
-"""Perturbation by mistakes: in the text that is continued, forced on the writing, and P(<backspace>) after them."""
+"""Mistakes in the prompt's continuation or forced while sampling, and P(<backspace>) after them."""
 
 from __future__ import annotations
 

@@ -27,15 +27,15 @@ from harness.stats.intervals import Interval, bootstrap_interval
 
 
 @dataclass(frozen=True)
-class Asked:
+class MetricRequest:
     """A requested metric with its options, and the measures of it that are wanted."""
 
     plugin: Plugin
     measures: tuple[str, ...]
 
 
-def asked(names: Sequence[str]) -> list[Asked]:
-    """The metrics and measures that names stand for: a measure's name for itself, a metric's name for all its measures.
+def parse_requests(names: Sequence[str]) -> list[MetricRequest]:
+    """Parse metric names into requests: a measure's name means itself, a metric's name all its measures.
 
     `diversity` is both a metric and one of its measures, and means the measure, as in `harness leaderboard`.
 
@@ -43,7 +43,7 @@ def asked(names: Sequence[str]) -> list[Asked]:
         UnknownName: neither a metric nor a measure.
         ConfigError: an option that the metric does not have, or a value out of its domain.
     """
-    found: list[Asked] = []
+    found: list[MetricRequest] = []
     for text in names:
         plugin, name = parse_metric(text), text.partition("@")[0]
         if plugin.name not in METRICS:
@@ -51,19 +51,19 @@ def asked(names: Sequence[str]) -> list[Asked]:
         plugin = Plugin(name=plugin.name, options=dataclasses.asdict(build(METRICS, plugin, name)))
         known = tuple(METRICS[plugin.name].measures)
         wanted = (name,) if name in known else known
-        same = next((one for one in found if one.plugin == plugin), Asked(plugin, ()))
-        both = Asked(plugin, tuple(measure for measure in known if measure in {*same.measures, *wanted}))
+        same = next((one for one in found if one.plugin == plugin), MetricRequest(plugin, ()))
+        both = MetricRequest(plugin, tuple(measure for measure in known if measure in {*same.measures, *wanted}))
         found = [both if one is same else one for one in found] if same in found else [*found, both]
     return found
 
 
-def score_asked(evaluation: Evaluation, wanted: Sequence[Asked]) -> Iterator[Score]:
+def score_requests(evaluation: Evaluation, wanted: Sequence[MetricRequest]) -> Iterator[Score]:
     """The requested scores, in the order of the request."""
     for one in wanted:
         yield from (found for found in score(evaluation, [one.plugin]) if found.metric in one.measures)
 
 
-def text_intervals(evaluation: Evaluation, wanted: Sequence[Asked], resamples: int) -> dict[str, Interval]:
+def text_intervals(evaluation: Evaluation, wanted: Sequence[MetricRequest], resamples: int) -> dict[str, Interval]:
     """95 % bootstrap intervals over texts of the requested scores, by full name; scores without a value have none.
 
     References that belong to the texts are drawn with them; a set of references stays as it is, so that a score of the
@@ -72,7 +72,7 @@ def text_intervals(evaluation: Evaluation, wanted: Sequence[Asked], resamples: i
     found: dict[str, Interval] = {}
     for one in wanted:
         drawn: dict[bytes, dict[str, float]] = {}  # one computation gives all measures of a metric
-        for whole in score_asked(evaluation, [one]):
+        for whole in score_requests(evaluation, [one]):
             if whole.value is not None:
                 rng = generator(evaluation.metric_seed, "texts")  # the same halves for every measure
                 statistic = partial(_drawn, evaluation, one.plugin, drawn, whole.metric)

@@ -15,7 +15,7 @@ from harness.config.sampling import SamplingConfig
 from harness.config.section import Plugin
 from harness.data.splits import load_splits
 from harness.evaluation.features import Features
-from harness.evaluation.scoring import Asked, score_asked
+from harness.evaluation.scoring import MetricRequest, score_requests
 from harness.generation.generate import sample_prompts
 from harness.generation.prompts import choose_prompts
 from harness.models.policy import Policy
@@ -97,7 +97,7 @@ class Sensitivity:
 
 
 def sensitivity(
-    benchmark: Plugin, wanted: Sequence[Asked], cache: Path, device: torch.device, *, seed: int = 0
+    benchmark: Plugin, wanted: Sequence[MetricRequest], cache: Path, device: torch.device, *, seed: int = 0
 ) -> Sensitivity:
     """Every metric on the second half of a benchmark's human continuations, damaged, against the first half.
 
@@ -137,7 +137,7 @@ def sensitivity(
             paired=features.paired,
             written=tuple(written),
         )
-        return list(score_asked(evaluation, wanted))
+        return list(score_requests(evaluation, wanted))
 
     return Sensitivity(half, {name: scores(written) for name, written in texts.items()})
 

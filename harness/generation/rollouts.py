@@ -151,8 +151,8 @@ def sample(
     draws = draws.to(policy.device)
     done = _Taken.none(len(starts), budget, min(candidates, len(starts)), policy.device)
     writing = _prefill(policy, starts, max_length or policy.context, budget)
-    living = len(starts)
-    while living:
+    active = len(starts)
+    while active:
         legal = writing.depth > writing.boundary
         logits = policy.logits(writing.state, legal)
         uniform = draws[writing.row, :, writing.taken.clamp(max=budget - 1)]
@@ -168,12 +168,12 @@ def sample(
                     own = (*starts[n].given, *done.action[n, : done.count[n]].tolist())
                     drawn[i] = force(identity[n], (*starts[n].prompt, *policy.space.reduce(own)))
         writes = _take(writing, done, drawn, logits.log_softmax(-1), policy.space, budget)
-        living = int(writing.live.sum())
-        if living and living <= (1 - DROPPED) * len(drawn):
+        active = int(writing.live.sum())
+        if active and active <= (1 - DROPPED) * len(drawn):
             index = writing.live.nonzero()[:, 0]
             writing.keep(index)
             drawn, writes = drawn[index], writes[index]
-        if living:
+        if active:
             _append(policy, writing, drawn, writes)
     return _rollouts(policy, starts, done)
 

@@ -40,7 +40,7 @@ def check_cells(cells: list[RunConfig]) -> list[RunConfig]:
         splits = load_splits(config.benchmark)
         if config.actions.noise_kind == "ground_truth" and splits.mistake is None:
             raise ConfigError(
-                f"actions.noise_kind=ground_truth: benchmark {config.benchmark.name!r} knows no ground truth; "
+                f"actions.noise_kind=ground_truth: benchmark {config.benchmark.name!r} has no ground truth; "
                 "use uniform, unigram or policy"
             )
         check_whole(splits, config)

@@ -1,4 +1,4 @@
-"""The grid and its expansion: one question asked as a product of configurations, turned into the list of its runs.
+"""A grid: one question as a product of configurations, and its expansion into runs.
 
     question: Does <backspace> pay, and under which objective?
     base: {benchmark: language, training: {steps: 1500, lr: 3e-3}}

@@ -178,7 +178,7 @@ def choose(store: Store, grid: str, tried: Sequence[Tried]) -> list[Choice]:
         raise HarnessError(
             f"no trial of {len(without_value)} group(s) can be chosen, so nothing was trained with chosen settings: "
             + " | ".join(without_value)
-            + "; mend the reason, add --trials, or leave the group out"
+            + "; fix the reason, add --trials, or leave the group out"
         )
     return choices
 

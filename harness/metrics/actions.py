@@ -196,7 +196,9 @@ class UsefulRevert:
         if not found:
             raise Unscorable(f"in {len(evaluation.rollouts)} rollouts no own token was deleted and directly replaced")
         if evaluation.token_scorer is None:
-            raise Unscorable("there is no law and no base model to judge deletions by; score it where the run is made")
+            raise Unscorable(
+                "there is no law and no base model that could score deletions; score it where the run is made"
+            )
         states = [revert.state for revert in found] * 2
         log_probs = evaluation.token_scorer(states, [r.deleted for r in found] + [r.instead for r in found])
         deleted, instead = np.asarray(log_probs, np.float64).reshape(2, -1)

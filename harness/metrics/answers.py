@@ -132,7 +132,7 @@ class ForcedMatch:
         if force is None:
             raise Unscorable(
                 "nothing can be forced here: the texts are already written, or (ground_truth) "
-                "this benchmark does not know what a mistake is"
+                "this benchmark defines no mistakes"
             )
         return exact_match(evaluation.prompts, force(percent / 100) if percent else evaluation.rollouts)
 
@@ -189,7 +189,6 @@ class CorruptedMatch:
 def _corrupted_share(evaluation: Evaluation, wrong: int) -> float:
     if evaluation.corrupted is None:
         raise Unscorable(
-            "nothing can be corrupted here: the texts are already written, or this benchmark does not know what a "
-            "mistake is"
+            "nothing can be corrupted here: the texts are already written, or this benchmark defines no mistakes"
         )
     return exact_match(evaluation.prompts, evaluation.corrupted(wrong))

@@ -45,7 +45,7 @@ class Copies:
         self._suffixes = np.argsort(self._levels[-1])
 
     def longest(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """For each text, [its units]: number of units from this place on that stand together in one training text."""
+        """Length of the longest match in one training text that starts at each unit, for each text, [its units]."""
         split = [self._split(text) for text in texts]
         stream = [number for units in split for number in (*(self._ids.get(unit, ABSENT) for unit in units), ABSENT)]
         found = self._search(np.array(stream, np.int32))

@@ -100,7 +100,7 @@ class Recovered:
         """A point for each k; `Unscorable` as `measure`."""
         law = known_law(evaluation)
         if evaluation.corrupted is None:
-            raise Unscorable("wrong tokens need a policy and a benchmark that knows what a mistake is; score it on one")
+            raise Unscorable("wrong tokens need a policy and a benchmark that defines mistakes; score it on one")
         points = []
         for k in WRONG:
             rollouts = evaluation.corrupted(k)
@@ -140,7 +140,7 @@ class BackspaceAfterMistake:
         if evaluation.backspace_id is None:
             raise Unscorable("this policy has no <backspace> action; set actions.backspace=true")
         if evaluation.p_back is None:
-            raise Unscorable("this benchmark does not know what a mistake is; score it on one that does")
+            raise Unscorable("this benchmark defines no mistakes; score it on one that does")
         states = evaluation.p_back(2)
         if not len(states):
             raise Unscorable("no expert text leaves room for two wrong tokens in the context; raise model.context")

@@ -80,7 +80,7 @@ class Codec:
             Unscorable: a tokenizer in plain Python, which does not report the offsets of its tokens.
         """
         if not self.tokenizer.is_fast:
-            raise Unscorable("this featuriser's tokenizer does not say where its tokens stand; use length=free")
+            raise Unscorable("this featuriser's tokenizer gives no token offsets; use length=free")
         options = {"add_special_tokens": False, "split_special_tokens": True, "return_offsets_mapping": True}
         spans = self.tokenizer(text, **options)["offset_mapping"]
         # a character of several tokens is complete with the last of them, which is where the next token begins later

@@ -22,7 +22,7 @@ LEAST = 256  # states in a block at least, or its matrix products would be slive
 
 @dataclass(frozen=True)
 class States:
-    """The K distinct states of a batch, by node: after a `<backspace>` a state comes again, and padding is none."""
+    """The K distinct states of a batch; a state reached again after `<backspace>` counts once, padding never."""
 
     hidden: Tensor  # [K, F]
     legal: Tensor  # [K] bool, True if `<backspace>` is legal there

@@ -54,7 +54,7 @@ class Policy(Codec):
         attend_in_blocks(model)
         self.dtype = dtype
         if pretrained.has_backspace(model, tokenizer):
-            self.claim_backspace()
+            self.mark_backspace()
         self.value: Value = "logsumexp"
         self.value_head: nn.Linear | None = None
         self.reference: Policy | None = None
@@ -134,8 +134,8 @@ class Policy(Codec):
             pretrained.drop_row(self.model)
             self.space = self.space_of(self.space.size - 1)
 
-    def claim_backspace(self) -> None:
-        """Take the vocabulary's last row as `<backspace>`: `add_backspace` appended it before the policy was saved."""
+    def mark_backspace(self) -> None:
+        """Declare the vocabulary's last row to be `<backspace>`, for a policy saved with it (see `add_backspace`)."""
         self.space = self.space_of(self.space.size, backspace_id=self.space.size - 1)
 
     def set_value(self, value: Value, reference: Policy | None = None) -> None:

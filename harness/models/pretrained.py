@@ -1,4 +1,4 @@
-"""The transformers models behind policies: built small, loaded, given a vocabulary row more or less, and recomputed.
+"""`transformers` models: build, load, add or drop a vocabulary row, gradient checkpointing.
 
 Policies, in `harness/models/policy.py`, are the interface for the rest of the harness.
 """

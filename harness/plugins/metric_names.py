@@ -44,7 +44,7 @@ def metric_of(name: str) -> str:
 
 
 def as_measures(text: str) -> list[str]:
-    """The leaderboard's columns for a name: a metric without a measure of its own name stands for all its measures.
+    """Expand a name into leaderboard columns: a metric without a measure of its name means all its measures.
 
     >>> as_measures("repetition@exact"), as_measures("diversity")
     (['rep_2@exact', 'rep_3@exact', 'rep_4@exact'], ['diversity'])

@@ -1,4 +1,4 @@
-"""Scores and profiles, with the full names that tell them apart."""
+"""Scores and profiles, with the full names that distinguish them."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ def _cell(cell: Cell) -> Record:
 def _table(table: Table) -> Record:
     rows: list[dict[str, Any]] = []
     for row in table.rows:
-        cost = None if row.cost is None else vars(row.cost) | {"equal": row.cost.equal}
+        cost = None if row.cost is None else row.cost.exported() | {"equal": row.cost.equal}
         plain_row = {"group": row.group, "label": row.label, "control": row.control, "n": row.n, "runs": list(row.runs)}
         plain_row["tuning"] = None if row.tuning is None else vars(row.tuning)
         rows.append(plain_row | {"cost": cost, "scores": {name: _cell(cell) for name, cell in row.scores.items()}})

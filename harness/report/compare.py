@@ -26,7 +26,7 @@ NAMES = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 @dataclass(frozen=True)
 class Side:
-    """One of the things compared: its letter, what was asked for, and the ids of its runs."""
+    """One side of a comparison: its letter, the filter as given, its run ids."""
 
     name: str
     asked: str

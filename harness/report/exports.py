@@ -19,7 +19,7 @@ from harness.storage.store import Store
 
 Format = Literal["csv", "json", "md", "latex"]
 What = Literal["scores", "runs", "curves", "profiles", "interims"]
-COST = ("steps", "tokens", "seconds", "ratio", "looked", "sampled")  # as `costs.Cost` has them
+COST = ("steps", "tokens", "seconds", "ratio", "looked", "sampled")  # as `costs.Cost.exported` has them
 Cells: TypeAlias = Sequence[Sequence[str]]
 
 _LATEX = {
@@ -127,7 +127,7 @@ def _board_csv(board: Leaderboard) -> str:
     for table in board.tables:
         base = "" if table.baseline is None else table.rows[table.baseline].label
         for row in table.rows:
-            cost = [] if row.cost is None else [getattr(row.cost, name) for name in COST]
+            cost = [] if row.cost is None else [row.cost.exported()[name] for name in COST]
             if row.tuning is not None:
                 cost = [*(cost or [None] * (len(COST) if board.per is not None else 0)), *vars(row.tuning).values()]
             for column in table.columns:

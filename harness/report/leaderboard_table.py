@@ -141,7 +141,7 @@ def baseline_row(
         if len(found) > 1:
             fitting = "; ".join(labels[i] for i in found)
             raise ConfigError(
-                f"--baseline {wanted} fits {len(found)} rows ({fitting}); add a key that tells them apart"
+                f"--baseline {wanted} fits {len(found)} rows ({fitting}); add a key that distinguishes them"
             )
     else:
         found = default_baseline(groups)

@@ -115,9 +115,9 @@ def _compared(
 ) -> tuple[tuple[str, ...], tuple[OverheadRow, ...], list[str]]:
     """Keys, rows and notes of one benchmark's runs, given its runs of plain MLE."""
     keys = [key for key in grouped_rows(runs, None)[0] if not key.startswith(FREE)] or ["trainer.name"]
-    everyone = {run.run_id: run for run in (*runs, *mle)}.values()
-    seconds = {run.run_id: (run.seconds or 0.0) / (run.steps or 1) for run in everyone}
-    processed = {run.run_id: tokens(run, nodes) / (run.steps or 1) for run in everyone}
+    all_runs = {run.run_id: run for run in (*runs, *mle)}.values()
+    seconds = {run.run_id: (run.seconds or 0.0) / (run.steps or 1) for run in all_runs}
+    processed = {run.run_id: tokens(run, nodes) / (run.steps or 1) for run in all_runs}
     each = {run: seconds[run] / processed[run] for run in seconds}
     measures = dict(zip(MEASURES, (seconds, processed, each), strict=True))
     lines, alone, unlike = [], [], []

@@ -73,7 +73,7 @@ def coverage(runs: Sequence[Run], merged: bool, alone: bool = False) -> str:
 def reading() -> str:
     """Note on how ranks are read."""
     return (
-        "1-3 beside a mean: the row's rank may be 1, 2 or 3; rows are told apart by sign flips over the seeds they "
+        "1-3 beside a mean: the row's rank may be 1, 2 or 3; rows are separated by sign flips over the seeds they "
         "share, p <= .05 for all pairs of a column together (not for all columns together)"
     )
 

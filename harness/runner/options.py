@@ -56,7 +56,7 @@ class RunnerOptions:
 DEFAULT = RunnerOptions()
 
 
-def alike(error: str) -> str:
+def error_pattern(error: str) -> str:
     """The last line of an error without its numbers: equal for cells that failed for the same reason."""
     last = error.strip().splitlines()[-1] if error.strip() else ""
     return re.sub(r"[0-9a-f]{16}|[-+]?[0-9][-+.0-9e]*", "#", last)

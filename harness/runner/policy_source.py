@@ -47,7 +47,7 @@ class Learned:
 
 @dataclass(frozen=True)
 class ControlSource:
-    """A control: nothing is trained, and the policy lends its tokenizer and context only."""
+    """A control: no training; only the policy's tokenizer and context are used."""
 
     config: RunConfig
     kind: Control

@@ -131,5 +131,6 @@ def _tokens(last: Step | None) -> dict[str, int]:
     """Tokens through the model until the last step: with a gradient, without one, and in the sampler."""
     if last is None:
         return dict.fromkeys(("with_gradient", "without_gradient", "sampler"), 0)
-    looked, sampled = (int(last.terms.get(f"tokens_{name}", 0)) for name in ("without_gradient", "sampled"))
-    return {"with_gradient": last.tokens - looked - sampled, "without_gradient": looked, "sampler": sampled}
+    without_gradient, sampled = (int(last.terms.get(f"tokens_{name}", 0)) for name in ("without_gradient", "sampled"))
+    with_gradient = last.tokens - without_gradient - sampled
+    return {"with_gradient": with_gradient, "without_gradient": without_gradient, "sampler": sampled}

@@ -1,5 +1,4 @@
-"""Has cells computed by worker processes, any of which may crash at any moment: claims cells, writes what the
-processes report, and starts anew.
+"""The supervisor: claims cells, lets worker processes compute them, replaces those that crash or stall.
 
 The supervisor alone talks to the store, and it computes nothing, so that its heartbeats never wait for anything
 longer than a database.  What a worker process reports (`harness/records/events.py`) is written in the order in which it
@@ -17,7 +16,7 @@ from typing import Any
 from harness.config.run import RunConfig
 from harness.errors import EnvironmentProblem, HarnessError, StoreError
 from harness.records.progress import Progress, Stage
-from harness.runner.options import RunnerOptions, alike
+from harness.runner.options import RunnerOptions, error_pattern
 from harness.runner.recorder import CellRecorder, Ended
 from harness.runner.worker import server
 from harness.runner.worker_process import WorkerProcess
@@ -205,11 +204,11 @@ class _Pool:
         if failures and self.options.keep_going is False:
             raise FailedAlike(f"stopped at the first failed cell (--fail-fast): {failures[0].error}")
         first = self.outcomes[: self.options.alike]
-        same = len(first) == self.options.alike and len({alike(ended.error) for ended in first}) == 1
+        same = len(first) == self.options.alike and len({error_pattern(ended.error) for ended in first}) == 1
         if same and first[0].stage == "failed" and self.options.keep_going is None:
             raise FailedAlike(
                 f"the first {len(first)} cells failed alike: {first[-1].error}\n"
-                "mend that, and the same command goes on; or add --keep-going to run the others all the same"
+                "fix that, and the same command goes on; or add --keep-going to run the others all the same"
             )
 
     def _progress(self, run_id: str, stage: Stage, fraction: float, message: str) -> Progress:

@@ -1,4 +1,4 @@
-"""A worker process with its pipe: starts it, assigns jobs, polls its messages, ends it; knows no store."""
+"""`WorkerProcess`: a worker process and its pipe, seen by the supervisor; no store."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class WorkerProcess:
             return self._crash()
         if now - self._last_message > options.stall_after:
             return ProcessFailure(
-                "stalled", f"its process said nothing for {options.stall_after:.0f} s (--stall-after)"
+                "stalled", f"its process sent no message for {options.stall_after:.0f} s (--stall-after)"
             )
         if options.timeout is not None and now - self._assigned > options.timeout:
             return ProcessFailure("failed", f"it took longer than {options.timeout:.0f} s (--timeout)", final=True)

@@ -14,7 +14,7 @@ from harness.config.run import RunConfig
 from harness.data.splits import load_splits
 from harness.errors import HarnessError, StoreError
 from harness.evaluation.features import Features
-from harness.evaluation.scoring import Asked, profiles, score
+from harness.evaluation.scoring import MetricRequest, profiles, score
 from harness.records.data import Example, Splits
 from harness.records.evaluation import Evaluation
 from harness.records.rollout import Rollout, Trajectory
@@ -66,7 +66,7 @@ class Rescored:
     skipped: Mapping[str, str]
 
 
-def rescore(store: Store, grid: str | None, wanted: Sequence[Asked], device: torch.device) -> Rescored:
+def rescore(store: Store, grid: str | None, wanted: Sequence[MetricRequest], device: torch.device) -> Rescored:
     """Compute metrics for every finished run of a grid or of the store, and store them in one transaction.
 
     Of a metric that was asked for, all measures are stored: one computation gives them.  Other scores stay.  A run
@@ -141,7 +141,7 @@ def as_rollout(row: Row) -> Rollout:
 
 
 def _reference(
-    config: RunConfig, splits: Splits, wanted: Sequence[Asked], cache: Path, device: torch.device
+    config: RunConfig, splits: Splits, wanted: Sequence[MetricRequest], cache: Path, device: torch.device
 ) -> Path | None:
     """Directory of the benchmark's reference LM; None where no metric needs its features."""
     if all(one.plugin.options.get("featuriser") != "reference-lm" for one in wanted):

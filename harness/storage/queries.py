@@ -120,7 +120,7 @@ class InterimValue(NamedTuple):
     seconds_before: float
 
     def beyond(self, unit: str, amount: float) -> bool:
-        """True if a run with this budget would have ended before: it ends with the first step at or over it."""
+        """True if the budget was already spent before this step; a run ends with the first step at or over it."""
         before = {"steps": self.step - 1, "tokens": self.tokens_before, "seconds": self.seconds_before}
         return before[unit] >= amount
 

@@ -23,7 +23,7 @@ from harness.records.events import SavedCheckpoint
 from harness.storage.engines import Mode, database_time
 from harness.storage.reader import OVER, Reader
 from harness.storage.schema import ATTEMPTS, CHECKPOINTS, CURVES, INTERIMS, RUNS, STATUSES
-from harness.system.processes import host_of, is_dead
+from harness.system.processes import has_ended, host_of
 
 LEASE = 60.0  # seconds
 KEPT = 2  # checkpoints per run: where the newest is damaged, the one before it serves
@@ -81,7 +81,7 @@ class Queue(Reader):
         """
         with self.database.write() as connection:
             self._row(connection, run_id)
-            self._release_dead(connection)
+            self._release_ended(connection)
             mine = sa.and_(RUNS.c.status == "running", RUNS.c.owner == owner)
             wanted = sa.and_(RUNS.c.run_id == run_id, sa.or_(_FREE, RUNS.c.status == "failed", mine))
             return self._take(connection, wanted, lambda _: owner) is not None
@@ -97,7 +97,7 @@ class Queue(Reader):
             among: only these runs.
         """
         with self.database.write() as connection:
-            self._release_dead(connection)
+            self._release_ended(connection)
             for part in _chunks(among):
                 here = _FREE if part is None else sa.and_(_FREE, RUNS.c.run_id.in_(part))
                 first = sa.select(RUNS.c.run_id).where(here).order_by(RUNS.c.created, RUNS.c.run_id).limit(1)
@@ -134,14 +134,14 @@ class Queue(Reader):
             leftover.unlink(missing_ok=True)
         return claim
 
-    def _release_dead(self, connection: sa.Connection) -> None:
+    def _release_ended(self, connection: sa.Connection) -> None:
         """End the leases of processes of this host that have ended.
 
         A row that another transaction has locked is skipped: two that wait for each other's rows would wait for ever.
         """
         running = RUNS.c.status == "running"
         owners = connection.execute(sa.select(RUNS.c.owner).where(running).distinct()).scalars().all()
-        for part in _chunks([owner for owner in owners if owner is not None and is_dead(owner)]):
+        for part in _chunks([owner for owner in owners if owner is not None and has_ended(owner)]):
             theirs = sa.select(RUNS.c.run_id).where(running, RUNS.c.owner.in_(part or []))
             free = theirs.with_for_update(skip_locked=True)
             connection.execute(sa.update(RUNS).where(RUNS.c.run_id.in_(free)).values(lease_until=0.0))

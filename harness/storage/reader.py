@@ -37,7 +37,7 @@ from harness.storage.schema import (
     TRIALS,
     number,
 )
-from harness.system.processes import is_dead
+from harness.system.processes import has_ended
 
 OVER: sa.ColumnElement[bool] = RUNS.c.lease_until < database_time()
 """True where a run's lease is over, by the database's clock."""
@@ -304,4 +304,4 @@ def status_now(status: str, owner: str | None, over: bool | None) -> str:
     """
     if status != "running":
         return status
-    return "pending" if over or (owner is not None and is_dead(owner)) else status
+    return "pending" if over or (owner is not None and has_ended(owner)) else status

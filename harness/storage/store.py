@@ -1,4 +1,4 @@
-"""`Store`: the writing half of the store, everything that runs leave behind.
+"""`Store`: writes the results of runs, under a claim.
 
 One database, and the rollouts of every finished run as a Parquet file beside it.  `Store` inherits claims from `Queue`
 (`queue.py`) and all reading from `Reader` (`reader.py`).  Results are written under a claim, and refused without it.

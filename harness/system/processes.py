@@ -31,7 +31,7 @@ def _owner(pid: int) -> str:
 def _here() -> str:
     """`host/place`: the scope in which a pid names one process.
 
-    Containers and machines may share a host's name; the place tells them apart, by boot and by namespace of pids.
+    Containers and machines may share a host's name; the place distinguishes them, by boot and by namespace of pids.
     """
     boot = namespace = ""
     with suppress(OSError):  # not Linux, or hidden
@@ -39,7 +39,7 @@ def _here() -> str:
     return f"{platform.node()}/{hashlib.sha256(f'{boot} {namespace}'.encode()).hexdigest()[:8]}"
 
 
-def is_dead(owner: str) -> bool:
+def has_ended(owner: str) -> bool:
     """True if the owner was a process of this place that has ended; False if that cannot be known from here.
 
     An owner that stops renewing its lease loses the claim anyway.  The part after `#` distinguishes the claims of one

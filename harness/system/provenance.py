@@ -79,16 +79,16 @@ def peak_memory_bytes() -> int:
 def _git(root: Path) -> dict[str, Any]:
     """Revision and dirtiness (untracked files count), or None with the reason."""
     try:
-        top = Path(_git_says(root, "rev-parse", "--show-toplevel"))
+        top = Path(_git_output(root, "rev-parse", "--show-toplevel"))
         if top.resolve() != root.resolve():  # an installed copy inside another repository
             raise ValueError(f"{root} is not the top of a git working tree; that is {top}")
-        revision = _git_says(root, "rev-parse", "--verify", "HEAD")
-        return {"revision": revision, "dirty": bool(_git_says(root, "status", "--porcelain")), "reason": None}
+        revision = _git_output(root, "rev-parse", "--verify", "HEAD")
+        return {"revision": revision, "dirty": bool(_git_output(root, "status", "--porcelain")), "reason": None}
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         return {"revision": None, "dirty": None, "reason": str(error)}
 
 
-def _git_says(root: Path, *arguments: str) -> str:
+def _git_output(root: Path, *arguments: str) -> str:
     # GIT_DIR and similar variables, which git sets inside hooks, may name another repository than `root`'s.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     environment |= {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}  # status must not write the index of a shared tree

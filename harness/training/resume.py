@@ -1,4 +1,4 @@
-"""Resuming: one attempt at a run, from the newest whole checkpoint on, which saves its own at intervals."""
+"""One attempt at a run: resume from the newest whole checkpoint, train, save at intervals."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ def find(
         else:
             policy = Policy.load(directory, config.model.context, config.model.dtype)
             if facts["backspace"]:
-                policy.claim_backspace()
+                policy.mark_backspace()
         if facts["value"] == "head":
             policy.set_value("head")
             assert policy.value_head is not None

@@ -73,8 +73,8 @@ def test_the_last_score_within_the_budget_counts(store: Store) -> None:
     early = only(store, at="tokens=120")
     assert means(early) == {"mle": pytest.approx(0.1), "bc": None}
     assert "mauve: no value for 2 run(s): its first score while training stands at 150 tokens" in early.notes
-    said = leaderboard(store, grid="g", at="tokens=250").notes
-    assert any("they stand at 150 to 200 tokens" in note for note in said)
+    notes = leaderboard(store, grid="g", at="tokens=250").notes
+    assert any("they stand at 150 to 200 tokens" in note for note in notes)
     assert means(only(store)) == pytest.approx({"mle": 0.9, "bc": 0.9}), "without a budget: at the end"
 
 
@@ -131,10 +131,10 @@ def test_learning_rates_that_fell_are_told(store: Store) -> None:
     run_id = scored(store, "mle", 0, (1, 100, 0.1))
     (run,), (_, interims) = read_runs(store, "g"), read_interims(store, "g")
     assert run.run_id == run_id
-    for schedule, told in (("cosine", True), ("constant", False)):
+    for schedule, noted in (("cosine", True), ("constant", False)):
         one = replace(run, config={**run.config, "training.schedule": schedule})
         _, where = values_at(interims, [one], EqualBudget("tokens", 100))
-        assert (f"learning rates fell ({schedule}) over each run's own budget" in where) == told
+        assert (f"learning rates fell ({schedule}) over each run's own budget" in where) == noted
 
 
 def test_a_way_is_the_mean_over_runs_at_each_point() -> None:

@@ -183,7 +183,7 @@ def test_pairs_of_a_file_are_the_test_and_no_training(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "said"),
+    ("written", "message"),
     [
         (None, "No such file"),
         ("[", "JSONDecodeError"),
@@ -196,17 +196,17 @@ def test_pairs_of_a_file_are_the_test_and_no_training(tmp_path: Path) -> None:
         ('[{"question": 3, "answer": "11"}]', "pair 0: expected string"),
     ],
 )
-def test_a_wrong_file_of_pairs_is_refused(tmp_path: Path, written: str | None, said: str) -> None:
+def test_a_wrong_file_of_pairs_is_refused(tmp_path: Path, written: str | None, message: str) -> None:
     path = tmp_path / "pairs.json"
     if written is not None:
         path.write_text(written)
-    with pytest.raises(ConfigError, match=re.escape(said)) as refused:
+    with pytest.raises(ConfigError, match=re.escape(message)) as refused:
         read_pairs(path)
     assert "benchmark.pairs=" in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"difficulty": "interpolate", "entropy": 3}, "has an entropy of its own"),
         ({"difficulty": "extrapolate"}, "benchmark.difficulty"),
@@ -216,8 +216,8 @@ def test_a_wrong_file_of_pairs_is_refused(tmp_path: Path, written: str | None, s
         ({"test": 0}, "benchmark.test"),
     ],
 )
-def test_wrong_options_are_refused(options: dict[str, object], said: str) -> None:
-    with pytest.raises(ConfigError, match=re.escape(said)):
+def test_wrong_options_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
         build(BENCHMARKS, Plugin(name="arithmetic", options=options), "benchmark")
 
 

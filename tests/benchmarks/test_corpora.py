@@ -105,7 +105,7 @@ def test_parquet(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("a.jsonl", b'{"text": "x"}\n{"text": ', "a.jsonl, line 2: not JSON"),
         ("a.jsonl", b'{"text": "x"}\n\n["x"]', "a.jsonl, line 3: a list, not an object"),
@@ -117,10 +117,10 @@ def test_parquet(tmp_path: Path) -> None:
         ("a.parquet", b"", "not a Parquet file"),
     ],
 )
-def test_a_file_that_is_not_what_it_says_is_refused(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+def test_a_file_that_is_not_what_it_says_is_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     file = tmp_path / name
     file.write_bytes(content)
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         read(file)
 
 
@@ -131,15 +131,15 @@ def test_a_missing_file_suggests_its_neighbour(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("separator", "said"),
+    ("separator", "message"),
     [
         ("<|end|>", re.escape(repr(re.escape("<|end|>")))),
         ("[", "is not a regular expression"),
         ("(a)b", "has a capturing group"),
     ],
 )
-def test_separators_that_would_mislead_are_refused(separator: str, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_separators_that_would_mislead_are_refused(separator: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         split_text("one <|end|> two ab < x", separator)
     assert split_text("one <|end|> two", r"<\|end\|>") == ["one ", " two"]
     assert split_text("one\n\ntwo", BLANK_LINES) == ["one", "two"]

@@ -45,7 +45,7 @@ def test_the_same_options_give_the_texts_they_always_gave() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"kinds": 2}, "kinds=2 belongs to law=brackets"),
         ({"law": "brackets", "symbols": 8}, "symbols=8 belongs to law=markov"),
@@ -57,6 +57,6 @@ def test_the_same_options_give_the_texts_they_always_gave() -> None:
         ({"lenght": 3}, "did you mean 'length'"),
     ],
 )
-def test_wrong_options_are_explained(options: dict[str, object], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_wrong_options_are_explained(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         build(BENCHMARKS, Plugin(name="language", options=options), "benchmark")

@@ -69,7 +69,7 @@ def test_prompt_and_text_are_pieces_of_test_documents(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"corpus": "python-doc"}, "use python-docs, a path"),
         ({"corpus": "nowhere.txt"}, "nowhere.txt': no such file"),
@@ -82,8 +82,8 @@ def test_prompt_and_text_are_pieces_of_test_documents(tmp_path: Path) -> None:
         ({"promptwords": 3}, "did you mean 'prompt_words'"),
     ],
 )
-def test_wrong_options_are_explained(options: dict[str, object], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_wrong_options_are_explained(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         build(BENCHMARKS, Plugin(name="text", options=options), "benchmark").splits()
 
 

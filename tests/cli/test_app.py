@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from shell import TINY, Shell
 
-from harness.cli.arguments import checked_cells, the_grid
+from harness.cli.arguments import checked_cells, load_grid_argument
 from harness.storage.store import Store
 
 INTERRUPTING = """
@@ -232,7 +232,7 @@ def test_a_worker_that_is_terminated_gives_its_cell_back_and_exits_with_75(shell
     grid = shell.folder / "tiny.yaml"
     grid.write_text(TINY.replace("{steps: 2,", "{steps: 900,").replace("seeds: 2", "seeds: 1"))
     with Store(shell.environment["HARNESS_STORE"]) as store:
-        store.enqueue("tiny", checked_cells(the_grid(str(grid), ["trainer=mle"])))
+        store.enqueue("tiny", checked_cells(load_grid_argument(str(grid), ["trainer=mle"])))
         command = [sys.executable, "-c", "from harness.cli.app import main; main()", "worker", "--grid", "tiny"]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         environment = {**os.environ, **shell.environment}
@@ -257,7 +257,7 @@ def test_a_worker_that_is_terminated_gives_its_cell_back_and_exits_with_75(shell
 def test_a_worker_that_fails_every_cell_stops_after_three(shell: Shell) -> None:
     """As its --help says, when neither --keep-going nor --fail-fast is given: the fourth cell stays free."""
     with Store(shell.environment["HARNESS_STORE"]) as store:
-        grid = the_grid(str(shell.folder / "tiny.yaml"), ["trainer=mle", "model.context=6"], 4)
+        grid = load_grid_argument(str(shell.folder / "tiny.yaml"), ["trainer=mle", "model.context=6"], 4)
         store.enqueue("tiny", checked_cells(grid))
         assert "the first 3 cells failed alike" in shell("worker", "--until-empty", "--grace", "5", code=1).stderr
         assert [store.counts()[status] for status in ("failed", "pending")] == [3, 1]

@@ -66,8 +66,8 @@ def test_unknown_parameters_change_nothing(shown: Any) -> None:
 
 def test_what_beats_mle_is_said_first(shown: Any) -> None:
     """bc's out_of_support is .2 lower at each of seven seeds, its perplexity too; diversity does not differ."""
-    told = words(shown(two_groups))
-    assert "mle is beaten by bc backspace on out_of_support and perplexity." in told
+    text = words(shown(two_groups))
+    assert "mle is beaten by bc backspace on out_of_support and perplexity." in text
 
 
 def test_failures_stand_with_the_command_that_tries_again(shown: Any) -> None:
@@ -83,8 +83,8 @@ def test_a_running_grid_shows_how_far_it_is(shown: Any) -> None:
     app = shown(running_grid)
     assert "50%" in words(app)
     assert "mle, seed 1" in words(app)
-    told = words(turn_to(app, "grid"))
-    assert all(status in told for status in ("done", "running", "pending", "failed"))
+    text = words(turn_to(app, "grid"))
+    assert all(status in text for status in ("done", "running", "pending", "failed"))
 
 
 def test_replay_starts_where_something_is_deleted_and_plays(shown: Any) -> None:

@@ -18,8 +18,8 @@ from harness.storage.store import Store
 
 
 @pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """All HTML that is written."""
+def rendered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """All HTML that is rendered."""
     found: list[str] = []
     monkeypatch.setattr(widgets.st, "html", found.append)
     return found
@@ -45,26 +45,26 @@ def table_of(url: str, **asked: Any) -> Table:
 # ------------------------------------------------------------------------------------------------- answers
 
 
-def test_what_beats_the_baseline_is_told_score_by_score(tmp_path: Path, said: list[str]) -> None:
+def test_what_beats_the_baseline_is_told_score_by_score(tmp_path: Path, rendered: list[str]) -> None:
     """bc's out_of_support and perplexity are lower at each of seven seeds; p = 2/2^7 = .016."""
     boards.answer(table_of(two_groups(tmp_path)))
-    (told,) = Reader(said).text
-    assert told == (
+    (answer,) = Reader(rendered).text
+    assert answer == (
         "mle is beaten by bc backspace on out_of_support and perplexity. The seeds separate no other row from it."
     )
 
 
-def test_what_is_worse_is_told_and_so_is_that_nothing_wins(tmp_path: Path, said: list[str]) -> None:
+def test_what_is_worse_is_told_and_so_is_that_nothing_wins(tmp_path: Path, rendered: list[str]) -> None:
     with Store(new(tmp_path)) as store:
         for seed in range(7):
             finish(store, config(seed), 0.5)
             finish(store, config(seed, True, "bc"), 0.7 + seed / 90)
     boards.answer(table_of(new(tmp_path)))
-    (told,) = Reader(said).text
-    assert told.startswith("Nothing beats mle here. Worse than it: bc backspace on out_of_support and perplexity.")
+    (answer,) = Reader(rendered).text
+    assert answer.startswith("Nothing beats mle here. Worse than it: bc backspace on out_of_support and perplexity.")
 
 
-def test_what_wins_and_loses_is_named_once(tmp_path: Path, said: list[str]) -> None:
+def test_what_wins_and_loses_is_named_once(tmp_path: Path, rendered: list[str]) -> None:
     """bc is better on out_of_support and worse on perplexity, at each of seven seeds."""
     with Store(new(tmp_path)) as store:
         for seed in range(7):
@@ -72,51 +72,51 @@ def test_what_wins_and_loses_is_named_once(tmp_path: Path, said: list[str]) -> N
                 scores = [score("out_of_support", wrong + seed / 90), score("perplexity", surprise + seed / 90)]
                 finish(store, config(seed, trainer=trainer), scores=scores)
     boards.answer(table_of(new(tmp_path)))
-    (told,) = Reader(said).text
-    assert told.startswith("mle is beaten by bc on out_of_support. On perplexity the same row is worse.")
+    (answer,) = Reader(rendered).text
+    assert answer.startswith("mle is beaten by bc on out_of_support. On perplexity the same row is worse.")
 
 
-def test_too_few_seeds_say_nothing(tmp_path: Path, said: list[str]) -> None:
+def test_too_few_seeds_say_nothing(tmp_path: Path, rendered: list[str]) -> None:
     boards.answer(table_of(two_groups(tmp_path, seeds=3)))
-    (told,) = Reader(said).text
-    assert (
-        told == "Nothing can be said to beat mle yet: 3 seeds cannot separate these rows: a sign flip needs at least 6."
+    (answer,) = Reader(rendered).text
+    assert answer == (
+        "Nothing can be said to beat mle yet: 3 seeds cannot separate these rows: a sign flip needs at least 6."
     )
 
 
-def test_without_a_baseline_there_is_no_answer(tmp_path: Path, said: list[str]) -> None:
+def test_without_a_baseline_there_is_no_answer(tmp_path: Path, rendered: list[str]) -> None:
     boards.answer(table_of(two_groups(tmp_path), filters=["trainer=bc"]))
-    (told,) = Reader(said).text
-    assert told.startswith("No single row here is plain maximum likelihood")
+    (answer,) = Reader(rendered).text
+    assert answer.startswith("No single row here is plain maximum likelihood")
 
 
-def test_a_table_shows_ranks_only_where_rows_differ(tmp_path: Path, said: list[str]) -> None:
+def test_a_table_shows_ranks_only_where_rows_differ(tmp_path: Path, rendered: list[str]) -> None:
     """out_of_support separates bc (rank 1, green) from mle (rank 2); diversity has no order and no rank."""
     boards.draw(table_of(two_groups(tmp_path), metrics=["out_of_support", "diversity"]), brief=True)
-    words = Reader(said).text
+    words = Reader(rendered).text
     assert words.count("rank 1") == words.count("rank 2") == 1
     assert "0.530 ± 0.020" in words  # .50, .51, ..., .56: mean .53, sd .0216, t(6) = 2.447
-    (html,) = said
+    (html,) = rendered
     assert 'class="best gain"' in html
     assert html.count('class="base"') == 1
 
 
 def test_a_long_table_keeps_its_baseline_and_says_what_is_missing(
-    tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, rendered: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(boards, "SHOWN_ROWS", 1)
     boards.draw(table_of(two_groups(tmp_path, seeds=1)))
-    assert "1 more rows: filter or group them on the Leaderboard" in " ".join(Reader(said).text)
+    assert "1 more rows: filter or group them on the Leaderboard" in " ".join(Reader(rendered).text)
 
 
 # ---------------------------------------------------------------------------------------------------- look
 
 
-def test_intervals_in_cells_stay_inside(said: list[str]) -> None:
+def test_intervals_in_cells_stay_inside(rendered: list[str]) -> None:
     """Ends 0 and 1 are the column's; what lies beyond is cut."""
     widgets.table(["a"], [[widgets.Cell("x", span=(-0.5, 0.25, 2.0), share=0.5)]], caption="c")
-    assert "--low:0.0%;--mean:25.0%;--high:100.0%" in said[0]
-    assert "--part:50.0%" in said[0]
+    assert "--low:0.0%;--mean:25.0%;--high:100.0%" in rendered[0]
+    assert "--part:50.0%" in rendered[0]
 
 
 @pytest.mark.parametrize(
@@ -166,12 +166,12 @@ def test_each_step_of_a_rollout_is_told() -> None:
     assert [span.text for span in player.standing("", shown[:1], 1)] == [" a"]
 
 
-def test_the_action_that_was_taken_always_stands_among_the_likeliest(said: list[str]) -> None:
+def test_the_action_that_was_taken_always_stands_among_the_likeliest(rendered: list[str]) -> None:
     (row,) = [{"actions": [5, 0], "stop": "ended", "injected": [False, False], "log_probs": [-2.0, -1.0]}]
     shown = frames({**row, "pieces": ["e", "?"], "candidates": [[(1, "a", 0.6), (2, "b", 0.2)], []]}, None)
     player.odds(shown[0])
-    assert [word for word in Reader(said).text if word in "abe"] == ["a", "b", "e"]
-    assert said[0].count("✓") == 1
+    assert [word for word in Reader(rendered).text if word in "abe"] == ["a", "b", "e"]
+    assert rendered[0].count("✓") == 1
 
 
 # -------------------------------------------------------------------------------------- numbers and queries

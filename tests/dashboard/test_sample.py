@@ -65,7 +65,7 @@ def test_it_is_read_where_nothing_may_be_written(shown: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "told"),
+    ("page", "text"),
     [
         ("overview", "language"),
         ("replay", "It takes"),
@@ -74,5 +74,5 @@ def test_it_is_read_where_nothing_may_be_written(shown: Any) -> None:
         ("ablations", "Mean"),
     ],
 )
-def test_it_shows_something(shown: Any, page: str, told: str) -> None:
-    assert told in words(turn_to(shown(of_sample), page))
+def test_it_shows_something(shown: Any, page: str, text: str) -> None:
+    assert text in words(turn_to(shown(of_sample), page))

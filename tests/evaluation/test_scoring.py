@@ -13,7 +13,7 @@ import pytest
 from harness.cli.describe import describe
 from harness.config.section import Plugin
 from harness.errors import ConfigError, UnknownName
-from harness.evaluation.scoring import Asked, asked, score, score_asked, subset, text_intervals
+from harness.evaluation.scoring import MetricRequest, parse_requests, score, score_requests, subset, text_intervals
 from harness.grids.grid import load_grid
 from harness.plugins.metric import Measure, Unscorable
 from harness.plugins.metric_names import as_measures, parse_metric
@@ -66,8 +66,8 @@ def test_a_set_of_references_may_have_any_size() -> None:
     assert (found["length_gap"].value, found["length_distance"].value) == (0.5, 1.5)
     assert "no featuriser" in str(found["mauve"].reason)
     featured = Evaluation(**vars(outside(["a b", "a b c d"], SET, False)) | {"features": letters})
-    (paired,) = score_asked(featured, asked(["mauve"]))
-    (free,) = score_asked(featured, asked(["mauve@mauve-text[length=free]"]))
+    (paired,) = score_requests(featured, parse_requests(["mauve"]))
+    (free,) = score_requests(featured, parse_requests(["mauve@mauve-text[length=free]"]))
     assert "answer no text in particular" in str(paired.reason)
     assert free.value is not None
     assert free.n == 2
@@ -90,7 +90,10 @@ def test_a_set_of_references_may_have_any_size() -> None:
 def test_the_size_of_a_set_of_references_is_part_of_the_name(name: str, pairs: str, sets: str) -> None:
     """Numbers against 4 and against 3 references are never one column; references in pairs are as many as texts."""
     inside = [
-        {one.name.partition("@")[2] for one in score_asked(outside(["a b", "c"], references, paired), asked([name]))}
+        {
+            one.name.partition("@")[2]
+            for one in score_requests(outside(["a b", "c"], references, paired), parse_requests([name]))
+        }
         for references, paired in ((["x", "y"], True), (SET, False), (SET[:3], False), ([], False))
     ]
     found = [text[text.index("[") :] if "[" in text else "" for (text,) in inside]
@@ -100,8 +103,8 @@ def test_the_size_of_a_set_of_references_is_part_of_the_name(name: str, pairs: s
 
 def test_a_value_of_the_references_counts_them() -> None:
     """Means of 2 texts and of 4 references; in pairs both are counted as texts."""
-    wanted = asked(["length", "length_reference"])[:1]
-    found = {one.metric: one.n for one in score_asked(outside(["a", "b"], SET, False), wanted)}
+    wanted = parse_requests(["length", "length_reference"])[:1]
+    found = {one.metric: one.n for one in score_requests(outside(["a", "b"], SET, False), wanted)}
     assert found == {"length": 2, "length_reference": 4}
 
 
@@ -126,13 +129,13 @@ def test_a_name_asks_for_a_measure_or_for_a_whole_metric() -> None:
     assert asked_measures("diversity_gap@simctg") == [("diversity_gap",)]
     assert asked_measures("self_bleu_4@exact", "self_bleu_2", "self_bleu_4") == [("self_bleu_2", "self_bleu_4")]
     assert asked_measures("diversity", "diversity@simctg") == [("diversity",)] * 2
-    (found,) = asked(["mauve_star@mauve-text[featuriser=DIR,seeds=7]"])
+    (found,) = parse_requests(["mauve_star@mauve-text[featuriser=DIR,seeds=7]"])
     assert found.plugin.name == "mauve"
     assert (found.plugin.options["featuriser"], found.plugin.options["seeds"]) == ("DIR", 7)
 
 
 def asked_measures(*names: str) -> list[tuple[str, ...]]:
-    return [one.measures for one in asked(names)]
+    return [one.measures for one in parse_requests(names)]
 
 
 def test_a_leaderboard_shows_all_that_a_metric_measures() -> None:
@@ -146,11 +149,11 @@ def test_a_leaderboard_shows_all_that_a_metric_measures() -> None:
 
 def test_unknown_names_and_options_are_told() -> None:
     with pytest.raises(UnknownName, match=r"unknown metric 'self_blue_4'; did you mean 'self_bleu_4'\?"):
-        asked(["self_blue_4@exact"])
+        parse_requests(["self_blue_4@exact"])
     with pytest.raises(ConfigError, match=r"metric 'mauve' has no option 'feturiser'; did you mean 'featuriser'\?"):
-        asked(["mauve@mauve-text[feturiser=DIR]"])
+        parse_requests(["mauve@mauve-text[feturiser=DIR]"])
     with pytest.raises(ConfigError, match=r"diversity\.definition='simktg'"):
-        asked(["diversity@simktg"])
+        parse_requests(["diversity@simktg"])
 
 
 @pytest.mark.parametrize(
@@ -225,12 +228,12 @@ def test_a_number_that_a_metric_forgot_is_no_number(forgetful: Plugin) -> None:
 def test_the_interval_of_a_mean_over_texts(forgetful: Plugin) -> None:
     """100 texts of 1 and 100 of 3 letters: mean 2, sd 1, so 2 +- 1.97 / sqrt(200) = 2 +- .139, up to the draws' own."""
     evaluation = outside(["a", "aaa"] * 100, ["r"] * 200)
-    found = text_intervals(evaluation, [Asked(forgetful, ("kept", "lost"))], 400)
+    found = text_intervals(evaluation, [MetricRequest(forgetful, ("kept", "lost"))], 400)
     assert set(found) == {"kept@own"}
     interval = found["kept@own"]
     assert (interval.mean, interval.n) == (2, 200)
     assert interval.half_width == pytest.approx(0.139, rel=0.15)
-    assert found == text_intervals(evaluation, [Asked(forgetful, ("kept", "lost"))], 400), "the seed decides"
+    assert found == text_intervals(evaluation, [MetricRequest(forgetful, ("kept", "lost"))], 400), "the seed decides"
 
 
 def test_an_interval_ends_where_its_measure_does() -> None:
@@ -239,14 +242,16 @@ def test_an_interval_ends_where_its_measure_does() -> None:
     A set of references is never drawn, and 20 texts of one length never vary: neither has an interval.
     """
     evaluation = outside(["a b c d"] * 19 + ["a a a"], ["a b c d", "x y", "z z z"], paired=False)
-    found = text_intervals(evaluation, asked(["seq_rep_2", "length_gap", "seq_rep_2_reference", "empty_fraction"]), 50)
+    found = text_intervals(
+        evaluation, parse_requests(["seq_rep_2", "length_gap", "seq_rep_2_reference", "empty_fraction"]), 50
+    )
     by_metric = {name.partition("@")[0]: interval for name, interval in found.items()}
     assert by_metric["seq_rep_2"].low == 0
     assert (by_metric["seq_rep_2"].high or 0) > by_metric["seq_rep_2"].mean == pytest.approx(0.025)
     assert by_metric["length_gap"].low is not None
     assert by_metric["length_gap"].low >= 0
     assert (by_metric["seq_rep_2_reference"].low, by_metric["empty_fraction"].high) == (None, None)
-    high = text_intervals(outside(["a b c d"] * 19 + ["a a a a a"], ["x"] * 20), asked(["diversity"]), 50)
+    high = text_intervals(outside(["a b c d"] * 19 + ["a a a a a"], ["x"] * 20), parse_requests(["diversity"]), 50)
     assert [interval.high for interval in high.values()] == [1]
 
 

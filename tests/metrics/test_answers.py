@@ -87,8 +87,8 @@ def test_refuses_with_the_reason() -> None:
         (ExactMatch(), {"prompts": free}, "prompts are empty"),
         (ExactMatch(), {"rollouts": ()}, "0 rollouts for 4 prompts"),
         (ForcedMatch(), {"forced": None}, "already written"),
-        (ForcedMatch("ground_truth"), {"forced_wrong": None}, "does not know what a mistake is"),
-        (CorruptedMatch(), {"corrupted": None}, "does not know what a mistake is"),
+        (ForcedMatch("ground_truth"), {"forced_wrong": None}, "defines no mistakes"),
+        (CorruptedMatch(), {"corrupted": None}, "defines no mistakes"),
         (CorruptedMatch(), {"corrupted": lambda wrong: ()}, "0 rollouts for 4 prompts"),
     ):
         with pytest.raises(Unscorable, match=reason):

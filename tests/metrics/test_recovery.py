@@ -98,10 +98,10 @@ def test_refuses_with_the_reason() -> None:
     for metric, changes, reason in (
         (Recovery(), {"law": None}, "no exact law"),
         (Recovered(), {"law": None}, "no exact law"),
-        (Recovered(), {"corrupted": None}, "knows what a mistake is"),
+        (Recovered(), {"corrupted": None}, "defines mistakes"),
         (Recovery(), {"forced": None}, "while the policy writes"),
         (BackspaceAfterMistake(), {"backspace_id": None}, "no <backspace> action"),
-        (BackspaceAfterMistake(), {"p_back": None}, "what a mistake is"),
+        (BackspaceAfterMistake(), {"p_back": None}, "defines no mistakes"),
         (BackspaceAfterMistake(), {"p_back": lambda wrong: np.zeros((0, wrong))}, "room for two wrong tokens"),
         (BackspaceAfterMistake(), {"p_back": lambda wrong: np.full((1, wrong), math.nan)}, "NaN"),
     ):

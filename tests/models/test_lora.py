@@ -111,7 +111,7 @@ def test_folded_in_it_is_the_same_function_and_an_ordinary_model(
     again = Policy.load(tmp_path, 24, "float64")
     assert again.model.state_dict().keys() == tiny_policy(name).model.state_dict().keys()
     if backspace:
-        again.claim_backspace()
+        again.mark_backspace()
     assert torch.equal(log_probs(again), log_probs(policy))
     lora.fold(policy)  # a second time is nothing
 

@@ -110,14 +110,14 @@ def visit(browser: Any) -> Iterator[Callable[[str], Visit]]:
             if where.scheme not in ("data", "blob") and where.netloc != urlsplit(address).netloc:
                 made.outside.append(url)
 
-        def said(message: Any) -> None:
+        def logged(message: Any) -> None:
             probe = message.location.get("url", "").endswith(PROBES) and "404" in message.text
             if message.type == "error" and not probe:
                 made.errors.append(message.text)
 
         context.on("request", lambda request: asked(request.url))
         made.page.on("websocket", lambda opened: asked(opened.url))
-        made.page.on("console", said)
+        made.page.on("console", logged)
         made.page.on("pageerror", lambda error: made.errors.append(str(error)))
         return made
 

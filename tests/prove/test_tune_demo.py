@@ -17,8 +17,8 @@ SHORT = ["training.steps=20", "base_steps=20", "sampling.rollouts=64"]
 def test_the_demo_tuned(tmp_path: Path) -> None:
     """Two benchmarks, six groups each, two trials a group on validation texts, then two seeds of each choice."""
     shell = Shell(tmp_path)
-    said = shell("tune", "demo", *SHORT, "--trials", "2", "--workers", "2", "--threads", "2").stdout
-    assert "12 groups x 2 trials = 24 trials (0 done)" in said
+    printed = shell("tune", "demo", *SHORT, "--trials", "2", "--workers", "2", "--threads", "2").stdout
+    assert "12 groups x 2 trials = 24 trials (0 done)" in printed
     with Store.open(shell.environment["HARNESS_STORE"], read_only=True) as store:
         trials = Counter(trial.group_id for trial in store.trials("demo-tuned"))
         final = store.runs("demo-tuned").query("status == 'done'")

@@ -67,10 +67,14 @@ def test_csv_says_of_which_score_a_difference_is(store: Store) -> None:
 
 
 def test_costs_are_exported_where_they_were_asked_for(store: Store) -> None:
-    last = Step(step=9, tokens=100, seconds=3.0, loss=1.0, lr=0.1, terms={})
+    last = Step(step=9, tokens=100, seconds=3.0, loss=1.0, lr=0.1, terms={"tokens_without_gradient": 7.0})
     add(store, {}, [mauve(0.5)], steps=[last])
-    (line,) = parsed(board_text(leaderboard(store, per="token"), "csv"))
+    board = leaderboard(store, per="token")
+    (line,) = parsed(board_text(board, "csv"))
     assert (line["cost_steps"], line["cost_tokens"], line["cost_ratio"]) == ("9.0", "100.0", "1.0")
+    (row,) = board.to_dict()["tables"][0]["rows"]
+    assert list(row["cost"]) == ["steps", "tokens", "seconds", "ratio", "looked", "sampled", "equal"]
+    assert float(line["cost_looked"]) == row["cost"]["looked"]
 
 
 def test_the_best_is_bold_shared_places_are_underlined_and_ties_are_plain(store: Store) -> None:

@@ -197,10 +197,10 @@ def test_company_is_told(store: Store) -> None:
     assert store.claim(other.run_id, ME)
     trained(store, {"trainer": "bc"}, 1.0)
     trained(store, {"trainer": SM}, 1.0)
-    told = "2 of 3 runs had another one of this store beside them, which may have slowed them"
-    assert only(overhead(store, grid="g")).notes[2].startswith(told)
+    note = "2 of 3 runs had another one of this store beside them, which may have slowed them"
+    assert only(overhead(store, grid="g")).notes[2].startswith(note)
     store.fail(other.run_id, ME, "no room")
-    assert only(overhead(store, grid="g")).notes[2].startswith(told)
+    assert only(overhead(store, grid="g")).notes[2].startswith(note)
     trained(store, {"trainer": "td_mle"}, 1.0)
     assert only(overhead(store, grid="g")).notes[2].startswith("2 of 4 runs")
     long = RunConfig.model_validate({"benchmark": "text", "trainer": "mle", "training": {"rows": 9}})

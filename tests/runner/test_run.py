@@ -127,7 +127,7 @@ def test_a_failing_cell_says_why_and_the_others_go_on(grid: Grid, tmp_path: Path
 
 
 def test_ground_truth_noise_is_refused_before_anything_runs(grid: Grid) -> None:
-    with pytest.raises(ConfigError, match="'text' knows no ground truth"):
+    with pytest.raises(ConfigError, match="'text' has no ground truth"):
         check(grid.override(["benchmark=text", "noise_kind=ground_truth"]))
 
 

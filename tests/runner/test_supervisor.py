@@ -19,7 +19,7 @@ from harness.errors import EnvironmentProblem, StoreError
 from harness.plugins.options import resolve
 from harness.records.progress import Progress
 from harness.registry import include
-from harness.runner.options import RunnerOptions, alike
+from harness.runner.options import RunnerOptions, error_pattern
 from harness.runner.supervisor import FailedAlike, crashes_in_a_row, supervise
 from harness.runs.fingerprint import content
 from harness.storage.store import Store
@@ -125,7 +125,7 @@ def test_a_cell_outlives_the_fork_server_of_its_process(store: Store, plugin: Pa
 def test_a_stalled_cell_is_ended_and_tried_again(store: Store, plugin: Path) -> None:
     run(store, cells("hangs"), plugin, stall_after=1.5, crashes=2)
     assert outcomes(store) == ["stalled", "stalled"]
-    assert "said nothing for 2 s (--stall-after)" in store.runs()["error"][0]
+    assert "sent no message for 2 s (--stall-after)" in store.runs()["error"][0]
 
 
 def test_a_cell_may_take_only_so_long(store: Store, plugin: Path) -> None:
@@ -150,9 +150,9 @@ def test_three_failures_of_one_kind_end_it_unless_asked_to_keep_going(store: Sto
 
 
 def test_errors_are_alike_when_they_differ_in_numbers() -> None:
-    assert alike("x\nloss is nan after 12 steps") == alike("y\nloss is nan after 7 steps")
-    assert alike("run 0123456789abcdef: -1e-5") == alike("run fedcba9876543210: 2.5")
-    assert alike("no such file") != alike("no such folder")
+    assert error_pattern("x\nloss is nan after 12 steps") == error_pattern("y\nloss is nan after 7 steps")
+    assert error_pattern("run 0123456789abcdef: -1e-5") == error_pattern("run fedcba9876543210: 2.5")
+    assert error_pattern("no such file") != error_pattern("no such folder")
 
 
 LONG = 300  # steps of 10 ms, of which two checkpoints take a part even where saving is slow

@@ -177,11 +177,11 @@ def test_the_card_says_what_it_is_and_its_code_runs(store: Store, runs: dict[str
         "found": "none: the model",
         "half": "is float32",
     }
-    for name, said in about.items():
+    for name, sentence in about.items():
         shell(store, "export-model", runs[name], str(tmp_path / name))
         text = (tmp_path / name / "README.md").read_text()
         assert runs[name] in text
-        assert said in text
+        assert sentence in text
         (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
         if name in ("plain", "deletes"):  # two interpreters that load torch are enough
             done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path / name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,6 @@ from stored import ME, config
 
 from harness.errors import StoreError
 from harness.records.events import SavedCheckpoint
-from harness.storage import folder as store_folder
 from harness.storage.folder import FILE, Mark, read, settle
 from harness.storage.store import Store
 from harness.storage.url import printable_url
@@ -28,7 +28,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
-def said(folder: Path) -> dict[str, str]:
+def mark_of(folder: Path) -> dict[str, str]:
     found: dict[str, str] = json.loads((folder / FILE).read_text())
     return found
 
@@ -64,7 +64,7 @@ def test_stores_that_shared_a_folder_before_there_were_marks(store: Store) -> No
     with sqlite.driver.connect(store.path) as connection:
         connection.execute("DELETE FROM meta WHERE key = 'store'")
     Store.open(store.url).close()
-    assert said(store.folder)["database"] == "runs.db"
+    assert mark_of(store.folder)["database"] == "runs.db"
     with pytest.raises(StoreError, match=r"belong to runs.db; .*other/other.db \(move it there, with copies of roll"):
         Store.open(f"sqlite:///{other}")
     with Store.open(f"sqlite:///{other}", read_only=True) as reader:
@@ -87,13 +87,13 @@ def test_a_copied_or_moved_folder_works_and_a_copied_database_beside_the_origina
     store.close()
     copied = shutil.copytree(store.folder, store.folder.with_name("copied"))
     Store(f"sqlite:///{copied}/runs.db").close()
-    assert said(copied) == said(store.folder)
+    assert mark_of(copied) == mark_of(store.folder)
     shutil.copy(copied / "runs.db", copied / "twin.db")
     with pytest.raises(StoreError, match=r"belong to runs.db"):
         Store(f"sqlite:///{copied}/twin.db")
     (copied / "runs.db").unlink()  # now it was renamed
     Store(f"sqlite:///{copied}/twin.db").close()
-    assert said(copied)["database"] == "twin.db"
+    assert mark_of(copied)["database"] == "twin.db"
     (copied / "alias.db").symlink_to("twin.db")
     Store(f"sqlite:///{copied}/alias.db").close()
 
@@ -124,13 +124,13 @@ def test_of_many_stores_at_once_one_has_the_folder(tmp_path: Path, monkeypatch: 
 
     for trial in range(20):
         if trial == 10:
-            monkeypatch.setattr(store_folder.os, "link", refuse)
+            monkeypatch.setattr(os, "link", refuse)
         folder = tmp_path / str(trial)
         folder.mkdir()
         with ThreadPoolExecutor(16) as pool:
             winners = [one for one in pool.map(lambda number: wants(folder, number), range(16)) if one is not None]  # noqa: B023
         assert len(winners) == 1
-        assert said(folder)["store"] == winners[0]
+        assert mark_of(folder)["store"] == winners[0]
         assert [file.name for file in folder.iterdir()] == [FILE]
 
 
@@ -147,7 +147,7 @@ def test_processes_that_start_one_store_at_once_agree(tmp_path: Path) -> None:
 
 
 def test_a_damaged_mark_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_folder, "PATIENCE", 0.0)
+    monkeypatch.setattr("harness.storage.folder.PATIENCE", 0.0)
     (store.folder / FILE).write_text('{"store": ')
     with pytest.raises(StoreError, match=r"store.id is damaged.*; where .* remove it and try again"):
         Store(store.url)

@@ -24,9 +24,8 @@ from harness.records.score import Point, Profile
 from harness.storage.queue import LostClaim
 from harness.storage.schema import escape, unescape
 from harness.storage.store import Store
-from harness.system import processes as owners
-from harness.system import sqlite
-from harness.system.processes import host_of, is_dead, this_owner
+from harness.system import processes, sqlite
+from harness.system.processes import has_ended, host_of, this_owner
 
 
 @pytest.fixture
@@ -191,7 +190,7 @@ def test_a_dead_process_loses_its_claim_and_a_live_one_keeps_it(store: Store) ->
     try:
         theirs = this_owner().replace(f":{os.getpid()}:", f":{child.pid}:")
         theirs = theirs.rpartition(":")[0] + ":" + _start_of(child.pid)
-        assert not is_dead(theirs)
+        assert not has_ended(theirs)
         store.release(run_id, ME)
         assert store.claim(run_id, theirs)
         store.log(run_id, theirs, [step(1)])
@@ -200,7 +199,7 @@ def test_a_dead_process_loses_its_claim_and_a_live_one_keeps_it(store: Store) ->
     finally:
         child.kill()
     deadline = time.monotonic() + 10
-    while not is_dead(theirs):  # killed, and not yet reaped: a zombie holds nothing
+    while not has_ended(theirs):  # killed, and not yet reaped: a zombie holds nothing
         assert time.monotonic() < deadline
     assert store.counts("g") == {"cells": 1, "done": 0, "failed": 0, "running": 0, "pending": 1}
     assert store.claim(run_id, ME)
@@ -220,12 +219,12 @@ def test_only_owners_of_this_place_can_be_dead() -> None:
     """A pid that came again has another start; other hosts, other places and other names are never judged."""
     here, pid, start = ME.rsplit(":", 2)
     assert here.partition("/")[0] == host_of(ME) == platform.node()
-    assert not is_dead(ME)
-    assert is_dead(f"{here}:{pid}:{float(start) - 100}")
-    assert is_dead(f"{here}:999999999:{start}")
+    assert not has_ended(ME)
+    assert has_ended(f"{here}:{pid}:{float(start) - 100}")
+    assert has_ended(f"{here}:999999999:{start}")
     names = (f"{here}x:999999999:1", f"{host_of(ME)}:999999999:1", f"x{here}:999999999:1")
     for unknown in (*names, "somebody", "", f"{here}:pid:1", f"{here}:{pid}:soon"):
-        assert not is_dead(unknown)
+        assert not has_ended(unknown)
 
 
 @pytest.mark.parametrize("what", ["BOOT", "NAMESPACE"])
@@ -234,10 +233,10 @@ def test_a_container_with_our_name_is_not_here(what: str, tmp_path: Path, monkey
     other = tmp_path / "other"
     other.write_text("0f0e") if what == "BOOT" else other.symlink_to("pid:[4]")
     here = ME.rsplit(":", 2)[0]
-    monkeypatch.setattr(owners, what, other)
-    assert not is_dead(f"{here}:999999999:1")
-    assert is_dead(f"{owners._here()}:999999999:1")
-    assert host_of(f"{owners._here()}:1:1") == platform.node()
+    monkeypatch.setattr(processes, what, other)
+    assert not has_ended(f"{here}:999999999:1")
+    assert has_ended(f"{processes._here()}:999999999:1")
+    assert host_of(f"{processes._here()}:1:1") == platform.node()
 
 
 def test_who_lost_the_claim_changes_nothing(store: Store) -> None:

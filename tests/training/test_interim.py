@@ -22,15 +22,15 @@ def test_what_is_due_by_hand() -> None:
     """A step from 90 to 130 tokens passes 100 and reaches 130, not 90 (it was passed before) nor 131."""
     before, now = Spent(3, 90, 1.0), Spent(4, 130, 1.5)
 
-    def told(finished: bool = False, **evaluation: Any) -> bool:
+    def is_due(finished: bool = False, **evaluation: Any) -> bool:
         return due(config(**evaluation), before, now, finished=finished)
 
-    assert [told(at_tokens=[point]) for point in (90, 91, 100, 130, 131)] == [False, True, True, True, False]
-    assert [told(at_steps=[point]) for point in (3, 4, 5)] == [False, True, False]
-    assert [told(at_seconds=[point]) for point in (1.0, 1.2, 1.6)] == [False, True, False]
-    assert told(at_tokens=[10, 110, 500])
-    assert told(at_tokens=[500], finished=True), "the end is a point"
-    assert not told(finished=True), "but only where there are points"
+    assert [is_due(at_tokens=[point]) for point in (90, 91, 100, 130, 131)] == [False, True, True, True, False]
+    assert [is_due(at_steps=[point]) for point in (3, 4, 5)] == [False, True, False]
+    assert [is_due(at_seconds=[point]) for point in (1.0, 1.2, 1.6)] == [False, True, False]
+    assert is_due(at_tokens=[10, 110, 500])
+    assert is_due(at_tokens=[500], finished=True), "the end is a point"
+    assert not is_due(finished=True), "but only where there are points"
 
 
 def test_values_survive_json() -> None:

@@ -1,5 +1,5 @@
-"""The verbs, one file for each kind; each verb calls one function and prints its result.
+"""The commands, one file for each kind; each command calls one function and prints its result.
 
-Read `grids` first: demo, plan, run, status.  Modules here never import each other: what two verbs need is in `cli/`.
+Read `grids` first: demo, plan, run, status.  Modules here never import each other: what two commands need is in `cli/`.
 Heavy packages are imported inside the functions, so that `harness --help` loads none.
 """

@@ -1,4 +1,4 @@
-"""Verbs that compare the scores of runs."""
+"""Commands that compare the scores of runs."""
 
 from __future__ import annotations
 

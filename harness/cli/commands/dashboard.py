@@ -1,4 +1,4 @@
-"""The verb that shows a store in the browser."""
+"""The command that shows a store in the browser."""
 
 from __future__ import annotations
 

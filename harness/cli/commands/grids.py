@@ -1,4 +1,4 @@
-"""Verbs that plan and run grids."""
+"""Commands that plan and run grids."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from harness.cli.arguments import (
     Workers,
     checked_cells,
     include_files,
+    load_grid_argument,
     open_store,
     store_exists,
     stored_grid_name,
-    the_grid,
 )
 from harness.cli.cells import run_cells
 from harness.cli.output import as_json_text, print_leaderboard
@@ -44,7 +44,7 @@ def demo(store: StoreUrl = DEFAULT_STORE, seeds: SeedCount = None, device: Devic
     server()
     # its models are too small to share between threads, which only wait for each other on a busy machine
     tally = run_cells(
-        "demo", checked_cells(the_grid("demo", seeds=seeds)), store, RunnerOptions(device=device, threads=1)
+        "demo", checked_cells(load_grid_argument("demo", seeds=seeds)), store, RunnerOptions(device=device, threads=1)
     )
     print_leaderboard(open_store(store), "demo")
     typer.echo("\nNext: harness ls grids  |  harness info sequence_match  |  harness run GRID.yaml")
@@ -64,7 +64,7 @@ def plan(
     from harness.grids.plan import plan as planned
 
     include_files(include)
-    cells = checked_cells(the_grid(grid, overrides, seeds), limit)
+    cells = checked_cells(load_grid_argument(grid, overrides, seeds), limit)
     found = planned(cells, open_store(store).runs().to_dict("records") if store_exists(store) else [])
     if as_json:
         typer.echo(as_json_text(dataclasses.asdict(found)))
@@ -98,7 +98,7 @@ def run(
 
     server()  # it gets ready while the grid is read and checked
     included = include_files(include)
-    asked = the_grid(grid, overrides, seeds)
+    asked = load_grid_argument(grid, overrides, seeds)
     options = RunnerOptions(
         workers=workers,
         device=device,
@@ -142,7 +142,7 @@ def _counts(grid: str | None, store: str) -> dict[str, dict[str, int]]:
     opened = open_store(store) if store_exists(store) else None
     stored = opened.grids() if opened is not None else []
     if grid is not None and (opened is None or stored_grid_name(grid, stored) not in stored):
-        cells = checked_cells(the_grid(grid))  # a known grid that was never started: every cell is pending
+        cells = checked_cells(load_grid_argument(grid))  # a known grid that was never started: every cell is pending
         found = dict.fromkeys(("cells", "done", "failed", "running", "pending"), 0)
         found |= {"cells": len(cells), "pending": len(cells), "controls": sum(cell.is_control for cell in cells)}
         return {grid: found}

@@ -1,4 +1,4 @@
-"""Verbs that use one model: export a trained one, generate texts with any, score any as it is."""
+"""Commands that use one model: export a trained one, generate texts with any, score any as it is."""
 
 from __future__ import annotations
 

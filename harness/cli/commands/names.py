@@ -1,4 +1,4 @@
-"""Verbs that describe plug-ins, grids, this machine and the store."""
+"""Commands that describe plug-ins, grids, this machine and the store."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from harness.cli.arguments import (
     Json,
     StoreUrl,
     include_files,
+    load_grid_argument,
     open_store,
-    the_grid,
 )
 from harness.cli.output import as_json_text
 from harness.storage.url import DEFAULT_STORE
@@ -40,7 +40,7 @@ def ls(
     elif kind == "grids":
         from harness.grids.grid import grid_names
 
-        rows = [{"name": name, "question": the_grid(name).question} for name in grid_names()]
+        rows = [{"name": name, "question": load_grid_argument(name).question} for name in grid_names()]
         lines = [f"{row['name']:16}{row['question']}" for row in rows]
     else:
         from harness.cli.describe import REGISTRIES

@@ -1,4 +1,4 @@
-"""The verb that times this harness beside other libraries."""
+"""The command that times this harness beside other libraries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verbs about the stored rollouts of finished runs: rescore, samples, replay."""
+"""Commands about the stored rollouts of finished runs: rescore, samples, replay."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def rescore(
     as_json: Json = False,
 ) -> None:
     """Compute metrics of finished runs from their stored rollouts; nothing is trained or generated."""
-    from harness.evaluation.scoring import asked
+    from harness.evaluation.scoring import parse_requests
     from harness.grids.settings import split_list
     from harness.runs.rescore import rescore as rescored
     from harness.storage.store import Store
     from harness.system.device import choose_device
 
     include_files(include)
-    wanted = asked(split_list(metrics))
+    wanted = parse_requests(split_list(metrics))
     with Store.open(store) as opened:
         name = chosen_grid(grid, opened)
         found = rescored(opened, name, wanted, choose_device(device))

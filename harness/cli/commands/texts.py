@@ -1,4 +1,4 @@
-"""Verbs that score texts from elsewhere: a file of them, or human texts with damage."""
+"""Commands that score texts from elsewhere: a file of them, or human texts with damage."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def score(
 ) -> None:
     """Score texts from a file with the code that scores runs; exit code 1 if no metric has a value."""
     from harness.data.text_files import as_evaluation, read_texts
-    from harness.evaluation.scoring import asked, score_asked, text_intervals
+    from harness.evaluation.scoring import parse_requests, score_requests, text_intervals
     from harness.grids.settings import split_list
 
     @cache
@@ -57,7 +57,7 @@ def score(
         return Features(None, choose_device(device))
 
     include_files(include)
-    wanted = asked(split_list(metrics))
+    wanted = parse_requests(split_list(metrics))
     given = read_texts(file)
     evaluation = as_evaluation(
         given,
@@ -67,7 +67,7 @@ def score(
         features=lambda *asked_for: loaded()(*asked_for),
         pair=lambda *asked_for: loaded().paired(*asked_for),
     )
-    scores = list(score_asked(evaluation, wanted))
+    scores = list(score_requests(evaluation, wanted))
     intervals = {} if bootstrap is None else text_intervals(evaluation, wanted, bootstrap)
     pairing = "none" if not evaluation.references else "pairs" if evaluation.in_pairs else "set"
     if as_json:
@@ -97,7 +97,7 @@ def sensitivity(
 ) -> None:
     """Show the scores of human texts that were damaged on purpose, as a Markdown table."""
     from harness.config.section import Plugin
-    from harness.evaluation.scoring import asked
+    from harness.evaluation.scoring import parse_requests
     from harness.evaluation.sensitivity import as_markdown
     from harness.evaluation.sensitivity import sensitivity as measured
     from harness.grids.settings import split_list
@@ -105,7 +105,7 @@ def sensitivity(
     from harness.system.device import choose_device
 
     include_files(include)
-    wanted = asked(split_list(metrics))
+    wanted = parse_requests(split_list(metrics))
     wrong = [given for given in options or () if "=" not in given]
     if wrong:
         raise ConfigError(f"{wrong[0]!r} is not KEY=VALUE; write the benchmark's options as corpus=FILE")

@@ -1,4 +1,4 @@
-"""The verb that tunes a grid: equally many trials for every group, then the grid with what they chose."""
+"""The command that tunes a grid: equally many trials for every group, then the grid with what they chose."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from harness.cli.arguments import (
     Timeout,
     Workers,
     include_files,
+    load_grid_argument,
     open_store,
     store_exists,
-    the_grid,
 )
 from harness.cli.cells import run_cells
 from harness.storage.url import DEFAULT_STORE
@@ -75,7 +75,7 @@ def tune(
     if not plan:
         server()
     included = include_files(include)
-    asked = the_grid(grid, overrides, seeds)
+    asked = load_grid_argument(grid, overrides, seeds)
     cells = check(replace(asked, controls=False))
     cells = check_cells([*cells, *missing_mle(cells)]) if asked.controls else cells
     tried = planned(cells, trials)

@@ -1,4 +1,4 @@
-"""Verbs that let several processes, or several machines, work on one store."""
+"""Commands that let several processes, or several machines, work on one store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verbs that compare what runs have scored: formats, files, exit codes."""
+"""The commands that compare what runs have scored: formats, files, exit codes."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def test_leaderboard_in_every_format(shell: Any, tmp_path: Path) -> None:
     assert (tmp_path / "t.tex").read_text() == shell("leaderboard", "--format", "latex")
     assert shell("leaderboard", "--output", str(tmp_path / "t.txt")) == ""
     assert "mauve: bc beats mle" in (tmp_path / "t.txt").read_text()
-    told = shell("leaderboard", "--output", str(tmp_path / "no" / "t.txt"), code=3)
-    assert "name a file in a folder that exists" in told
+    printed = shell("leaderboard", "--output", str(tmp_path / "no" / "t.txt"), code=3)
+    assert "name a file in a folder that exists" in printed
 
 
 def test_leaderboard_choices(shell: Any) -> None:

@@ -1,4 +1,4 @@
-"""The verbs about texts: scoring outside ones, and looking again at what runs wrote, hostile texts included."""
+"""The commands about texts: scoring outside ones, and looking again at what runs wrote, hostile texts included."""
 
 from __future__ import annotations
 
@@ -204,11 +204,11 @@ def test_hostile_texts_never_drive_the_terminal(shell: Callable[..., Any], store
     rows = [rollout(HOSTILE, [1, END], [HOSTILE, "<end>"])]
     run = finished(store, rows, [Example(HOSTILE, prompt=HOSTILE)])
     assert store.rollouts(run)["pieces"][0] == [HOSTILE, "<end>"]
-    for verb in ("samples", "replay"):
-        printed = shell(verb, run).stdout
+    for command in ("samples", "replay"):
+        printed = shell(command, run).stdout
         assert "␛[2J\\u{9b}31m\\u{202e}gnp.exe␀\\u{d800}" in "".join(printed.split("\n"))
         assert "[red]" in printed
-        plain = shell(verb, run, "--json").stdout
+        plain = shell(command, run, "--json").stdout
         for output in (printed, plain):
             assert not set("\x1b\x9b\u202e\x00\r") & set(output)
         assert json.dumps(HOSTILE) in plain

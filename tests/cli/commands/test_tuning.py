@@ -18,15 +18,15 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Shell, Sto
     folder = tmp_path_factory.mktemp("tune")
     (folder / "tiny.yaml").write_text(TINY.replace("rollouts: 4", "rollouts: 8"))
     shell = Shell(folder)
-    said = shell("tune", str(folder / "tiny.yaml"), "--trials", "3").stdout
+    printed = shell("tune", str(folder / "tiny.yaml"), "--trials", "3").stdout
     with Store(shell.environment["HARNESS_STORE"]) as store:
-        yield shell, store, said
+        yield shell, store, printed
 
 
 def test_every_group_has_the_same_number_of_trials(tuned: tuple[Shell, Store, str]) -> None:
-    _, store, said = tuned
-    assert "2 groups x 3 trials = 6 trials (0 done)" in said
-    assert said.count("(n=8)") == 2, "one choice a group, from so many texts"
+    _, store, printed = tuned
+    assert "2 groups x 3 trials = 6 trials (0 done)" in printed
+    assert printed.count("(n=8)") == 2, "one choice a group, from so many texts"
     kept = store.trials("tiny-tuned")
     assert set(Counter(trial.asked for trial in kept).values()) == {3}
     assert Counter(store.config(trial.run_id).trainer.name for trial in kept) == {"mle": 3, "bc": 3}
