@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -103,6 +104,7 @@ def imports(tree: ast.AST, *, lazy: bool = True) -> Iterator[tuple[str, int]]:
             yield from imports(node, lazy=lazy)
 
 
+@cache
 def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(), str(path))
 
