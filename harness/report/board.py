@@ -17,8 +17,9 @@ from harness.stats.ranks import Difference, Ranking
 class Column:
     """One score: its full name, short name, unit and better direction.
 
-    `ranked_by` is the full name of the score that orders the rows: its own, or for a `reference` measure that of its
-    distance to the human texts' value; None where the run stored no such distance, so that nothing is better.
+    `ranked_by` is the full name of the score that orders the rows: its own, that of the same area along its curve where
+    ties move it, or for a `reference` measure that of its distance to the human texts' value; None where the runs
+    stored no such score, so that nothing is better.
     """
 
     name: str

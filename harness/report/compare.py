@@ -16,6 +16,7 @@ from harness.errors import ConfigError, UnknownName, did_you_mean
 from harness.report.board import plain_difference, plain_interval
 from harness.report.leaderboard import check_grid, check_metrics
 from harness.report.leaderboard_table import matches
+from harness.report.ties import ranked_by
 from harness.stats.intervals import Interval, t_interval
 from harness.stats.ranks import SEEDS_NEEDED, Difference, differences
 from harness.storage.queries import Run, ScoreName, read_names, read_runs, read_values
@@ -35,7 +36,10 @@ class Side:
 
 @dataclass(frozen=True)
 class ScoreLine:
-    """One score: each side's mean (None: no value), and each further side minus the first (None: not both have it)."""
+    """One score: each side's mean (None: no value), and each further side minus the first (None: not both have it).
+
+    Differences are of the area along the curve where ties move the score; a note says so.
+    """
 
     score: ScoreName
     means: tuple[Interval | None, ...]
@@ -114,18 +118,24 @@ def compare(
             for text, side in zip(asked, sides, strict=True)
         )
         raise ConfigError(f"the sides have no benchmark (with the same data) in common: {where}")
-    values = read_values(store, grid, names)
+    values = read_values(store, grid, {name for score in names.values() for name in (score.name, score.curve)})
     found = []
     for title, part in shared:
         here = {run.run_id for run in part}
         paired_by = source(part)
         groups = [Group({}, tuple(run for run in side if run.run_id in here), None, paired_by) for side in sides]
-        lines = [line for score in names.values() if (line := _line(score, groups, values.get(score.name, {})))]
+        compared = [run.run_id for group in groups for run in group.runs]
+        lines, ties = [], []
+        for score in names.values():
+            by, note = ranked_by(score, values, compared)
+            line = _line(score, groups, values.get(score.name, {}), values.get(by or score.name, {}))
+            lines += [line] if line is not None else []
+            ties += [note] if line is not None and note is not None else []
         shown = tuple(
             Side(name, text, tuple(run.run_id for run in group.runs))
             for name, text, group in zip(NAMES, asked, groups, strict=False)
         )
-        found.append(Comparison(title, shown, _differing(groups), tuple(lines), tuple(_notes(shown, groups, lines))))
+        found.append(Comparison(title, shown, _differing(groups), tuple(lines), (*_notes(shown, groups, lines), *ties)))
     return found
 
 
@@ -157,12 +167,15 @@ def _chosen(text: str, runs: Sequence[Run]) -> list[Run]:
     return found
 
 
-def _line(score: ScoreName, groups: Sequence[Group], stored: Mapping[str, float | str]) -> ScoreLine | None:
+def _line(
+    score: ScoreName, groups: Sequence[Group], stored: Mapping[str, float | str], by: Mapping[str, float | str]
+) -> ScoreLine | None:
+    """Means of the stored numbers and differences of those `by` which runs are ordered; None with fewer than two."""
     by_seeds = [group.at_seeds(stored) for group in groups]
     if sum(map(bool, by_seeds)) < 2:
         return None
     means = tuple(t_interval(list(values.values())) if values else None for values in by_seeds)
-    found = differences(dict(enumerate(by_seeds)), 0)
+    found = differences(dict(enumerate(group.at_seeds(by) for group in groups)), 0)
     return ScoreLine(score, means, tuple(found.get(i) for i in range(1, len(groups))))
 
 

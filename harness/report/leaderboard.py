@@ -149,7 +149,7 @@ def _values(
     chosen = [s for s in names.values() if metrics is None or any(matches(asked, s) for asked in metrics)]
 
     def read(scores: Iterable[ScoreName]) -> Values:
-        return stored({name for s in scores for name in (s.name, s.gap) if name in names})
+        return stored({name for s in scores for name in (s.name, s.gap, s.curve) if name in names})
 
     if metrics is not None:
         return read(chosen)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from harness.config.run import BASELINE
 from harness.errors import ConfigError
 from harness.report import sentences
 from harness.report.board import Cell, Column, ColumnComparison, Row, Table
+from harness.report.ties import ranked_by
 from harness.stats.intervals import Interval, t_intervals
 from harness.stats.ranks import RANKED_ROWS, differences, rank
 from harness.storage.queries import Nodes, Run, ScoreName, TrialRun, Values
@@ -70,7 +71,7 @@ def table(members: Sequence[Run], title: str, request: LeaderboardRequest) -> Ta
     request = replace(request, values=_folded(members, request))
     keys, groups = grouped_rows(members, request.keys)
     labels = row_labels(groups)
-    columns, notes = _columns(request)
+    columns, notes = _columns(request, [run.run_id for run in members])
     base = baseline_row(groups, labels, request.baseline, notes)
     merged = list(dict.fromkeys(key for group in groups for key in group.merged))
     if merged:
@@ -174,8 +175,8 @@ def _folded(members: Sequence[Run], request: LeaderboardRequest) -> Values:
     return folded
 
 
-def _columns(request: LeaderboardRequest) -> tuple[list[Column], list[str]]:
-    """The scores to show, and notes on definitions that are not shown."""
+def _columns(request: LeaderboardRequest, runs: Collection[str]) -> tuple[list[Column], list[str]]:
+    """The scores to show, and notes on definitions that are not shown and on what ranks the rows."""
     known = {name: request.names[name] for name in sorted(request.values)}
     notes: list[str] = []
     chosen: dict[str, None] = {}
@@ -191,7 +192,10 @@ def _columns(request: LeaderboardRequest) -> tuple[list[Column], list[str]]:
     columns = []
     for name in chosen:
         score = known[name]
-        by = name if score.direction != "reference" else score.gap if score.gap in known else None
+        by, ties = ranked_by(score, request.values, runs)
+        notes += [ties] if ties is not None else []
+        if score.direction == "reference":
+            by = score.gap if score.gap in known else None
         columns.append(Column(name, score.metric, score.unit, score.direction, by))
     return columns, notes
 

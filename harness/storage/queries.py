@@ -68,6 +68,11 @@ class ScoreName:
         """The full name of this measure's distance to the human texts' value, where its metric measures that, too."""
         return f"{self.metric}_gap{self.name.removeprefix(self.metric)}"
 
+    @property
+    def curve(self) -> str:
+        """The full name of this area along its curve, where ties cost nothing, if its metric measures that, too."""
+        return f"{self.metric}_curve{self.name.removeprefix(self.metric)}"
+
 
 @dataclass(frozen=True)
 class Timing:
