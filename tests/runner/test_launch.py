@@ -111,6 +111,15 @@ def outcome(folder: Path, job: str) -> tuple[str, Any]:
     return found
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """SIGINT as a terminal has it: what a shell starts in the background ignores it, and so do the jobs."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_jobs_whose_time_is_over_let_their_workers_save(tmp_path: Path) -> None:
     """The notice comes to the one thread of a job, which ends as its worker does: with 75, the cell saved and free.
 
