@@ -38,6 +38,14 @@ class EnvironmentProblem(HarnessError):
     exit_code = 3
 
 
+def message_of(error: BaseException) -> str:
+    """The message of an error; a plug-in's error may fail to give one, and is still one."""
+    try:
+        return str(error)
+    except Exception:
+        return "<its message cannot be shown>"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Advice with the closest known spelling, or with all known ones when none is close.
 

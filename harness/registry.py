@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from harness.errors import ConfigError, UnknownName, did_you_mean
+from harness.errors import ConfigError, UnknownName, did_you_mean, message_of
 
 T = TypeVar("T")
 
@@ -85,4 +86,7 @@ def include(path: Path) -> None:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise ConfigError(f"--include {path}: {type(error).__name__}: {error}") from error
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == spec.origin]
+        where = f", line {lines[-1]}" if lines else ""  # a SyntaxError names its line itself
+        raise ConfigError(f"--include {path}{where}: {type(error).__name__}: {message_of(error)}") from error

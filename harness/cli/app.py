@@ -58,6 +58,7 @@ for command in (
     workers.worker,
     workers.launch,
     workers.retry,
+    workers.logs,
     workers.reproduce,
     boards.leaderboard,
     boards.compare,

@@ -46,5 +46,7 @@ def run_cells(
     for run_id, message in tally.failures:
         typer.echo(f"failed: {run_id}: {message}", err=True)
     if tally.failed:
-        typer.echo("the same command tries failed cells again", err=True)
+        typer.echo(
+            "the same command tries failed cells again; `harness logs RUN_ID` prints all that is kept of one", err=True
+        )
     return tally

@@ -13,6 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TaskProgressCol
 from rich.progress import Progress as Bars
 
 from harness.records.progress import Progress
+from harness.runner.options import alike
+from harness.system.printable import printable
 
 FINAL = ("done", "failed", "skipped")
 
@@ -54,6 +56,7 @@ def _lines(events: Iterable[Progress], console: Console, clock: Callable[[], flo
     tally = Tally(0, 0, 0, 0, [])
     start = clock()
     shown: dict[str, tuple[str, str]] = {}
+    explained: set[str] = set()
     for event in events:
         tally.add(event)
         stage, message = shown.get(event.run_id, ("", ""))
@@ -63,6 +66,7 @@ def _lines(events: Iterable[Progress], console: Console, clock: Callable[[], flo
             line = f"{elapsed}  cell {event.cell}/{event.cells}  {event.label or event.run_id}  {event.stage}"
             line += f"  {event.message}" if event.message else ""
             console.print(line, markup=False, highlight=False, soft_wrap=True)
+        _explain(event, console, explained)
     return tally
 
 
@@ -77,6 +81,7 @@ def _bars(events: Iterable[Progress], console: Console) -> Tally:
         console=console,
     ) as bars:
         grid = bars.add_task("cells", total=None)
+        explained: set[str] = set()
         cells: dict[str, TaskID] = {}  # one bar for each cell that is being computed
         for event in events:
             tally.add(event)
@@ -94,4 +99,18 @@ def _bars(events: Iterable[Progress], console: Console) -> Tally:
             if event.message:
                 line = f"cell {event.cell} {event.stage}: {event.message}"
                 bars.console.print(line, markup=False, highlight=False)
+            _explain(event, bars.console, explained)
     return tally
+
+
+def _explain(event: Progress, console: Console, explained: set[str]) -> None:
+    """Print the traceback of a failure, once for all cells that failed alike in the same line."""
+    if not event.details:
+        return
+    lines = event.details.rstrip().split("\n")
+    places = [line for line in lines if line.lstrip().startswith("File ")]
+    kind = f"{places[-1:]} {alike(event.message)}"
+    if kind not in explained:
+        explained.add(kind)
+        lines.append(f"`harness logs {event.run_id}` prints this again")
+        console.print("\n".join(map(printable, lines)), markup=False, highlight=False, soft_wrap=True)

@@ -15,7 +15,7 @@ class Progress:
     `cell` counts from 1 among `cells`; `fraction` in [0, 1] is the share of the stage that is done.  Stages in
     order: `base`, `train`, `sample`, `score`, then `done`, `failed` (with `message`) or `skipped` (done before);
     `waiting` (with `message`) is a cell that no worker here is computing.
-    `label` names the cell in a few words.
+    `label` names the cell in a few words; `details` is the traceback of a failure, where there is one.
     """
 
     run_id: str
@@ -25,3 +25,4 @@ class Progress:
     fraction: float
     message: str
     label: str = ""
+    details: str = ""

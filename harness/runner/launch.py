@@ -18,27 +18,49 @@ from harness.errors import ConfigError, EnvironmentProblem, StoreError
 from harness.storage.engines import place_of
 
 Cluster = Literal["auto", "local", "slurm"]
-GRACE = 120  # seconds before the end of its time at which a job is asked to save
+GRACE = 120  # seconds before the end of its time at which a job is asked to save; at most half of its time
 CLOSING = 15  # of these, for a worker to end once its cells are saved
+NOTICES = {signal.SIGUSR1, signal.SIGUSR2}  # one of them asks a job to save
 
 
 @dataclass
 class Work:
-    """One `harness worker` process as a job; submitit pickles it, runs it on some machine, and may ask it to end."""
+    """One `harness worker` process as a job; submitit pickles it, runs it on some machine, and may ask it to end.
+
+    submitit runs a job in one thread, and calls `checkpoint` in a signal's handler, on top of the `wait()` that it has
+    interrupted; `wait()` holds the lock of its process meanwhile, so that the handler cannot wait for the process.
+    """
 
     arguments: Sequence[str]
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    asked: bool = field(default=False, repr=False)
 
     def __call__(self) -> int:
-        """Run the worker to its end; returns its exit code."""
+        """Run the worker to its end, also where it is asked to save before; returns its exit code."""
+        from submitit.core.utils import UncompletedJobError
+
+        # The worker inherits the mask: Slurm sends its notice to every process of a job, and it would end the worker.
+        # A notice that comes before `process` is set waits until the mask is lifted.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, NOTICES)
         self.process = subprocess.Popen([sys.executable, "-m", "harness", "worker", *self.arguments])
-        return self.process.wait()
+        while True:
+            try:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+                return self.process.wait()
+            except UncompletedJobError:  # how submitit's handler ends a job that it is not to run again: not yet
+                continue
+            except KeyboardInterrupt:  # the job is cancelled, or its time is over; the worker would outlive it
+                self.process.terminate()
+                raise
 
     def checkpoint(self) -> None:
-        """Let the worker save and end, as the job's time is over; submitit does not run it again."""
-        if self.process is not None:
-            self.process.send_signal(signal.SIGTERM)
-            self.process.wait(GRACE)
+        """Ask the worker to save and end, as the job's time is over; submitit does not run it again.
+
+        A further notice is none to the worker, which a second request would end before it has saved.
+        """
+        if self.process is not None and not self.asked:
+            self.asked = True
+            self.process.terminate()
 
 
 def launch(
@@ -83,17 +105,21 @@ def launch(
             f"{url}: jobs run on several hosts, SQLite serves one; give --store "
             "postgresql://USER@HOST/DATABASE?files=/FOLDER"
         )
-    settings: dict[str, Any] = {"name": "harness", "timeout_min": max(1, round(hours * 60)), "gpus_per_node": gpus}
+    minutes = max(1, round(hours * 60))
+    notice = min(GRACE, minutes * 60 // 2)
+    settings: dict[str, Any] = {"name": "harness", "timeout_min": minutes, "gpus_per_node": gpus}
     if threads is not None:
         settings["cpus_per_task"] = threads
     if executor.cluster == "slurm":
-        settings["slurm_signal_delay_s"] = GRACE
+        settings["slurm_signal_delay_s"] = notice
     try:
         executor.update_parameters(**settings, **(parameters or {}))
     except (NameError, TypeError, ValueError) as error:
         raise ConfigError(f"--set: {error}; submitit's documentation lists its parameters") from error
+    if executor.cluster == "local":  # which has this parameter, but no prefixed name for it
+        executor.parameters["signal_delay_s"] = notice
     store = url if place.path is None else f"sqlite:///{place.path}"
-    command = ["--store", store, "--until-empty", "--grace", str(GRACE - CLOSING)]
+    command = ["--store", store, "--until-empty", "--grace", str(notice - CLOSING)]
     command += [*([] if threads is None else ["--threads", str(threads)]), *arguments]
     with executor.batch():
         jobs = [executor.submit(Work(command)) for _ in range(workers)]

@@ -16,7 +16,7 @@ from harness.records.progress import Stage
 from harness.records.training import Interim, Step
 from harness.runner.messages import Failed, Job, Message, Stopped
 from harness.runner.options import RunnerOptions
-from harness.runner.worker_process import ProcessFailure, WorkerProcess
+from harness.runner.worker_process import ProcessFailure, WorkerProcess, crash_site
 from harness.storage.queue import Claim, LostClaim
 from harness.storage.store import Store
 
@@ -40,11 +40,13 @@ class Ended:
     Attributes:
         stage: `done`, `failed`, or `waiting` where the cell is free again.
         error: the reason, in one paragraph.
+        details: the traceback, where there is one and the paragraph does not say all.
         environment: nothing can be computed on this machine as it stands.
     """
 
     stage: Stage
     error: str = ""
+    details: str = ""
     environment: bool = False
 
     @property
@@ -149,7 +151,9 @@ class CellRecorder:
                     store.fail(claim.run_id, claim.owner, error, output=self.process.output())
                 self.held = False
                 self.process.close()  # the next cell gets a process in which no error has happened
-                yield Ended("waiting" if environment else "failed", headline, environment=environment)
+                yield Ended(
+                    "waiting" if environment else "failed", headline, error if error != headline else "", environment
+                )
             case Stopped():
                 store.release(claim.run_id, claim.owner)
                 self.held = False
@@ -159,7 +163,7 @@ class CellRecorder:
                 output = self.process.output()
                 store.fail(claim.run_id, claim.owner, error, outcome=outcome, output=output, again=not final)
                 self.held = False
-                yield Ended("failed" if final else "waiting", error)
+                yield Ended("failed" if final else "waiting", error, crash_site(output))
 
     def _remarks(self, resumed: Resumed) -> Iterator[CellProgress]:
         for path in resumed.damaged:

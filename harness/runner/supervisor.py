@@ -191,7 +191,7 @@ class _Pool:
     def _end(self, run_id: str, ended: Ended) -> Iterator[Progress]:
         if ended.final:
             self.outcomes.append(ended)
-        yield self._progress(run_id, ended.stage, 1.0, ended.error)
+        yield self._progress(run_id, ended.stage, 1.0, ended.error, ended.details)
         self._check_failures()
 
     def _check_failures(self) -> None:
@@ -211,11 +211,11 @@ class _Pool:
                 "fix that, and the same command goes on; or add --keep-going to run the others all the same"
             )
 
-    def _progress(self, run_id: str, stage: Stage, fraction: float, message: str) -> Progress:
+    def _progress(self, run_id: str, stage: Stage, fraction: float, message: str, details: str = "") -> Progress:
         config = self.known.get(run_id)
         label = "" if config is None else config.label
         position = self.position.setdefault(run_id, len(self.position) + 1)
-        return Progress(run_id, position, len(self.position), stage, fraction, message, label)
+        return Progress(run_id, position, len(self.position), stage, fraction, message, label, details)
 
     def close(self) -> None:
         """Let the workers save what they have within `options.grace`, release their cells, and end them."""

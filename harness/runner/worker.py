@@ -6,9 +6,12 @@ It is forked from a server that has torch loaded, computes one job after another
 from __future__ import annotations
 
 import contextlib
+import faulthandler
+import io
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -48,6 +51,9 @@ def work(connection: Connection, output: str, threads: int, include: Sequence[st
     file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for descriptor in (1, 2):
         os.dup2(file, descriptor)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # what a process printed is read while it lives, or after a crash
+    faulthandler.enable(file, all_threads=False)  # a crash leaves the lines of Python that it came from
     jobs: SimpleQueue[Job] = SimpleQueue()
     stop = threading.Event()
     threading.Thread(target=_receive, args=(connection, jobs, stop), daemon=True).start()
@@ -71,11 +77,25 @@ def work(connection: Connection, output: str, threads: int, include: Sequence[st
             if problem is not None:
                 raise problem
             for message in _computed(job, stop):
-                connection.send(message)
-        except OSError:
-            _end()  # the supervisor has closed the pipe
-        except Exception as error:
-            connection.send(_failed(error))
+                _send(connection, message)
+        except BaseException as error:  # `sys.exit()` in a plug-in included
+            failed = _failed(error)
+            if failed.error == failed.headline:  # the store keeps the traceback with what the attempt printed
+                with contextlib.suppress(OSError):  # on a full disk
+                    traceback.print_exception(error)
+                    sys.stderr.flush()
+            _send(connection, failed)
+
+
+def _send(connection: Connection, message: Message) -> None:
+    """Report to the supervisor; where it has closed the pipe, this process ends, too.
+
+    An OSError of a run, such as a file that a plug-in misses, is no closed pipe, and must not come here.
+    """
+    try:
+        connection.send(message)
+    except OSError:
+        _end()
 
 
 def _receive(connection: Connection, jobs: SimpleQueue[Job], stop: threading.Event) -> None:
@@ -120,13 +140,14 @@ def _computed(job: Job, stop: threading.Event) -> Iterator[Message]:
         yield Stopped()
 
 
-def _failed(error: Exception) -> Failed:
+def _failed(error: BaseException) -> Failed:
     """The message of an error: without traceback where the harness foresaw it; a full disk is the environment's."""
-    from harness.errors import HarnessError
+    from harness.errors import HarnessError, message_of
     from harness.system.disk_full import OutOfSpace, is_full
 
     foreseen = isinstance(error, HarnessError)
     trace = "".join(traceback.format_exception(error))
-    headline = str(error) if foreseen else f"{type(error).__name__}: {error}"
+    sentence = message_of(error)
+    headline = sentence if foreseen else f"{type(error).__name__}: {sentence}"
     waits = isinstance(error, OutOfSpace) or is_full(error)
-    return Failed(str(error) if foreseen else trace, headline, environment=waits)
+    return Failed(sentence if foreseen else trace, headline, environment=waits)

@@ -40,6 +40,12 @@ class ProcessFailure:
     final: bool = False
 
 
+def crash_site(output: str) -> str:
+    """The lines of Python that a crashed process was in, as `faulthandler` has written them; empty without them."""
+    _, found, after = output.rpartition("Fatal Python error: ")
+    return (found + after).partition("\n\nExtension modules:")[0] if found else ""
+
+
 class WorkerProcess:
     """A process that computes one job after another; started when it is needed, and again after it has ended.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from harness.errors import EnvironmentProblem
+from harness.errors import EnvironmentProblem, message_of
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -17,4 +17,5 @@ def is_full(error: BaseException) -> bool:
     """True if the error's cause is a full disk, a quota or the largest file size."""
     if isinstance(error, OSError):
         return error.errno in FULL
-    return any(f"(os error {number})" in str(error) for number in FULL)  # safetensors' and tokenizers' own
+    message = message_of(error)
+    return any(f"(os error {number})" in message for number in FULL)  # safetensors' and tokenizers' own

@@ -6,8 +6,10 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -52,15 +54,38 @@ def test_a_job_finishes_the_store(tmp_path: Path) -> None:
     with Store(f"sqlite:///{tmp_path}/runs.db") as store:
         store.enqueue("g", cells(2, 3))
         (job,) = launch(store.url, 1, [], cluster="local", hours=0.5, threads=1)
-        from submitit.core.utils import DelayedSubmission
-
-        (submitted,) = (tmp_path / "jobs").glob("*_submitted.pkl")
-        arguments = DelayedSubmission.load(submitted).function.arguments
-        grace = arguments[arguments.index("--grace") + 1]
-        assert grace == "105"  # it is asked to save 120 s before its end
         wait_until(store, 2, 120)
         assert job.isdigit() or "_" in job
         assert list((tmp_path / "jobs").glob("*.out"))
+
+
+@pytest.mark.parametrize(
+    ("hours", "notice", "grace"),
+    [
+        (24.0, 120, 105),
+        (0.05, 90, 75),  # 3 minutes: half of them
+        (0.02, 30, 15),  # submitit counts in minutes: 1
+    ],
+)
+def test_the_notice_of_a_job_and_the_time_of_its_worker_to_save_agree(
+    tmp_path: Path, hours: float, notice: int, grace: int
+) -> None:
+    """submitit's own notice on this machine is 30 s; a worker that then takes up to 105 s to save would be killed."""
+    url = f"sqlite:///{tmp_path}/runs.db"
+    Store(url).close()
+    (job,) = launch(url, 1, [], cluster="local", hours=hours, threads=1)
+    controller = psutil.Process(int(job))
+    while (given := controller.environ().get("SUBMITIT_LOCAL_SIGNAL_DELAY_S")) is None:  # forked, but not begun
+        time.sleep(0.01)
+    started = controller.children(recursive=True)
+    controller.kill()
+    for process in started:
+        process.kill()
+    from submitit.core.utils import DelayedSubmission
+
+    (submitted,) = (tmp_path / "jobs").glob("*_submitted.pkl")
+    arguments = DelayedSubmission.load(submitted).function.arguments
+    assert (int(given), int(arguments[arguments.index("--grace") + 1])) == (notice, grace)
 
 
 def test_what_cannot_be_launched_is_said_before_anything_starts(tmp_path: Path) -> None:
@@ -73,24 +98,58 @@ def test_what_cannot_be_launched_is_said_before_anything_starts(tmp_path: Path) 
         launch("postgresql://host/db", 1, [])
 
 
-def test_a_job_whose_time_is_over_lets_its_worker_save(tmp_path: Path) -> None:
-    """submitit calls `checkpoint`: the worker exits with 75 and its cell is free, with a checkpoint."""
-    import threading
+def outcome(folder: Path, job: str) -> tuple[str, Any]:
+    """`success` with the result of a job, or `error` with its traceback, as submitit keeps it."""
+    import cloudpickle
 
+    file = folder / "jobs" / f"{job}_0_result.pkl"
+    deadline = time.monotonic() + 100  # the time in which a handler that waits for its worker gives up is longer
+    while not file.exists():
+        assert time.monotonic() < deadline, [path.read_text() for path in (folder / "jobs").glob(f"{job}*.err")]
+        time.sleep(0.1)
+    found: tuple[str, Any] = cloudpickle.loads(file.read_bytes())
+    return found
+
+
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """SIGINT as a terminal has it: what a shell starts in the background ignores it, and so do the jobs."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
+def test_jobs_whose_time_is_over_let_their_workers_save(tmp_path: Path) -> None:
+    """The notice comes to the one thread of a job, which ends as its worker does: with 75, the cell saved and free.
+
+    So it does where the notice comes again while the worker saves, and where every process of the job gets it, as on
+    Slurm.  A job that is cancelled takes its worker with it, which saves, too.
+    """
     with Store(f"sqlite:///{tmp_path}/runs.db") as store:
-        store.enqueue("g", cells(1, 3000))
-        work = Work(["--store", store.url, "--until-empty", "--threads", "1"])
-        codes: list[int] = []
-        thread = threading.Thread(target=lambda: codes.append(work()))
-        thread.start()
-        while not (store.runs(status="running")["step"] > 0).any():
-            assert thread.is_alive()
-            time.sleep(0.1)
-        work.checkpoint()
-        thread.join()
-        assert codes == [75]
-        assert store.counts()["pending"] == 1
-        assert len(store.checkpoints(store.runs()["run_id"][0])) == 1
+        store.enqueue("g", cells(4, 200_000))
+        jobs = launch(store.url, 4, [], cluster="local", hours=0.5, threads=1)
+        deadline = time.monotonic() + 200
+        while (store.runs(status="running")["step"] > 0).sum() < 4:
+            assert time.monotonic() < deadline, store.runs()[["status", "step"]]
+            time.sleep(0.2)
+        once, twice, everywhere, cancelled = (psutil.Process(int(job)).children()[0] for job in jobs)
+        workers = once.children() + twice.children() + everywhere.children() + cancelled.children()
+        for process in (once, twice, everywhere, *everywhere.children(recursive=True)):
+            process.send_signal(signal.SIGUSR2)
+        cancelled.send_signal(signal.SIGINT)
+        time.sleep(1.5)  # a worker takes two requests within a second for one
+        with suppress(psutil.NoSuchProcess):
+            twice.send_signal(signal.SIGUSR2)
+        assert [outcome(tmp_path, job) for job in jobs[:3]] == [("success", 75)] * 3
+        assert psutil.wait_procs(workers, timeout=60)[1] == []
+        assert store.counts() == {"cells": 4, "done": 0, "failed": 0, "running": 0, "pending": 4}
+        assert all(store.checkpoints(run_id) for run_id in store.runs()["run_id"])
+        assert store.attempts()["outcome"].tolist() == ["released"] * 4
+
+
+def test_a_job_that_is_asked_before_its_worker_runs_starts_none() -> None:
+    Work(["--help"]).checkpoint()
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from harness.cli.arguments import (
     Workers,
     chosen_grid,
     include_files,
+    open_store,
 )
 from harness.cli.output import as_json_text
 from harness.cli.signals import stop_on_signals
@@ -104,6 +105,28 @@ def retry(
         chosen = run_ids or [run_id for run_id, now in status.items() if now == "failed"]
         count = opened.retry(chosen)
     typer.echo(f"{count} runs are free again; harness run GRID or harness worker goes on with them")
+
+
+def logs(run: RunId, store: StoreUrl = DEFAULT_STORE, as_json: Json = False) -> None:
+    """Print what is kept of each attempt at a run: its error, the traceback, and the last lines that it printed."""
+    from harness.storage.queries import find_run
+    from harness.system.printable import printable
+
+    opened = open_store(store)
+    run_id = find_run(opened, run)
+    attempts = opened.attempts(run_id).to_dict("records")
+    if as_json:
+        typer.echo(as_json_text(attempts))
+        return
+    lines = [] if attempts else [f"run {run_id} has not been started yet"]
+    for one in attempts:
+        ended = f"to {one['ended']}" if one["ended"] else "and not ended; what it prints is kept when it fails"
+        lines += [f"attempt {one['attempt']}: {one['outcome']}, from step {one['from_step']}, by {one['owner']}"]
+        lines += [f"from {one['started']} {ended}", *str(one["error"] or "").rstrip().split("\n")]
+        if one["output"]:
+            lines += ["it printed last:", *(f"    {line}" for line in one["output"].rstrip().split("\n"))]
+        lines.append("")
+    typer.echo("\n".join(map(printable, lines)).rstrip())
 
 
 def reproduce(
