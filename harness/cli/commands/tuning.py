@@ -25,6 +25,7 @@ from harness.cli.arguments import (
     Workers,
     include_files,
     open_store,
+    print_notes,
     store_exists,
     the_grid,
 )
@@ -82,6 +83,7 @@ def tune(
     rounds = zip_longest(*(one.trials for one in tried))  # the first trial of every group before any second
     runs = [run for members in rounds for run in members if run is not None]
     check_cells(runs)
+    print_notes(runs)
     typer.echo(_estimate(asked.name, tried, runs, cells, store))
     if plan:
         return
