@@ -2,8 +2,8 @@
 
 A plug-in's file imports its names from here.  Read `trainer` for a new objective, `metric` for a new score,
 `benchmark` for a new task; `options` lists and checks the fields that a plug-in's dataclass declares, `speed` times
-two ways to do one thing, `texts` checks what a file gives.  May import what stands before it in `LAYERS`: errors, hashing, records, registry, seeding,
-config, actions and system.  Loads no torch.
+two ways to do one thing, `texts` checks what a file gives.  May import what stands before it in `LAYERS`: errors,
+hashing, records, registry, seeding, config, actions and system.  Loads no torch.
 """
 
 from harness.actions.weights import Normalisation as Normalisation
