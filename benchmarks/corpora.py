@@ -1,4 +1,4 @@
-"""Documents of a text benchmark: Python's own documentation, or a file.
+"""Documents of a text benchmark: Python's own documentation, or a file or folder, whose forms `corpus_files` reads.
 
 Outer whitespace of a document carries nothing and is removed; empty documents and repetitions (equal up to
 whitespace) are left out, so that splits by document share none.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import ast
 import functools
-import json
 import re
 import sysconfig
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.corpus_files import FIELD, decoded, kind_of, texts
 from harness.errors import ConfigError, EnvironmentProblem, did_you_mean
 
 _NOT_DOCUMENTATION = {
@@ -22,8 +23,9 @@ _NOT_DOCUMENTATION = {
 }  # fmt: skip
 _RUN = 8  # words
 _FRESH = 0.8
-FIELD = "text"
 BLANK_LINES = r"\n\s*\n"
+LINE = "line"  # short for the separator \n
+LINES_A_DOCUMENT = 20  # from here on, on average, a line may be meant as a document
 
 
 @functools.cache
@@ -49,7 +51,7 @@ def python_docs() -> tuple[str, ...]:
     if not documents:
         raise EnvironmentProblem(
             "corpus python-docs: this Python has no documentation topics and no standard library source; "
-            "install a full CPython, or set benchmark.corpus to a .txt, .jsonl or .parquet file"
+            "install a full CPython, or set benchmark.corpus to a file of texts"
         )
     return tuple(documents[name] for name in sorted(documents))
 
@@ -96,27 +98,74 @@ def _fresh(text: str, seen: set[tuple[str, ...]]) -> bool:
     return fresh
 
 
-def read(path: Path, field: str = FIELD, separator: str = BLANK_LINES) -> tuple[str, ...]:
-    """The documents of a .txt (split at `separator`), .jsonl or .parquet file (each one's `field`), in file order.
+@dataclass(frozen=True)
+class Corpus:
+    """Documents in their order, and sentences about what was left out or may be meant otherwise."""
+
+    documents: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def read(path: Path, field: str = FIELD, separator: str = BLANK_LINES, on_null: str = "skip") -> Corpus:
+    """The documents of a .txt (split at `separator`), or of another file or folder (each one's `field`), in file order.
 
     Raises:
-        ConfigError: the file does not exist, cannot be read as what its name says, or lacks the field.
+        ConfigError: the file does not exist, cannot be read as what its name says, or lacks the field; or a text is
+            null and `on_null` is error.
+        EnvironmentProblem: it exists and cannot be read.
     """
-    if not path.is_file():
+    kind = kind_of(str(path)) or ".parquet"
+    path = path.expanduser()
+    if not path.exists():
         near = did_you_mean(path.name, ("python-docs", *(entry.name for entry in _neighbours(path))))
         raise ConfigError(f"benchmark.corpus={str(path)!r}: no such file; {near}")
-    if path.suffix == ".txt":
-        documents: Iterable[str] = split_text(_decoded(path), separator)
-    elif path.suffix == ".jsonl":
-        documents = _jsonl(path, field)
-    else:
-        documents = _parquet(path, field)
-    return distinct(documents)
+    if kind != ".txt":
+        return collected(texts(path, kind, field), str(path), on_null)
+    text = decoded(path)
+    documents = distinct(split_text(text, separator))
+    return Corpus(documents, _lines_or_documents(path, text, len(documents)) if separator == BLANK_LINES else ())
+
+
+def collected(placed: Iterable[tuple[str, str | None]], corpus: str, on_null: str) -> Corpus:
+    """The documents of texts with their places; a note says how many are null and left out.
+
+    Raises:
+        ConfigError: a text is null and `on_null` is error.
+    """
+    found: list[str] = []
+    nulls: list[str] = []
+    for where, text in placed:
+        if text is not None:
+            found.append(text)
+        elif on_null == "error":
+            raise ConfigError(
+                f"{where}: the text is null; mend the file, or set benchmark.on_null=skip to leave it out"
+            )
+        else:
+            nulls.append(where)
+    if not nulls:
+        return Corpus(distinct(found))
+    note = (
+        f"{corpus}: null texts left out: {len(nulls)} of {len(nulls) + len(found)}, the first at {nulls[0]}; "
+        "benchmark.on_null=error refuses them"
+    )
+    return Corpus(distinct(found), (note,))
+
+
+def _lines_or_documents(path: Path, text: str, documents: int) -> tuple[str, ...]:
+    """A note where blank lines leave documents of so many lines that each line may be one."""
+    lines = sum(bool(line.strip()) for line in text.split("\n"))
+    if lines < LINES_A_DOCUMENT * documents:
+        return ()
+    return (
+        f"{path}: split at blank lines, {lines} lines give {documents} document{'s' * (documents != 1)}; "
+        f"if each line is a document, set benchmark.separator={LINE}",
+    )
 
 
 def _neighbours(path: Path) -> Iterator[Path]:
     if path.parent.is_dir():
-        yield from (entry for entry in path.parent.iterdir() if entry.suffix == path.suffix)
+        yield from (entry for entry in path.parent.iterdir() if entry.suffix.lower() == path.suffix.lower())
 
 
 def distinct(documents: Iterable[str]) -> tuple[str, ...]:
@@ -154,61 +203,3 @@ def split_text(text: str, separator: str) -> list[str]:
             f"else; write {re.escape(separator)!r}"
         )
     return pieces
-
-
-def _decoded(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: byte {error.start} is not UTF-8; convert the file to UTF-8") from error
-
-
-def _jsonl(path: Path, field: str) -> Iterator[str]:
-    # split at newlines only: `splitlines` would also cut at characters that JSON strings may hold
-    for number, line in enumerate(_decoded(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"{path}, line {number}: not JSON ({error.msg}); write one object per line") from error
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"{path}, line {number}: a {type(value).__name__}, not an object with field {field!r}")
-        yield of_field(value, field, f"{path}, line {number}")
-
-
-def of_field(row: Mapping[str, object], field: str, where: str) -> str:
-    """A document's text.
-
-    Raises:
-        ConfigError: it has no such field, or no text there; the message begins with `where`.
-    """
-    if field not in row:
-        raise ConfigError(f"{where}: no field {field!r}; {_set_field(field, row)}")
-    return _text(row[field], where, field)
-
-
-def _parquet(path: Path, field: str) -> Iterator[str]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        table = pyarrow.parquet.ParquetFile(path)
-        names = table.schema_arrow.names
-        if field not in names:
-            raise ConfigError(f"{path}: no column {field!r}; {_set_field(field, names)}")
-        column = table.read(columns=[field]).column(field).to_pylist()
-    except pyarrow.ArrowInvalid as error:
-        raise ConfigError(f"{path}: not a Parquet file ({error}); give a .txt, .jsonl or .parquet file") from error
-    for number, value in enumerate(column, start=1):
-        yield _text(value, f"{path}, row {number}", field)
-
-
-def _set_field(field: str, known: Iterable[str]) -> str:
-    return f"set benchmark.field ({did_you_mean(field, known)})"
-
-
-def _text(value: object, where: str, field: str) -> str:
-    if not isinstance(value, str):
-        raise ConfigError(f"{where}: {field!r} is {type(value).__name__}, not text; fix the file or set another field")
-    return value

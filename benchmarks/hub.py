@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from benchmarks.corpora import distinct, of_field
+from benchmarks.corpora import Corpus, collected
+from benchmarks.corpus_files import of_field
 from harness.errors import ConfigError, EnvironmentProblem
 
 PREFIX = "hub:"
@@ -64,11 +65,11 @@ def _number(digits: str | None) -> int | None:
     return None if digits is None else int(digits)
 
 
-def read(corpus: str, field: str) -> tuple[str, ...]:
+def read(corpus: str, field: str, on_null: str = "skip") -> Corpus:
     """The documents of a dataset (each one's `field`), in its order; those that `corpora.distinct` keeps.
 
     Raises:
-        ConfigError: no such folder, split, configuration or field.
+        ConfigError: no such folder, split, configuration or field; or a text is null and `on_null` is error.
         EnvironmentProblem: `datasets` is not installed, or the dataset cannot be reached.
     """
     source = parse(corpus)
@@ -80,7 +81,8 @@ def read(corpus: str, field: str) -> tuple[str, ...]:
     if source.revision is None and not Path(source.path).expanduser().is_dir():
         raise ConfigError(f"benchmark.corpus={corpus!r}: no such folder; {WANTED}")
     try:
-        return distinct(of_field(row, field, f"{corpus}, document {number}") for number, row in _rows(source))
+        placed = (of_field(row, field, f"{corpus}, document {number}") for number, row in _rows(source))
+        return collected(placed, corpus, on_null)
     except ConfigError:
         raise
     except (OSError, ValueError, RuntimeError) as error:  # the base classes of all that `datasets` raises

@@ -6,19 +6,19 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from benchmarks import corpora, hub
+from benchmarks import corpora, corpus_files, hub
 from harness.errors import ConfigError
 from harness.records import Example, Splits
 
 
 @dataclass(frozen=True)
 class Text:
-    r"""A corpus of documents: `python-docs`, which comes with every Python, a file, or a dataset from the Hub.
+    r"""A corpus of documents: `python-docs`, which comes with every Python, a file or folder, or a dataset of the Hub.
 
     Documents are shuffled by `seed` and go to test, validation and training as whole documents, so that each
     split holds about its share of the characters.  Prompts are consecutive passages of the test documents,
@@ -26,9 +26,14 @@ class Text:
     the continuation is there.  Whitespace stays as it is: prompt plus text is a piece of the document, and the text
     starts with the whitespace after the prompt, where subword tokenizers start a token.
 
-    `separator` is a regular expression.  `<\|endoftext\|>` splits a file of stories; `<\|endoftext\|>(?:[^<]*\Z)?`
-    also swallows a last story that lacks the mark because the file was cut; `\n(?= = [^=\n]+ = \n)` splits WikiText by
-    article.
+    A file ends in .txt (text between separators), .jsonl or .ndjson (an object a line), .json (an array, or as .jsonl),
+    .csv or .tsv (the first line names the columns) or .parquet, in capitals, too; all but .parquet may be compressed
+    (.gz, .bz2, .xz, .zst behind the ending).  A folder is read as its .parquet files, by name.  `field` names the field
+    or column of the texts.  Null texts are left out and counted in a note, or refused (`on_null: error`).
+
+    `separator` is a regular expression, or `line` where each line is a document (for the word itself, `(?:line)`).
+    `<\|endoftext\|>` splits a file of stories; `<\|endoftext\|>(?:[^<]*\Z)?` also swallows a last story that lacks the
+    mark because the file was cut; `\n(?= = [^=\n]+ = \n)` splits WikiText by article.
 
     A dataset of the Hub is `hub:OWNER/NAME[/CONFIG]@REVISION[:SPLIT]`, for instance
     `hub:Skylion007/openwebtext@COMMIT:train[:20000]` for its first 20,000 documents; a dataset directory is
@@ -55,12 +60,15 @@ class Text:
     )
     selection: ClassVar[tuple[str, str]] = ("mauve", "mauve")
 
-    corpus: Annotated[str, Field(min_length=1, description="python-docs, a .txt, .jsonl or .parquet path, hub:...")] = (
-        "python-docs"
-    )
+    later_options: ClassVar[tuple[str, ...]] = ("on_null",)
+
+    corpus: Annotated[
+        str, Field(min_length=1, description=f"python-docs, a path in {corpus_files.ENDINGS}, a folder, hub:...")
+    ] = "python-docs"
     field: Annotated[str | None, Field(description="not for .txt and python-docs: where the text stands; text")] = None
     separator: Annotated[
-        str | None, Field(min_length=1, description=r".txt only: expression between documents; blank lines, \n\s*\n")
+        str | None,
+        Field(min_length=1, description=r".txt only: expression between documents, or line; blank lines, \n\s*\n"),
     ] = None
     seed: Annotated[int, Field(ge=0, description="decides which documents go to which split")] = 0
     validation: Annotated[float, Field(gt=0, lt=1, description="share of the characters")] = 0.05
@@ -68,13 +76,17 @@ class Text:
     prompts: Annotated[int, Field(ge=1, description="most prompts; as many documents as possible give one")] = 512
     prompt_words: Annotated[int, Field(ge=1, description="whitespace-separated words of a prompt")] = 16
     continuation_words: Annotated[int, Field(ge=1, description="most words of a human continuation")] = 64
+    on_null: Annotated[
+        Literal["skip", "error"], Field(description="null texts: left out and counted, or refused; where field applies")
+    ] = "skip"
 
     def __post_init__(self) -> None:
         own = self._own_options
         if own is None:
             raise ConfigError(
-                f"benchmark.corpus={self.corpus!r} is neither python-docs nor a .txt, .jsonl or .parquet file; "
-                "use python-docs, a path with one of these endings, or hub:NAME@REVISION"
+                f"benchmark.corpus={self.corpus!r} is neither python-docs nor a file or folder of texts; use "
+                f"python-docs, a path in {corpus_files.ENDINGS} (then {corpus_files.PACKED}, but for .parquet), "
+                "a folder of .parquet files, or hub:NAME@REVISION"
             )
         if self._kind == hub.PREFIX:
             hub.parse(self.corpus)
@@ -84,6 +96,12 @@ class Text:
                 object.__setattr__(self, name, own[name])
             elif name not in own and given is not None:
                 raise ConfigError(f"benchmark.{name}={given!r} does not apply to corpus {self.corpus!r}; remove it")
+        if self.on_null != "skip" and "on_null" not in own:
+            raise ConfigError(
+                f"benchmark.on_null={self.on_null!r}: corpus {self.corpus!r} is of a kind without null texts; remove it"
+            )
+        if self.separator == corpora.LINE:
+            object.__setattr__(self, "separator", r"\n")
         if self.validation + self.test >= 1:
             raise ConfigError(
                 f"benchmark.validation={self.validation} and benchmark.test={self.test} leave nothing to train on; "
@@ -93,23 +111,25 @@ class Text:
     @property
     def _own_options(self) -> dict[str, str] | None:
         """The options that apply to this kind of corpus, with their defaults; None for an unknown kind."""
-        return _OWN_OPTIONS.get(self._kind)
+        return _OWN_OPTIONS.get(self._kind or "")
 
     @property
-    def _kind(self) -> str:
+    def _kind(self) -> str | None:
+        """`python-docs`, `hub:` or a kind of file; None for another."""
         if self.corpus == "python-docs":
             return self.corpus
-        return hub.PREFIX if self.corpus.startswith(hub.PREFIX) else Path(self.corpus).suffix
+        return hub.PREFIX if self.corpus.startswith(hub.PREFIX) else corpus_files.kind_of(self.corpus)
 
     def splits(self) -> Splits:
         """The corpus in three disjoint parts, and the prompts."""
         own = {name: getattr(self, name) for name in self._own_options or {}}
         if self._kind == "python-docs":
-            documents = corpora.python_docs()
+            read = corpora.Corpus(corpora.python_docs())
         elif self._kind == hub.PREFIX:
-            documents = hub.read(self.corpus, **own)
+            read = hub.read(self.corpus, **own)
         else:
-            documents = corpora.read(Path(self.corpus), **own)
+            read = corpora.read(Path(self.corpus), **own)
+        documents = read.documents
         order = np.random.default_rng(self.seed).permutation(len(documents))
         train, validation, test = by_share([documents[i] for i in order], (self.validation, self.test))
         if not (train and validation and test):
@@ -117,6 +137,7 @@ class Text:
             raise ConfigError(
                 f"benchmark.corpus={self.corpus!r} has {len(documents)} documents, which do not fill train, "
                 f"validation={self.validation} and test={self.test}; give a larger corpus or larger shares{hint}"
+                + "".join(f"\n{note}" for note in read.notes)
             )
         prompts = self._prompts(test)
         if not prompts:
@@ -130,6 +151,7 @@ class Text:
             test=tuple(Example(text) for text in test),
             prompts=prompts,
             validation_prompts=self._prompts(validation),
+            notes=read.notes,
         )
 
     def _prompts(self, documents: Sequence[str]) -> tuple[Example, ...]:
@@ -143,9 +165,9 @@ class Text:
 _OWN_OPTIONS: dict[str, dict[str, str]] = {
     "python-docs": {},
     ".txt": {"separator": corpora.BLANK_LINES},
-    ".jsonl": {"field": corpora.FIELD},
-    ".parquet": {"field": corpora.FIELD},
-    hub.PREFIX: {"field": corpora.FIELD},
+    ".csv": {"field": corpus_files.FIELD},  # an empty cell is an empty text
+    ".tsv": {"field": corpus_files.FIELD},
+    **{kind: {"field": corpus_files.FIELD, "on_null": "skip"} for kind in (".jsonl", ".json", ".parquet", hub.PREFIX)},
 }
 
 

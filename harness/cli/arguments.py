@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -89,12 +89,21 @@ def load_grid_argument(given: str, overrides: Sequence[str] | None = None, seeds
 
 
 def checked_cells(grid: Grid, limit: str | None = None) -> list[RunConfig]:
-    """Every cell with all options written out, or the first ones."""
+    """Every cell with all options written out, or the first ones; notes about their data are printed."""
     from harness.grids.check import check
     from harness.grids.grid import first
 
     cells = check(grid)
+    print_notes(cells)
     return cells if limit is None else first(cells, limit)
+
+
+def print_notes(cells: Iterable[RunConfig]) -> None:
+    """Print on standard error what the cells' benchmarks say about their data."""
+    from harness.grids.check import notes
+
+    for note in notes(cells):
+        typer.echo(f"note: {note}", err=True)
 
 
 def store_exists(url: str) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.errors import ConfigError, EnvironmentProblem
+from harness.plugins.texts import json_value, not_utf8, text_value
 from harness.records.data import Example
 from harness.records.evaluation import Evaluation, Featurise, Pair
 
@@ -36,7 +36,7 @@ def read_texts(path: Path) -> TextFile:
         EnvironmentProblem: there is no such file, or it cannot be read.
         ConfigError: no text, a line that is none (with its number), or references on some lines only.
     """
-    read = _plain_line if path.suffix == ".txt" else _json_line
+    read = _plain_line if _is_plain(path) else _json_line
     found: list[tuple[str, str, str | None]] = []
     lines: list[int] = []
     for number, line in _lines(path):
@@ -66,13 +66,13 @@ def read_prompts(path: Path) -> tuple[str, ...]:
         EnvironmentProblem: there is no such file, or it cannot be read.
         ConfigError: no prompt, or a line that is none (with its number).
     """
-    if path.suffix == ".txt":
+    if _is_plain(path):
         found = [line for _, line in _lines(path)]
     else:
         rows = ((number, _object(path, number, line, "prompt", WANTED_PROMPT)) for number, line in _lines(path))
         found = [_string(path, number, row, "prompt", WANTED_PROMPT) or "" for number, row in rows if row is not None]
     if not found:
-        wanted = "one prompt a line" if path.suffix == ".txt" else WANTED_PROMPT
+        wanted = "one prompt a line" if _is_plain(path) else WANTED_PROMPT
         raise ConfigError(f"{path} holds no prompt; wanted {wanted}")
     return tuple(found)
 
@@ -86,9 +86,14 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
                 text = content.decode("utf-8-sig" if number == 1 else "utf-8")
                 yield number, text.removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: line {number} is not UTF-8 ({error.reason}); save the file as UTF-8") from error
+        raise not_utf8(f"{path}: line {number}", error) from error
     except OSError as error:
         raise EnvironmentProblem(f"{path} cannot be read: {error.strerror}; give a file of texts") from error
+
+
+def _is_plain(path: Path) -> bool:
+    """True for `.txt`, in capitals, too."""
+    return path.suffix.lower() == ".txt"
 
 
 def _plain_line(path: Path, number: int, line: str) -> tuple[str, str, str | None]:
@@ -109,11 +114,7 @@ def _object(path: Path, number: int, line: str, needed: str, wanted: str) -> Map
     """The JSON object on a line, which has the field `needed`; None for an empty line."""
     if not line.strip():
         return None
-    try:
-        row: Any = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        reason = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
-        raise ConfigError(f"{path}: line {number}: {line!r:.60} is not JSON ({reason}); wanted {wanted}") from error
+    row = json_value(line, f"{path}: line {number}", wanted)
     if not isinstance(row, Mapping) or row.get(needed) is None:
         raise ConfigError(f'{path}: line {number}: {line!r:.60} has no "{needed}"; wanted {wanted}')
     return row
@@ -121,15 +122,7 @@ def _object(path: Path, number: int, line: str, needed: str, wanted: str) -> Map
 
 def _string(path: Path, number: int, row: Mapping[str, Any], name: str, wanted: str) -> str | None:
     """A field's text, or None where it is missing."""
-    value = row.get(name)
-    if value is not None and not isinstance(value, str):
-        raise ConfigError(f'{path}: line {number}: "{name}" is {value!r:.60}, not a string; wanted {wanted}')
-    if value and any("\ud800" <= character <= "\udfff" for character in value):
-        raise ConfigError(
-            f'{path}: line {number}: "{name}" holds half of a surrogate pair, which is no character; '
-            "write both halves, or leave it out"
-        )
-    return value
+    return text_value(row.get(name), f"{path}: line {number}", name, wanted)
 
 
 def as_evaluation(

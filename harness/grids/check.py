@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from harness.config.run import RunConfig
@@ -49,6 +50,12 @@ def check_cells(cells: list[RunConfig]) -> list[RunConfig]:
         _check_interim(config)
         _check_validation(config, splits)
     return cells
+
+
+def notes(cells: Iterable[RunConfig]) -> list[str]:
+    """The notes of the cells' benchmarks on their data, each sentence once."""
+    benchmarks = {config.benchmark.model_dump_json(): config.benchmark for config in cells}
+    return list(dict.fromkeys(note for benchmark in benchmarks.values() for note in load_splits(benchmark).notes))
 
 
 def _check_validation(config: RunConfig, splits: Splits) -> None:

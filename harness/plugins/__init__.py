@@ -2,8 +2,8 @@
 
 A plug-in's file imports its names from here.  Read `trainer` for a new objective, `metric` for a new score,
 `benchmark` for a new task; `options` lists and checks the fields that a plug-in's dataclass declares, `speed` times
-two ways to do one thing.  May import what stands before it in `LAYERS`: errors, hashing, records, registry, seeding,
-config, actions and system.  Loads no torch.
+two ways to do one thing, `texts` checks what a file gives.  May import what stands before it in `LAYERS`: errors,
+hashing, records, registry, seeding, config, actions and system.  Loads no torch.
 """
 
 from harness.actions.weights import Normalisation as Normalisation
@@ -24,6 +24,9 @@ from harness.plugins.metric_names import parse_metric as parse_metric
 from harness.plugins.options import Option as Option
 from harness.plugins.options import build as build
 from harness.plugins.options import resolve as resolve
+from harness.plugins.texts import json_value as json_value
+from harness.plugins.texts import not_utf8 as not_utf8
+from harness.plugins.texts import text_value as text_value
 from harness.plugins.trainer import BIASED as BIASED
 from harness.plugins.trainer import Evaluate as Evaluate
 from harness.plugins.trainer import Loss as Loss

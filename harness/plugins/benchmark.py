@@ -48,6 +48,9 @@ class Benchmark(Protocol):
         metrics: names of the metrics that a run reports where its configuration names none.
         selection: (metric, measure of it), the one number by which a choice among policies or decoders is made on the
             validation split.  It is computed from sampled texts, so that a sharper distribution alone does not win.
+
+    A class may name `later_options: ClassVar[tuple[str, ...]]`, options that it got after its first release: at their
+    defaults they are in no run's hash, so that earlier results are found again.
     """
 
     metrics: ClassVar[tuple[str, ...]]

@@ -94,6 +94,8 @@ def _adapter(plugin: type[Any]) -> TypeAdapter[Any]:
 def resolve(config: RunConfig) -> RunConfig:
     """The same configuration with every plug-in option written out, so that its hash covers them.
 
+    Left out are options that a plug-in got after runs of it were stored, its `later_options`, at their defaults.
+
     Raises:
         ConfigError: as `build`, for the benchmark, the trainer or a metric.
     """
@@ -107,7 +109,7 @@ def resolve(config: RunConfig) -> RunConfig:
             raise ConfigError(f"metrics[{i}]: {metric.name!r} stands there twice with the same options; remove one")
     return config.model_copy(
         update={
-            "benchmark": Plugin(name=config.benchmark.name, options=dataclasses.asdict(benchmark)),
+            "benchmark": Plugin(name=config.benchmark.name, options=_written(benchmark)),
             "trainer": _resolved(TRAINERS, config.trainer, "trainer"),
             "metrics": chosen,
         }
@@ -115,4 +117,12 @@ def resolve(config: RunConfig) -> RunConfig:
 
 
 def _resolved(registry: Registry[Any], given: Plugin, where: str) -> Plugin:
-    return Plugin(name=given.name, options=dataclasses.asdict(build(registry, given, where)))
+    return Plugin(name=given.name, options=_written(build(registry, given, where)))
+
+
+def _written(plugin: Any) -> dict[str, Any]:
+    """A plug-in's options; its `later_options` only where they are not at their defaults, so that run ids stay."""
+    later = getattr(type(plugin), "later_options", ())
+    default = {entry.name: entry.default for entry in dataclasses.fields(plugin)}
+    found = dataclasses.asdict(plugin)
+    return {name: value for name, value in found.items() if name not in later or value != default[name]}

@@ -34,7 +34,8 @@ class Splits:
     `validation_prompts` are cut likewise from the validation documents; the validation split's own examples stand in
     if prompted alike.  `fresh` draws independent expert answers to the empty prompt, where the benchmark can.
     `whole` says that a text counts only as a whole, character by character, as the answer to a question does: it may
-    not be cut, each character must be one token, and no prompt may be left out for its length.
+    not be cut, each character must be one token, and no prompt may be left out for its length.  `notes` are sentences
+    about the data that its reader should see before a run, such as the number of texts that were left out.
     """
 
     train: tuple[Example, ...]
@@ -46,6 +47,7 @@ class Splits:
     whole: bool = False
     validation_prompts: tuple[Example, ...] = ()
     fresh: Fresh | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def tuning_prompts(self) -> tuple[Example, ...]:

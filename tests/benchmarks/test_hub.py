@@ -64,19 +64,29 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_dataset_directory_is_read_as_the_hub_would_be(folder: Path) -> None:
     """In order, as many as asked for; empty documents and repetitions are left out, as from any corpus."""
-    documents = read(f"hub:{folder}/parquet", "body")
+    documents = read(f"hub:{folder}/parquet", "body").documents
     assert [document.split()[1] for document in documents] == [str(number) for number in range(40)]
-    assert read(f"hub:{folder}/parquet:train[:3]", "body") == documents[:3]
-    assert read(f"hub:{folder}/json:test", "text") == ("a", "b\u2028c")
+    assert read(f"hub:{folder}/parquet:train[:3]", "body").documents == documents[:3]
+    assert read(f"hub:{folder}/json:test", "text").documents == ("a", "b\u2028c")
     splits = Text(corpus=f"hub:{folder}/parquet", field="body", prompt_words=4, continuation_words=8).splits()
     parts = (splits.train, splits.validation, splits.test)
     assert sorted(example.text for part in parts for example in part) == sorted(documents)
 
 
+def test_null_texts_of_a_dataset_are_counted_or_refused(tmp_path: Path) -> None:
+    pd.DataFrame({"text": ["a", None, "b"]}).to_parquet(tmp_path / "train.parquet")
+    corpus = f"hub:{tmp_path}"
+    found = read(corpus, "text")
+    assert found.documents == ("a", "b")
+    assert f"null texts left out: 1 of 3, the first at {corpus}, document 2" in found.notes[0]
+    with pytest.raises(ConfigError, match="document 2: the text is null"):
+        read(corpus, "text", on_null="error")
+
+
 def test_a_wrong_field_split_or_folder_is_told(folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"document 1: no field 'text'; set benchmark\.field \(known: body, n\)"):
         read(f"hub:{folder}/parquet", "text")
-    with pytest.raises(ConfigError, match="document 1: 'n' is int, not text"):
+    with pytest.raises(ConfigError, match='document 1: "n" is 0, not a string'):
         read(f"hub:{folder}/parquet", "n")
     with pytest.raises(ConfigError, match=r"cannot be read: .*nosuch"):
         read(f"hub:{folder}/parquet:nosuch", "body")

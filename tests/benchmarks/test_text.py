@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from benchmarks.text import Text, by_share, passages
+from harness.config.run import RunConfig
 from harness.config.section import Plugin
 from harness.errors import ConfigError
-from harness.plugins.options import build
+from harness.plugins.options import build, resolve
 from harness.records import Splits
 from harness.registry import BENCHMARKS
 
@@ -95,6 +97,41 @@ def test_too_few_documents_and_too_short_ones_are_explained(tmp_path: Path) -> N
     short = corpus_of(tmp_path / "short.jsonl", 50, 10)
     with pytest.raises(ConfigError, match=r"lower benchmark.prompt_words or benchmark.continuation_words"):
         Text(corpus=short).splits()
+
+
+def test_one_document_a_line_is_asked_for_and_offered(tmp_path: Path) -> None:
+    """100 lines in two paragraphs are two documents: a note where that suffices, and part of the error where not."""
+    path = tmp_path / "lines.txt"
+    lines = [" ".join(f"line{n}word{w}" for w in range(12)) for n in range(100)]
+    path.write_text("\n".join([*lines[:50], "", *lines[50:]]), encoding="utf-8")
+    said = r"split at blank lines, 100 lines give 2 documents; if each line is a document, set benchmark.separator=line"
+    with pytest.raises(ConfigError, match=said):
+        Text(corpus=str(path)).splits()
+    sizes = {"prompt_words": 2, "continuation_words": 4}
+    for separator in ("line", r"\n", r"\r?\n"):
+        made = Text(corpus=str(path), separator=separator, **sizes).splits()
+        assert sorted(texts_of(made)) == sorted(lines)
+        assert made.notes == ()
+    assert Text(corpus=str(path), separator="line") == Text(corpus=str(path), separator=r"\n")
+    path.write_text("\n\n".join("\n".join(f"{line} {n}" for line in lines) for n in range(9)), encoding="utf-8")
+    assert "900 lines give 9 documents" in Text(corpus=str(path), test=0.3, validation=0.3, **sizes).splits().notes[0]
+    path.write_text("\n\n".join(lines), encoding="utf-8")
+    assert Text(corpus=str(path), **sizes).splits().notes == ()
+
+
+def test_on_null_is_in_a_run_s_hash_only_where_it_refuses(tmp_path: Path) -> None:
+    """The option came after the first stored runs; their ids, and those of grids that name the default, stay."""
+    corpus = corpus_of(tmp_path / "c.jsonl", 9, 9)
+
+    def resolved(**options: object) -> RunConfig:
+        benchmark = {"name": "text", "corpus": corpus, **options}
+        return resolve(RunConfig.model_validate({"benchmark": benchmark, "trainer": "mle", "metrics": []}))
+
+    plain, skip, error = resolved(), resolved(on_null="skip"), resolved(on_null="error")
+    assert set(plain.benchmark.options) == {entry.name for entry in fields(Text)} - {"on_null"}
+    assert plain.run_id == skip.run_id != error.run_id
+    assert resolve(error) == error
+    assert error.benchmark.options["on_null"] == "error"
 
 
 def test_the_default_corpus_gives_the_prompts_that_a_default_run_samples() -> None:

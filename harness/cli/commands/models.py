@@ -17,6 +17,7 @@ from harness.cli.arguments import (
     Threads,
     include_files,
     open_store,
+    print_notes,
 )
 from harness.cli.cells import run_cells
 from harness.cli.output import print_leaderboard
@@ -157,6 +158,7 @@ def evaluate(
     asked = [*(overrides or ()), *([] if metrics is None else [f"metrics={metrics}"])]
     grid = as_it_is(model, benchmark, asked, seeds or 1)
     cells = check(grid)
+    print_notes(cells)
     trained = [cell.training.steps for cell in cells if not cell.untrained]
     if trained:
         raise ConfigError(f"training.steps={trained[0]}: evaluate trains nothing; write a grid and `harness run` it")

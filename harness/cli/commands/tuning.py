@@ -26,6 +26,7 @@ from harness.cli.arguments import (
     include_files,
     load_grid_argument,
     open_store,
+    print_notes,
     store_exists,
 )
 from harness.cli.cells import run_cells
@@ -82,6 +83,7 @@ def tune(
     rounds = zip_longest(*(one.trials for one in tried))  # the first trial of every group before any second
     runs = [run for members in rounds for run in members if run is not None]
     check_cells(runs)
+    print_notes(runs)
     typer.echo(_estimate(asked.name, tried, runs, cells, store))
     if plan:
         return
