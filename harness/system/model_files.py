@@ -10,6 +10,7 @@ from pathlib import Path
 from harness.errors import EnvironmentProblem
 
 _CONTENT = ("*.safetensors", "*.bin", "*.json", "*.model", "*.txt")  # configuration, weights and tokenizer
+_ID = "model:"
 _SETTLED = 2.0  # seconds after which a file's times tell a further write from the last one, on any file system
 
 
@@ -28,6 +29,21 @@ def spelled(name: str) -> str:
     if place is None:
         return name
     return str(place) if place.is_absolute() or len(place.parts) > 1 else f"./{place}"
+
+
+def model_id(name: str) -> str:
+    """`model:HASH` for a directory, by its content and not its path; any other name, as a Hub id, stays as it is.
+
+    Raises:
+        EnvironmentProblem: a file of the directory cannot be read.
+    """
+    place = local(name)
+    return name if place is None else f"{_ID}{content_of(place)}"
+
+
+def revision_of(identity: str) -> str | None:
+    """The content that a `model_id` states; None for a Hub id."""
+    return identity.removeprefix(_ID) if identity.startswith(_ID) else None
 
 
 def content_of(directory: Path) -> str:
