@@ -33,12 +33,16 @@ def run_cells(
 
     from harness.cli.progress import follow
     from harness.grids.grid import first
+    from harness.grids.plan import earlier_models
     from harness.runner.grid import run_grid
     from harness.storage.store import Store
 
     with Store(url) as store, stop_on_signals() as stopping:
         store.enqueue(name, cells, alone=alone)  # what --limit leaves out is pending, not unknown
         cells = cells if limit is None else first(cells, limit)
+        if any(cell.model.revision for cell in cells):
+            for sentence in earlier_models(cells, store.runs().to_dict("records")):
+                typer.echo(sentence, err=True)
         tally = follow(run_grid(cells, store, grid_name=name, options=options, stopping=stopping), Console(stderr=True))
     typer.echo(f"{tally.cells} cells: {tally.done} done now, {tally.skipped} done before, {tally.failed} failed")
     if stopping():

@@ -40,7 +40,7 @@ class ModelConfig(Part):
         "float32", description="bfloat16 computes under autocast and keeps float32 weights of all that is trained"
     )
     revision: str | None = Field(
-        None, min_length=1, description="of a Hub id the commit, of a directory the hash of its content"
+        None, min_length=1, description="of a Hub id the commit; of a directory the hash of its content, by default"
     )
     lora_r: int | None = Field(
         None, ge=1, description="rank of LoRA matrices (arXiv 2106.09685), beside which only the <backspace> row and "

@@ -11,6 +11,7 @@ from harness.errors import ConfigError, EnvironmentProblem
 from harness.plugins.texts import json_value, not_utf8, text_value
 from harness.records.data import Example
 from harness.records.evaluation import Evaluation, Featurise, Pair
+from harness.system.model_files import model_id
 
 WANTED = 'one JSON object a line with "text", and optionally "prompt" and "reference": {"text": "..."}'
 WANTED_PROMPT = 'one JSON object a line with "prompt"'
@@ -156,6 +157,7 @@ def as_evaluation(
         metric_seed=seed,
         train=tuple(train),
         features=features,
+        featuriser_id=model_id,
         paired=pair,
         written=file.texts,
         unpaired=None if in_pairs else tuple(human or ()),

@@ -12,10 +12,12 @@ import torch
 from harness.actions.batch import pack
 from harness.actions.weights import Weighting
 from harness.errors import EnvironmentProblem
+from harness.models import pretrained
 from harness.models.batching import batches
 from harness.models.policy import Policy
 from harness.plugins.metric import Unscorable
 from harness.records.rollout import Trajectory
+from harness.system.model_files import model_id, revision_of
 
 BATCH_NODES = 2**11  # nodes of one forward pass: more of them do not stay in a processor's cache
 LONGEST = 512  # tokens of a text that are looked at, where the model holds as many
@@ -32,14 +34,23 @@ class Features:
     def __init__(self, reference: Path | None, device: torch.device) -> None:
         self.reference = reference
         self.device = device
+        self._ids: dict[str, str] = {}
         self._models: dict[str, Policy] = {}
         self._known: dict[tuple[str, str], dict[str, np.ndarray]] = {}
 
     def identify(self, featuriser: str) -> str:
-        """Name of a featuriser as stored with a score; the reference LM's ends in its folder's hash."""
-        if featuriser == "reference-lm" and self.reference is not None:
-            return f"reference-lm:{self.reference.name}"
-        return featuriser
+        """The name stored with a score: `reference-lm:HASH` with the hash of its training, `model:HASH` of a directory.
+
+        A directory is looked at once: its features are those of the content that was there.
+
+        Raises:
+            EnvironmentProblem: a file of the directory cannot be read.
+        """
+        if featuriser == "reference-lm":
+            return featuriser if self.reference is None else f"{featuriser}:{self.reference.name}"
+        if featuriser not in self._ids:
+            self._ids[featuriser] = model_id(featuriser)
+        return self._ids[featuriser]
 
     def __call__(self, featuriser: str, pooling: str, texts: Sequence[str]) -> np.ndarray:
         """Features of every text, each text computed once.
@@ -78,17 +89,22 @@ class Features:
             )
         if featuriser not in self._models:
             name = self.reference if featuriser == "reference-lm" and self.reference is not None else featuriser
+            revision = revision_of(self.identify(featuriser))
             try:
-                self._models[featuriser] = _loaded(str(name), self.device)
+                self._models[featuriser] = _loaded(str(name), revision, self.device)
             except EnvironmentProblem as error:
                 raise EnvironmentProblem(f"featuriser={featuriser!r}: {error}") from error
         return self._models[featuriser]
 
 
 @lru_cache(maxsize=4)
-def _loaded(name: str, device: torch.device) -> Policy:
-    """The model, shared by all cells of a process; features are not, since their last bits depend on the batch."""
-    return Policy.load(name, None).to(device)
+def _loaded(name: str, revision: str | None, device: torch.device) -> Policy:
+    """The model, shared by all cells of a process; features are not, since their last bits depend on the batch.
+
+    Raises:
+        EnvironmentProblem: it cannot be loaded, or the directory's content is not `revision`.
+    """
+    return Policy(*pretrained.loaded(name, torch.float32, revision=revision), None).to(device)
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from harness.config.actions import ActionConfig
@@ -30,6 +30,7 @@ from harness.records.evaluation import Evaluation
 from harness.records.trial import Trial
 from harness.registry import BENCHMARKS, TRAINERS
 from harness.seeding import generator
+from harness.system.model_files import model_id
 
 if TYPE_CHECKING:
     from harness.storage.store import Store
@@ -198,8 +199,12 @@ def _own_score(store: Store, metric: Metric, measure: str, scores: Sequence[dict
         written=tuple(row["text"] for row in rows),
         paired=lambda _, pairs: pairs,  # only the parameters are asked, which say that texts are in pairs
     )
-    wanted = _without_hashes(metric.parameters(texts))
-    return next((one for one in alike if _without_hashes(one["parameters"]) == wanted), None)
+    for named in (model_id, str):  # an earlier version named a featuriser's directory by its path
+        wanted = _without_hashes(metric.parameters(replace(texts, featuriser_id=named)))
+        for one in alike:
+            if _without_hashes(one["parameters"]) == wanted:
+                return one
+    return None
 
 
 def _without_hashes(parameters: Mapping[str, Any]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from harness.grids.grid import Grid
 from harness.grids.yaml_file import Document
 from harness.models import pretrained
 from harness.models.export import about_of
+from harness.system.model_files import content_of, local
 
 NAME = "evaluated"
 LONGEST = 1024  # tokens of context by default, where the model holds as many
@@ -27,7 +28,7 @@ def as_it_is(name: str, benchmark: str, overrides: Sequence[str], seeds: int) ->
         EnvironmentProblem: the model cannot be found.
         ConfigError: an unknown benchmark, key or value.
     """
-    place = pretrained.local(name)
+    place = local(name)
     if place is None and name in ARCHITECTURES:
         raise ConfigError(
             f"{name} means a model that is built from scratch; give a directory, or OWNER/NAME of the Hub"
@@ -40,7 +41,7 @@ def as_it_is(name: str, benchmark: str, overrides: Sequence[str], seeds: int) ->
             "name": name if place is None else str(place.absolute()),
             "context": about.get("context", min(known.context, LONGEST)),
             "dtype": about.get("dtype", known.dtype),
-            "revision": None if place is None else pretrained.content_of(place),
+            "revision": None if place is None else content_of(place),
         },
         "actions": {"backspace": known.backspace},
         "training": {"steps": 0},

@@ -5,7 +5,6 @@ Policies, in `harness/models/policy.py`, are the interface for the rest of the h
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import re
 from collections.abc import Iterator
@@ -26,10 +25,10 @@ from harness.actions.space import BACKSPACE
 from harness.config.model import ModelConfig
 from harness.errors import ConfigError, EnvironmentProblem
 from harness.models.tokenizers import END, UNKNOWN
+from harness.system.model_files import content_of, local
 
 _ROW = "<row {}>"  # an exported tokenizer's name for a row that pads the vocabulary
 _OURS = re.compile(r"<backspace>|<row \d+>")
-_WEIGHTS = ("*.safetensors", "*.bin", "*.json", "*.model", "*.txt")  # the content of a model directory
 _ADVICE = "give gpt2 or llama (built from scratch), a directory with config.json, weights and tokenizer, or a Hub id"
 
 transformers.logging.set_verbosity_error()
@@ -132,7 +131,8 @@ def _checked(name: str | Path, revision: str | None) -> Path | None:
     if place is not None and revision is not None and (found := content_of(place)) != revision:
         raise EnvironmentProblem(
             f"model.name={str(name)!r}: its content is {found}, wanted {revision}: the directory has changed; "
-            f"restore it, or set model.revision={found}"
+            f"restore it, or give the same command again without a revision, or with model.revision={found}: with this "
+            "content it is another run"
         )
     return place
 
@@ -216,21 +216,6 @@ def known(name: str | Path, revision: str | None = None) -> Known:
         vocabulary = tokenizer_of(name, revision).get_vocab()
     weights = getattr(config, "dtype", None) or torch.float32
     return Known(longest(config), BACKSPACE in vocabulary, weights)
-
-
-def local(name: str | Path) -> Path | None:
-    """The directory that a name is the path of; None for a Hub id."""
-    place = Path(name).expanduser()
-    return place if place.is_dir() else None
-
-
-def content_of(directory: Path) -> str:
-    """Twelve hex digits of the SHA-256 of a model directory's configuration, weights and tokenizer."""
-    digest = hashlib.sha256()
-    for path in sorted({path for pattern in _WEIGHTS for path in directory.glob(pattern)}):
-        with path.open("rb") as file:
-            digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    return digest.hexdigest()[:12]
 
 
 def _check_quantised(kind: str) -> None:

@@ -12,11 +12,13 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from harness.config.model import ModelConfig
 from harness.config.run import RunConfig
 from harness.config.section import Plugin
 from harness.errors import ConfigError, did_you_mean
 from harness.plugins.metric_names import known_metrics, parse_metric
 from harness.registry import BENCHMARKS, METRICS, TRAINERS, Registry
+from harness.system.model_files import content_of, local, spelled
 
 
 @dataclass(frozen=True)
@@ -92,12 +94,13 @@ def _adapter(plugin: type[Any]) -> TypeAdapter[Any]:
 
 
 def resolve(config: RunConfig) -> RunConfig:
-    """The same configuration with every plug-in option written out, so that its hash covers them.
+    """The same configuration with all that its hash must cover written out: plug-in options, a model's content.
 
     Left out are options that a plug-in got after runs of it were stored, its `later_options`, at their defaults.
 
     Raises:
         ConfigError: as `build`, for the benchmark, the trainer or a metric.
+        EnvironmentProblem: a file of the model's directory cannot be read.
     """
     benchmark = build(BENCHMARKS, config.benchmark, "benchmark")
     metrics = config.metrics
@@ -112,6 +115,7 @@ def resolve(config: RunConfig) -> RunConfig:
             "benchmark": Plugin(name=config.benchmark.name, options=_written(benchmark)),
             "trainer": _resolved(TRAINERS, config.trainer, "trainer"),
             "metrics": chosen,
+            "model": by_content(config.model),
         }
     )
 
@@ -126,3 +130,14 @@ def _written(plugin: Any) -> dict[str, Any]:
     default = {entry.name: entry.default for entry in dataclasses.fields(plugin)}
     found = dataclasses.asdict(plugin)
     return {name: value for name, value in found.items() if name not in later or value != default[name]}
+
+
+def by_content(model: ModelConfig) -> ModelConfig:
+    """The same model, one in a directory with the hash of its content as its revision, unless it has one.
+
+    The name is `spelled` in one way.
+    """
+    place = None if model.from_scratch else local(model.name)
+    if place is None:
+        return model
+    return model.model_copy(update={"name": spelled(model.name), "revision": model.revision or content_of(place)})

@@ -113,12 +113,12 @@ class Evaluation:
 
     `rollouts[i]` answers `prompts[i]`, whose `text` is the expert continuation; `train` holds the texts that the policy
     learned from.  `featuriser_id` turns a featuriser's option into the name stored with the score (`reference-lm`
-    becomes `reference-lm:HASH`).  `exact_steps` are in the states of expert texts.  Values that cost forward passes and
-    that few metrics use are functions: `features`, `paired`; about mistakes `forced` (by uniformly random legal
-    actions), `forced_wrong` (by tokens that the benchmark knows to be wrong), `corrupted` and `p_back` (over
-    `mistake_texts` expert texts), of which the last three are None where the benchmark knows no mistakes; about single
-    actions `token_scorer` (the exact law, or the base that training started from); and for a known law `own_steps`, in
-    the states of the rollouts' reduced texts, and `finished`.
+    becomes `reference-lm:HASH`, a directory `model:HASH`).  `exact_steps` are in the states of expert texts.  Values
+    that cost forward passes and that few metrics use are functions: `features`, `paired`; about mistakes `forced` (by
+    uniformly random legal actions), `forced_wrong` (by tokens that the benchmark knows to be wrong), `corrupted` and
+    `p_back` (over `mistake_texts` expert texts), of which the last three are None where the benchmark knows no
+    mistakes; about single actions `token_scorer` (the exact law, or the base that training started from); and for a
+    known law `own_steps`, in the states of the rollouts' reduced texts, and `finished`.
 
     Texts of another origin are `written`; then there are no rollouts, hence no actions to count.  `unpaired`
     are expert texts that answer no prompt in particular, of any number; they stand in for the prompts' own.

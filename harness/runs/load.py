@@ -19,6 +19,7 @@ from harness.records.rollout import Rollout
 from harness.storage.queries import find_run
 from harness.storage.store import Store
 from harness.storage.url import DEFAULT_STORE
+from harness.system.model_files import local
 from harness.training.base_model import base_folder
 from harness.training.trained_policies import find, policy_folder
 
@@ -65,7 +66,7 @@ def load_policy(
         UnknownName: no such run, or several.
         EnvironmentProblem: neither a directory with a model nor a Hub id that can be reached.
     """
-    place = pretrained.local(what)
+    place = local(what)
     if place is None and _RUN.fullmatch(str(what)):
         opened = store if isinstance(store, Store) else Store.open(store, read_only=True)
         return LoadedPolicy.of(of_run(opened, find_run(opened, str(what)), torch.device(device)))

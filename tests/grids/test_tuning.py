@@ -8,15 +8,21 @@ from pathlib import Path
 
 import pytest
 from boards import ME, score
+from stored import RESULTS
+from stored import config as stored_config
+from tiny_policies import tiny_policy
 
 from harness.analysis import costs
 from harness.analysis.groups import Group
 from harness.config.run import RunConfig
 from harness.errors import ConfigError, HarnessError
+from harness.grids import tuning
 from harness.grids.grid import load_grid
 from harness.grids.tuning import TRIAL_SEED, Tried, as_trials, choose, final_cells, space, trials
+from harness.metrics.mauve import Mauve
 from harness.storage.queries import Run, Seeds, TrialRun
 from harness.storage.store import Store
+from harness.system.model_files import content_of
 
 GRID = """
 base:
@@ -199,3 +205,25 @@ def test_the_store_keeps_what_was_chosen_from_what(tmp_path: Path, store: Store)
     final = {cell.group_id for cell in final_cells([one.group for one in found], choices)}
     assert {trial.group_id for trial in kept} == final
     assert store.trials("g") == []
+
+
+def test_a_trial_is_chosen_by_its_own_featuriser(store: Store, tmp_path: Path) -> None:
+    """Of several scores of one trial the one by the metric's directory: its content, or its path as once stored."""
+    tiny_policy(backspace=False).save(tmp_path / "feat")
+    metric, run = Mauve(featuriser=str(tmp_path / "feat"), length="free", num_buckets=2), stored_config()
+    store.enqueue("g", [run])
+    assert store.claim(run.run_id, ME)
+    store.finish(run.run_id, ME, **RESULTS)
+    common = {"length": "free", "num_buckets": 2, "scaling": 5.0, "seeds": 5}
+    for name in (f"model:{content_of(tmp_path / 'feat')}", str(tmp_path / "feat")):
+        rows = [
+            {
+                "run_id": run.run_id,
+                "metric": "mauve",
+                "definition": "mauve-text",
+                "parameters": common | {"featuriser": one},
+            }
+            for one in ("model:0123456789ab/mean", f"{name}/mean", "reference-lm:0123/mean")
+        ]
+        assert tuning._own_score(store, metric, "mauve", rows) is rows[1]
+        assert tuning._own_score(store, metric, "mauve", rows[::2]) is None

@@ -32,6 +32,7 @@ from harness.models.tokenizers import byte_level_bpe
 from harness.records import Trajectory
 from harness.runner.grid import run_grid
 from harness.storage.store import Store
+from harness.system.model_files import content_of
 
 GRID = """
 question: What comes out of a run?
@@ -262,7 +263,7 @@ def test_a_tokenizer_with_a_backspace_of_its_own_is_refused(tmp_path: Path) -> N
 
 def test_a_directory_is_known_by_its_content(tmp_path: Path) -> None:
     tiny_policy(backspace=False).save(tmp_path / "m")
-    before = pretrained.content_of(tmp_path / "m")
+    before = content_of(tmp_path / "m")
     assert re.fullmatch("[0-9a-f]{12}", before)
     config = ModelConfig(name=str(tmp_path / "m"), context=24, revision=before)
     assert Policy.start(config, None).context == 24

@@ -61,11 +61,15 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Check a grid and show what running it would do; nothing is run."""
+    from harness.grids.plan import earlier_models
     from harness.grids.plan import plan as planned
 
     include_files(include)
     cells = checked_cells(load_grid_argument(grid, overrides, seeds), limit)
-    found = planned(cells, open_store(store).runs().to_dict("records") if store_exists(store) else [])
+    runs = open_store(store).runs().to_dict("records") if store_exists(store) else []
+    found = planned(cells, runs)
+    for sentence in earlier_models(cells, runs):
+        typer.echo(sentence, err=True)
     if as_json:
         typer.echo(as_json_text(dataclasses.asdict(found)))
         return
