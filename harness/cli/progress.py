@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TaskProgressCol
 from rich.progress import Progress as Bars
 
 from harness.records.progress import Progress
-from harness.runner.options import alike
+from harness.runner.options import error_pattern
 from harness.system.printable import printable
 
 FINAL = ("done", "failed", "skipped")
@@ -109,7 +109,7 @@ def _explain(event: Progress, console: Console, explained: set[str]) -> None:
         return
     lines = event.details.rstrip().split("\n")
     places = [line for line in lines if line.lstrip().startswith("File ")]
-    kind = f"{places[-1:]} {alike(event.message)}"
+    kind = f"{places[-1:]} {error_pattern(event.message)}"
     if kind not in explained:
         explained.add(kind)
         lines.append(f"`harness logs {event.run_id}` prints this again")
