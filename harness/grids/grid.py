@@ -12,8 +12,10 @@
     controls: true                          # add rows to compare the others with (grids/controls.py), or false
 
 Keys are dotted or nested, and the same on the command line (`training.lr=1e-3,3e-3`), where the last part is enough
-when only one key ends in it (`lr=1e-3,3e-3`).  A command-line key takes its value away from the whole file; one value
-goes into base, several multiply every cell; `metrics` and the points in `evaluation` always take the whole list.
+when only one key ends in it (`lr=1e-3,3e-3`) and quotes hold a value together (`'corpus="a,b.jsonl"'`).  A field that
+takes text has the text that is typed, though YAML reads a number in it (`revision: 58899e012345`).  A command-line key
+takes its value away from the whole file; one value goes into base, several multiply every cell; `metrics` and the
+points in `evaluation` always take the whole list.
 
 Which options reach which plug-in: an option written beside a name (`{name: sequence_match, alpha: .1}`) belongs to that
 plug-in, which must declare it, and leaves with it when another name takes its place.  An option written apart
@@ -42,11 +44,12 @@ from pydantic import ValidationError
 
 from harness.config.evaluation import POINTS
 from harness.config.run import RunConfig, SeedConfig
+from harness.config.written import unquoted
 from harness.errors import ConfigError, UnknownName, did_you_mean
 from harness.grids import settings
-from harness.grids.settings import PLUGINS, SECTIONS, Point, declared
-from harness.grids.yaml_file import LARGEST_INTEGER, Document, parse_scalar, read_document
-from harness.plugins.options import resolve
+from harness.grids.settings import PLUGINS, SECTIONS, Place, Point, Setting, declared
+from harness.grids.yaml_file import LARGEST_INTEGER, Argument, Document, parse_scalar, read_document
+from harness.plugins.options import resolve, text_options
 
 GROUP = "sequencematch_harness.grids"
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
@@ -170,13 +173,18 @@ class Grid:
         if "" in pieces:
             raise ConfigError(f"{where}={text}: an empty value; write {key}=VALUE, or {key}=null for the default")
         try:
-            values: list[Any] = [pieces] if key == "metrics" else [parse_scalar(piece) for piece in pieces]
-            values = [values] if key in LISTS and values != [None] else values
+            parsed: list[Any] = [unquoted(piece) if key == "metrics" else parse_scalar(piece) for piece in pieces]
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from None
         if key == "seeds":
-            return replace(self, seeds=settings.seeds(values[0] if len(values) == 1 else values, where))
-        new = tuple(settings.collect(settings.settings_of(key, value, lambda _: where)) for value in values)
+            return replace(self, seeds=settings.seeds(parsed[0] if len(parsed) == 1 else parsed, where))
+        together = key == "metrics" or (key in LISTS and parsed != [None])
+        values = [parsed] if together else parsed
+        typed = [{(i,): piece for i, piece in enumerate(pieces)}] if together else [{(): piece} for piece in pieces]
+        new = tuple(
+            settings.collect(settings.settings_of(key, value, Place(Argument({}, where, {}, texts))))
+            for value, texts in zip(values, typed, strict=True)
+        )
 
         def without(points: Iterable[Point]) -> tuple[Point, ...]:
             return tuple({k: setting for k, setting in point.items() if k != key} for point in points)
@@ -249,7 +257,7 @@ class Grid:
                     raise ConfigError(f"{setting.where}: {head} {', '.join(names)} has no option {key!r}; {hint}")
 
     def _reached(self, cell: Point) -> Point:
-        """The settings of a cell less the options that are not its plug-ins'."""
+        """The settings of a cell less the options that are not its plug-ins'; where these take text, as it is typed."""
         reached = dict(cell)
         for head in PLUGINS:
             if f"{head}.name" not in cell:
@@ -257,9 +265,11 @@ class Grid:
             name = cell[f"{head}.name"].value
             for setting in cell.values():
                 if setting.is_option and setting.key.startswith(f"{head}."):
-                    declares = setting.key.removeprefix(f"{head}.") in declared(head, name)
-                    if setting.owner not in (None, name) or not declares:
+                    option = setting.key.removeprefix(f"{head}.")
+                    if setting.owner not in (None, name) or option not in declared(head, name):
                         del reached[setting.key]
+                    elif option in text_options(PLUGINS[head][name]):
+                        reached[setting.key] = replace(setting, value=setting.text)
         return reached
 
     def _config(self, cell: Point) -> RunConfig:
@@ -291,7 +301,9 @@ class Grid:
             if isinstance(value, float) and not math.isfinite(value):
                 raise ConfigError(f"{self._where(cell, key)}={value}: is not finite; write a finite number")
             if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
-                raise ConfigError(f"{self._where(cell, key)}: is too large; the largest is {LARGEST_INTEGER}")
+                raise ConfigError(
+                    f"{self._where(cell, key)}={str(value)[:20]}...: is too large; the largest is {LARGEST_INTEGER}"
+                )
         return config
 
     def _where(self, cell: Point, about: str) -> str:
@@ -305,7 +317,10 @@ class Grid:
 
 
 def _agrees(point: Point, values: Mapping[str, Any]) -> bool:
-    return all(key in values and values[key] == setting.value for key, setting in point.items())
+    def same(value: Any, setting: Setting) -> bool:
+        return bool(value == setting.value or (isinstance(value, str) and value == setting.text))
+
+    return all(key in values and same(values[key], setting) for key, setting in point.items())
 
 
 def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:

@@ -6,8 +6,8 @@ the values that are accepted.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeAlias
@@ -15,10 +15,12 @@ from typing import Any, TypeAlias
 from harness.config.keys import matching_keys
 from harness.config.run import RunConfig
 from harness.config.section import Plugin
+from harness.config.written import split_list as split_list
+from harness.config.written import takes_text
 from harness.errors import ConfigError, did_you_mean
-from harness.grids.yaml_file import Document, KeyPath
+from harness.grids.yaml_file import LARGEST_INTEGER, Document, KeyPath
 from harness.plugins.metric_names import known_metrics, metric_of, parse_metric
-from harness.plugins.options import options
+from harness.plugins.options import options, text_options
 from harness.registry import BENCHMARKS, METRICS, TRAINERS, Registry
 
 PLUGINS: dict[str, Registry[Any]] = {"benchmark": BENCHMARKS, "trainer": TRAINERS}
@@ -37,12 +39,14 @@ class Setting:
     Attributes:
         owner: the plug-in name beside which the value is written, if any.
         where: location for messages, as `FILE:LINE: key`.
+        text: of an option, the value with its numbers as they are typed, for a plug-in that takes text.
     """
 
     key: str
     value: Any
     owner: str | None
     where: str
+    text: Any = None
 
     @property
     def is_option(self) -> bool:
@@ -54,8 +58,26 @@ class Setting:
 Point: TypeAlias = dict[str, Setting]
 """Settings of some keys of a configuration, by key."""
 
-Locator: TypeAlias = Callable[[KeyPath], str]
-"""Location, for messages, of a key below the one that is being read; `()` is that key itself."""
+
+@dataclass(frozen=True)
+class Place:
+    """The place of a value in a document: its location for messages, and its text as it is typed there."""
+
+    document: Document
+    path: KeyPath = ()
+
+    def below(self, *path: str | int) -> Place:
+        """The place of a part of the value."""
+        return Place(self.document, (*self.path, *path))
+
+    @property
+    def where(self) -> str:
+        """`FILE:LINE: key`."""
+        return self.document.locate(self.path)
+
+    def typed(self, value: Any) -> Any:
+        """The value with each number and truth value in it as the text that is typed there."""
+        return self.document.typed(value, self.path)
 
 
 def point(document: Document, path: KeyPath, written: Mapping[str, Any] | None = None) -> Point:
@@ -66,9 +88,7 @@ def point(document: Document, path: KeyPath, written: Mapping[str, Any] | None =
     """
     written = mapping(document, path) if written is None else written
     return collect(
-        setting
-        for key, value in written.items()
-        for setting in settings_of(key, value, lambda below, key=key: document.locate((*path, key, *below)))  # type: ignore[misc]
+        setting for key, value in written.items() for setting in settings_of(key, value, Place(document, (*path, key)))
     )
 
 
@@ -94,11 +114,8 @@ def axes(document: Document, path: KeyPath, written: Mapping[str, Any], together
         where = document.locate((*path, key))
         if not items(values, where):
             raise ConfigError(f"{where}: an empty list; give at least one value, or remove the key")
-
-        def item(index: int, key: str = key) -> Locator:
-            return lambda below: document.locate((*path, key, index, *below))
-
-        columns.append([collect(settings_of(key, value, item(index))) for index, value in enumerate(values)])
+        place = Place(document, (*path, key))
+        columns.append([collect(settings_of(key, value, place.below(index))) for index, value in enumerate(values)])
     if not together:
         yield from (tuple(column) for column in columns)
     elif columns:
@@ -111,7 +128,7 @@ def axes(document: Document, path: KeyPath, written: Mapping[str, Any], together
         yield tuple(disjoint(row) for row in zip(*columns, strict=True))
 
 
-def settings_of(key: str, value: Any, locate: Locator, owner: str | None = None) -> Iterator[Setting]:
+def settings_of(key: str, value: Any, place: Place, owner: str | None = None) -> Iterator[Setting]:
     """The settings for which `key: value` stands; the value may be a mapping of further keys.
 
     Raises:
@@ -119,24 +136,24 @@ def settings_of(key: str, value: Any, locate: Locator, owner: str | None = None)
     """
     head, _, rest = key.partition(".")
     if key == "metrics":
-        yield Setting(key, tuple(_metrics(value, locate)), None, locate(()))
+        yield Setting(key, tuple(_metrics(value, place)), None, place.where)
     elif head in PLUGINS:
         if rest == "name":
             if not isinstance(value, str) or value not in PLUGINS[head]:
                 hint = did_you_mean(value if isinstance(value, str) else "", PLUGINS[head])
-                raise ConfigError(f"{locate(())}: unknown {head} {value!r:.80}; {hint}")
-            yield Setting(key, value, None, locate(()))
+                raise ConfigError(f"{place.where}: unknown {head} {value!r:.80}; {hint}")
+            yield Setting(key, value, None, place.where)
         elif rest:
-            yield Setting(key, value, owner, locate(()))
+            yield Setting(key, value, owner, place.where, place.typed(value))
         elif isinstance(value, str):
-            yield from settings_of(f"{head}.name", value, locate)
+            yield from settings_of(f"{head}.name", value, place)
         elif isinstance(value, Mapping):
             owner = value.get("name") if isinstance(value.get("name"), str) else None
             for part, inner in value.items():
-                yield from settings_of(f"{head}.{part}", inner, _below(locate, part), owner)
+                yield from settings_of(f"{head}.{part}", inner, place.below(part), owner)
         else:
             raise ConfigError(
-                f"{locate(())}: {value!r:.80} is no {head}; write a name, or {{name: NAME, option: value}}"
+                f"{place.where}: {value!r:.80} is no {head}; write a name, or {{name: NAME, option: value}}"
             )
     elif head in SECTIONS:
         fields = SECTIONS[head].model_fields
@@ -145,19 +162,20 @@ def settings_of(key: str, value: Any, locate: Locator, owner: str | None = None)
                 wanted = f"write a mapping with keys of {', '.join(fields)}"
                 if head == "seeds":
                     wanted += "; the number of seeds is `seeds:` at the top of the file"
-                raise ConfigError(f"{locate(())}: {value!r:.80} is not a section; {wanted}")
+                raise ConfigError(f"{place.where}: {value!r:.80} is not a section; {wanted}")
             for part, inner in value.items():
-                yield from settings_of(f"{head}.{part}", inner, _below(locate, part))
+                yield from settings_of(f"{head}.{part}", inner, place.below(part))
         elif rest not in fields:
-            raise ConfigError(f"{locate(())}: {head} has no key {rest!r}; {did_you_mean(rest, fields)}")
+            raise ConfigError(f"{place.where}: {head} has no key {rest!r}; {did_you_mean(rest, fields)}")
         else:
-            yield Setting(key, value, None, locate(()))
+            text = takes_text(fields[rest].annotation)
+            yield Setting(key, place.typed(value) if text else value, None, place.where)
     else:
         dotted = [f"{name}.{field}" for name, part in SECTIONS.items() for field in part.model_fields]
         same = [known for known in dotted if known.endswith(f".{key}")]
         heads = [*PLUGINS, *SECTIONS, "metrics"]
         hint = f"did you mean {same[0]!r}?" if same else did_you_mean(head, heads)
-        raise ConfigError(f"{locate(())}: unknown key {key!r}; {hint}")
+        raise ConfigError(f"{place.where}: unknown key {key!r}; {hint}")
 
 
 def collect(settings: Iterable[Setting]) -> Point:
@@ -212,23 +230,23 @@ def settable_key(given: str, known: Iterable[str]) -> str:
 
 def seeds(value: Any, where: str) -> tuple[int, ...]:
     """`3` as (0, 1, 2), or a list of seeds as it stands."""
-    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_SEEDS:
-        return tuple(range(value))
-    if isinstance(value, list) and value:
-        whole = all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in value)
-        if whole and len(set(value)) == len(value):
-            return tuple(value)
+
+    def whole(number: Any) -> bool:
+        return isinstance(number, int) and not isinstance(number, bool)
+
     wanted = f"give a number of seeds from 1 to {MAX_SEEDS} (n gives 0 to n-1), or a list of different seeds >= 0"
+    if whole(value) and 1 <= value <= MAX_SEEDS:
+        return tuple(range(value))
+    if isinstance(value, list) and value and all(map(whole, value)):
+        twice = [str(seed) for seed, count in Counter(value).items() if count > 1]
+        if twice:
+            given = f"seeds={value!r:.80} names {' and '.join(twice[:5])} twice"
+            raise ConfigError(f"{where}: {given}; give a list of different seeds")
+        if max(value) > LARGEST_INTEGER:
+            wanted += f"; the largest seed is {LARGEST_INTEGER}"
+        elif min(value) >= 0:
+            return tuple(value)
     raise ConfigError(f"{where}: seeds={value!r:.80} names no seeds; {wanted}")
-
-
-def split_list(text: str) -> list[str]:
-    """The parts of a comma list; commas inside brackets separate a metric's parameters, not its neighbours.
-
-    >>> split_list("mauve@mauve-text[pooling=last,scaling=5], diversity")
-    ['mauve@mauve-text[pooling=last,scaling=5]', 'diversity']
-    """
-    return [part.strip() for part in re.split(r",(?![^\[]*\])", text)]
 
 
 def mapping(document: Document, path: KeyPath) -> Mapping[str, Any]:
@@ -248,30 +266,29 @@ def items(value: Any, where: str) -> list[Any]:
     return value
 
 
-def _metrics(value: Any, locate: Locator) -> Iterator[Plugin]:
+def _metrics(value: Any, place: Place) -> Iterator[Plugin]:
     if not isinstance(value, list):
-        raise ConfigError(f"{locate(())}: {value!r:.80} is not a list of metrics; write [mauve, diversity@simctg]")
+        raise ConfigError(f"{place.where}: {value!r:.80} is not a list of metrics; write [mauve, diversity@simctg]")
     measured: list[Plugin] = []  # metrics that were named by a measure, to have each once
     for index, given in enumerate(value):
+        at = place.below(index)
         if isinstance(given, str):
             plugin = parse_metric(given)
         elif isinstance(given, Mapping) and isinstance(given.get("name"), str):
-            chosen = {key: item for key, item in given.items() if key != "name"}
-            plugin = Plugin(name=metric_of(given["name"]), options=chosen)
+            name = metric_of(given["name"])
+            text = text_options(METRICS[name]) if name in METRICS else ()
+            chosen = {
+                key: at.below(key).typed(item) if key in text else item for key, item in given.items() if key != "name"
+            }
+            plugin = Plugin(name=name, options=chosen)
         else:
-            raise ConfigError(
-                f"{locate((index,))}: {given!r:.80} is no metric; write a name, or {{name: NAME, option: value}}"
-            )
+            raise ConfigError(f"{at.where}: {given!r:.80} is no metric; write a name, or {{name: NAME, option: value}}")
         if plugin.name not in METRICS:
             hint = did_you_mean(plugin.name, known_metrics())
-            raise ConfigError(f"{locate((index,))}: unknown metric {plugin.name!r}; {hint}")
+            raise ConfigError(f"{at.where}: unknown metric {plugin.name!r}; {hint}")
         name = given.partition("@")[0] if isinstance(given, str) else given["name"]
         if name == plugin.name:
             yield plugin
         elif plugin not in measured:
             measured.append(plugin)
             yield plugin
-
-
-def _below(locate: Locator, part: str) -> Locator:
-    return lambda path: locate((part, *path))

@@ -6,6 +6,7 @@ refused.  Size and depth are capped before anything is built, so that a hostile 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources.abc import Traversable
@@ -14,14 +15,16 @@ from typing import Any, TypeAlias
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.constructor import RoundTripConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, MappingStartEvent, ScalarEvent
 
+from harness.config.written import QUOTED
 from harness.errors import ConfigError
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 16
-LARGEST_INTEGER = 2**63 - 1  # what seeds, databases and tensors hold
+LARGEST_INTEGER = 2**63 - 1  # of a number: what seeds, databases and tensors hold
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 """Path of a value in a document: keys of mappings and indices of lists."""
@@ -29,11 +32,15 @@ KeyPath: TypeAlias = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Document:
-    """A mapping as written, the file it comes from, and the line of every key and list item."""
+    """A mapping as written, the file it comes from, the line of every key and list item, and the text of every scalar.
+
+    The text is what a number cannot give back: `58899e012345` is a commit, and as a number infinite.
+    """
 
     values: Mapping[str, Any]
     source: str
     lines: Mapping[KeyPath, int] = field(default_factory=dict)
+    texts: Mapping[KeyPath, str] = field(default_factory=dict)
 
     def locate(self, path: KeyPath = ()) -> str:
         """`FILE:LINE: key.key[index]`, with which every message about this file begins."""
@@ -43,6 +50,20 @@ class Document:
         line = f":{self.lines[known]}" if known in self.lines else ""
         dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
         return f"{self.source}{line}: {dotted}" if dotted else f"{self.source}{line}"
+
+    def typed(self, value: Any, path: KeyPath) -> Any:
+        """The value at a path with its numbers and truth values, or those in its list, as the text that is there."""
+        if isinstance(value, list):
+            return [self.typed(item, (*path, index)) for index, item in enumerate(value)]
+        return self.texts.get(path, value) if isinstance(value, bool | int | float) else value
+
+
+class Argument(Document):
+    """A value of the command line: all in it is located at the key before `=`, which is its source."""
+
+    def locate(self, path: KeyPath = ()) -> str:
+        """That key."""
+        return self.source
 
 
 def read_document(file: Path | Traversable) -> Document:
@@ -70,31 +91,57 @@ def read_document(file: Path | Traversable) -> Document:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{source}: is not UTF-8 text (byte {error.start}); give a .yaml file") from None
-    written = _load(text, source)
+    written, texts = _load(text, source)
     if not isinstance(written, CommentedMap):
         got = "nothing" if written is None else f"a {type(_bare(written)).__name__}"
         raise ConfigError(f"{source}: holds {got}, but a grid is a mapping; begin with `base:`")
     lines: dict[KeyPath, int] = {}
-    return Document(_plain(written, (), source, lines), source, lines)
+    return Document(_plain(written, (), source, lines), source, lines, texts)
 
 
 def parse_scalar(text: str) -> bool | int | float | str | None:
-    """One command-line value with YAML's types: `.01` is a number, `true` a truth value, `js` a word.
+    r"""One command-line value: in YAML's quotes what they hold, else a number, truth value or null, or the text itself.
+
+    Nothing but quotes has a meaning inside a text: `d/a #1.jsonl` and `a: b` are the texts that were typed.
+
+    >>> parse_scalar("1e-3"), parse_scalar('"1e-3"'), parse_scalar("d/a #1.jsonl")
+    (0.001, '1e-3', 'd/a #1.jsonl')
 
     Raises:
-        ConfigError: the text is not one plain value.
+        ConfigError: open quotes, text behind quotes, or a list, mapping, tag, anchor or alias.
     """
+    quoted = text[:1] in ("'", '"')
+    if quoted and not QUOTED.fullmatch(text):
+        raise ConfigError(f"{text!r} does not end where its quotes do; write 'KEY=\"VALUE\"', all of VALUE in quotes")
+    if not quoted and text[:1] not in FLOW and re.search(r":(\s|$)", text):
+        return text
     try:
-        written = _load(text, "command line")
+        written, texts = _load(text, "command line")
         value = _plain(written, (), "command line", {})
     except ConfigError:
-        raise ConfigError(f"{text!r} is not a plain value; write a number, true, false, null or a word") from None
+        wanted = "write a number, true, false, null or a word, or put it in quotes"
+        raise ConfigError(f"{text!r} is not a plain value; {wanted}") from None
     if isinstance(value, dict | list):
         raise ConfigError(f"{text!r} is a {type(value).__name__}; write plain values, or put it in a grid file")
-    return value  # type: ignore[no-any-return]
+    whole = quoted or texts.get(()) == text  # or else YAML takes a part of it for a comment, or a mark of its own
+    return value if whole else text  # type: ignore[no-any-return]
 
 
-def _load(text: str, source: str) -> Any:
+FLOW = ("[", "{")  # they begin a list and a mapping
+
+
+class _Constructor(RoundTripConstructor):  # type: ignore[misc]
+    """ruamel.yaml's own, without what YAML 1.2 does not have: dates, possible or not, and the value `=`, are text."""
+
+
+for _tag in ("timestamp", "value"):
+    _Constructor.add_constructor(f"tag:yaml.org,2002:{_tag}", lambda _, node: node.value)
+
+
+def _load(text: str, source: str) -> tuple[Any, dict[KeyPath, str]]:
+    """The value that ruamel reads, and the text of every scalar in it."""
+    texts: dict[KeyPath, str] = {}
+    path: list[str | int] = []  # the key or index at hand of every open collection
     try:
         at_key: list[bool | None] = []  # of every open collection: True if a key comes next; None in a list
         for event in YAML(typ="safe", pure=True).parse(text):
@@ -104,18 +151,30 @@ def _load(text: str, source: str) -> Any:
                 raise ConfigError(f"{_line(source, event)}: anchors (&{event.anchor}) are refused; remove it")
             if getattr(event, "tag", None):
                 raise ConfigError(f"{_line(source, event)}: tags ({event.tag}) are refused; remove it")
-            opens = isinstance(event, CollectionStartEvent)
-            if at_key and at_key[-1] is not None and (opens or isinstance(event, ScalarEvent)):
-                if at_key[-1] and opens:
+            opens, scalar = isinstance(event, CollectionStartEvent), isinstance(event, ScalarEvent)
+            is_key = False
+            if at_key and (opens or scalar):
+                is_key = at_key[-1] is True
+                if is_key and opens:
                     raise ConfigError(f"{_line(source, event)}: this key is a list or a mapping; write a word")
-                at_key[-1] = not at_key[-1]
+                if at_key[-1] is None:
+                    path[-1] = int(path[-1]) + 1
+                else:
+                    at_key[-1] = not at_key[-1]
+                    path[-1] = event.value if is_key else path[-1]
+            if scalar and not is_key:
+                texts[tuple(path)] = event.value
             if opens:
                 at_key.append(True if isinstance(event, MappingStartEvent) else None)
+                path.append(-1)
             elif isinstance(event, CollectionEndEvent):
                 at_key.pop()
+                path.pop()
             if len(at_key) > MAX_DEPTH:
                 raise ConfigError(f"{_line(source, event)}: nested deeper than {MAX_DEPTH} levels; write it flatter")
-        return YAML(typ="rt").load(text)  # the round-trip loader keeps lines; like the safe one it builds no objects
+        yaml = YAML(typ="rt")  # the round-trip loader keeps lines; like the safe one it builds no objects
+        yaml.Constructor = _Constructor
+        return yaml.load(text), texts
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark is not None else ""
@@ -123,7 +182,7 @@ def _load(text: str, source: str) -> Any:
         if "\\t" in problem or "'\t'" in problem:
             problem += "; YAML is indented with spaces, not tabs"
         raise ConfigError(f"{source}{line}: not YAML that a grid may have: {problem}") from None
-    except (YAMLError, ValueError) as error:  # ValueError: numbers with thousands of digits, impossible dates
+    except (YAMLError, ValueError) as error:  # ValueError: numbers with thousands of digits
         raise ConfigError(f"{source}: not YAML that a grid may have: {' '.join(str(error).split())}") from None
 
 
@@ -148,8 +207,6 @@ def _plain(written: Any, path: KeyPath, source: str, lines: dict[KeyPath, int]) 
             lines[(*path, index)] = where.get(index, lines.get(path, 1))
         return [_plain(value, (*path, index), source, lines) for index, value in enumerate(written)]
     value = _bare(written)
-    if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
-        raise ConfigError(f"{here.locate(path)}: {str(value)[:20]}... is too large; the largest is {LARGEST_INTEGER}")
     if value is None or isinstance(value, bool | int | float | str):
         return value
     kind = type(written).__name__

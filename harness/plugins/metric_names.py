@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from harness.config.section import Plugin
+from harness.config.written import split_pairs, unquoted
 from harness.errors import ConfigError
 from harness.registry import METRICS
 
@@ -17,12 +18,14 @@ def parse_metric(text: str) -> Plugin:
 
     >>> parse_metric("diversity@simctg").options
     {'definition': 'simctg'}
+    >>> parse_metric('mauve@mauve-text[featuriser="m/a,b=c"]').options["featuriser"]
+    'm/a,b=c'
 
     Raises:
         ConfigError: it is none of the three: a missing definition, an open bracket, a part in brackets without a value.
     """
     found = _METRIC.fullmatch(text)
-    pairs = [pair.partition("=") for pair in (found["inside"] or "").split(",")] if found and found["inside"] else []
+    pairs = split_pairs(found["inside"]) if found and found["inside"] else []
     if found is None or not all(key and equals for key, equals, _ in pairs):
         name = re.split(r"[@\[]", text)[0] or "NAME"
         raise ConfigError(
@@ -30,7 +33,7 @@ def parse_metric(text: str) -> Plugin:
             f"`harness info {name}` says its definitions and keys"
         )
     chosen: dict[str, Any] = {"definition": found["definition"]} if found["definition"] else {}
-    return Plugin(name=metric_of(found["name"]), options=chosen | {key: value for key, _, value in pairs})
+    return Plugin(name=metric_of(found["name"]), options=chosen | {key: unquoted(value) for key, _, value in pairs})
 
 
 _METRIC = re.compile(r"(?P<name>[^@\[\]]+)(@(?P<definition>[^@\[\]]+)(\[(?P<inside>.+)\])?)?", re.DOTALL)

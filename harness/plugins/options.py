@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from harness.config.model import ModelConfig
 from harness.config.run import RunConfig
 from harness.config.section import Plugin
+from harness.config.written import takes_text
 from harness.errors import ConfigError, did_you_mean
 from harness.plugins.metric_names import known_metrics, parse_metric
 from harness.registry import BENCHMARKS, METRICS, TRAINERS, Registry
@@ -51,6 +52,13 @@ def options(plugin: Callable[..., Any]) -> tuple[Option, ...]:
         default = None if entry.default is dataclasses.MISSING else entry.default
         found.append(Option(entry.name, _type_name(bare), default, description))
     return tuple(found)
+
+
+@cache
+def text_options(plugin: Callable[..., Any]) -> frozenset[str]:
+    """Names of the options of a plug-in class whose values are text and never numbers."""
+    hints = get_type_hints(plugin, include_extras=True)
+    return frozenset(option.name for option in options(plugin) if takes_text(hints[option.name]))
 
 
 def _type_name(hint: Any) -> str:

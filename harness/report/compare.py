@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from harness.analysis.filters import known_keys, select, written
 from harness.analysis.groups import Group, Record, benchmark, control, settings, source, tables, titles
 from harness.config.run import key_order
+from harness.config.written import split_list
 from harness.errors import ConfigError, UnknownName, did_you_mean
 from harness.report.board import plain_difference, plain_interval
 from harness.report.leaderboard import check_grid, check_metrics
@@ -147,7 +148,7 @@ def _chosen(text: str, runs: Sequence[Run]) -> list[Run]:
         ConfigError: the filters leave no run, or an id's beginning fits several.
     """
     if "=" in text or " in " in text:
-        left = select(runs, [part for part in text.split(",") if part.strip()], known_keys(runs))
+        left = select(runs, [part for part in split_list(text) if part], known_keys(runs))
         if not left:
             raise ConfigError(f"no finished run has {text}; see `harness ls runs`")
         # control rows are configured like the baseline, but `trainer=mle` is not meant to select expert texts

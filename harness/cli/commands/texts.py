@@ -97,6 +97,7 @@ def sensitivity(
 ) -> None:
     """Show the scores of human texts that were damaged on purpose, as a Markdown table."""
     from harness.config.section import Plugin
+    from harness.config.written import unquoted
     from harness.evaluation.scoring import parse_requests
     from harness.evaluation.sensitivity import as_markdown
     from harness.evaluation.sensitivity import sensitivity as measured
@@ -109,7 +110,8 @@ def sensitivity(
     wrong = [given for given in options or () if "=" not in given]
     if wrong:
         raise ConfigError(f"{wrong[0]!r} is not KEY=VALUE; write the benchmark's options as corpus=FILE")
-    chosen = Plugin(name=benchmark, options=dict(given.split("=", 1) for given in options or ()))
+    written = [(key, unquoted(value)) for key, _, value in (given.partition("=") for given in options or ())]
+    chosen = Plugin(name=benchmark, options=dict(written))
     found = measured(chosen, wanted, place_of(store).folder / "cache", choose_device(device), seed=seed)
     if as_json:
         rows = {name: [_plain(one, None) for one in scores] for name, scores in found.scores.items()}
