@@ -112,7 +112,7 @@ class Group:
     Attributes:
         group_id: as the store has it.
         label: a few words, unique within its benchmark.
-        benchmark: the title of its benchmark.
+        benchmark: the title of its benchmark, unique among those of the grid.
         runs: by seed, in words.
         is_control: whether it is a control row.
     """
@@ -143,8 +143,10 @@ def groups(grid: str | None, *, unfinished: bool = False) -> list[Group]:
 def _groups(url: str, at: Stamp, grid: str | None, unfinished: bool) -> list[Group]:
     everything = _runs(url, at, grid)
     members = tables(_with_data(everything) if unfinished else [run for run in everything if run.status == "done"])
-    found = []
-    for title, part in zip(titles(members), members, strict=True):
+    found: list[Group] = []
+    for whole, part in zip(titles(members), members, strict=True):
+        title, others = printable(whole), {group.benchmark for group in found}
+        title = title if title not in others else f"{title} ({part[0].run_id})"
         _, alike = grouped_rows(part, None)
         taken: set[str] = set()
         for label, group in zip(row_labels(alike), alike, strict=True):
@@ -152,7 +154,7 @@ def _groups(url: str, at: Stamp, grid: str | None, unfinished: bool) -> list[Gro
             name = printable(label) if printable(label) not in taken else f"{printable(label)} ({first.group_id})"
             taken.add(name)
             of_control = control(first.config) is not None
-            found.append(Group(first.group_id, name, printable(title), by_seed(group.runs), of_control))
+            found.append(Group(first.group_id, name, title, by_seed(group.runs), of_control))
     return found
 
 

@@ -294,11 +294,13 @@ def _profile(url: str, at: Stamp, name: str, members: tuple[tuple[str, tuple[str
     return pd.DataFrame(found, columns=["group", "x", "mean", "low", "high", "n"])
 
 
-def validity(grid: str | None, target: str, over: Literal["runs", "groups"]) -> list[Validity]:
-    """Validity of metrics, as `harness.report.validity.validity`."""
-    return _validity(store_url(), stamp(), grid, target, over)
+def validity(grid: str | None, target: str, over: Literal["runs", "groups"], run_ids: Sequence[str]) -> list[Validity]:
+    """Validity of metrics over these runs, as `harness.report.validity.validity`."""
+    return _validity(store_url(), stamp(), grid, target, over, tuple(run_ids))
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _validity(url: str, at: Stamp, grid: str | None, target: str, over: Literal["runs", "groups"]) -> list[Validity]:
-    return agreement.validity(open_store(), target, grid=grid, over=over)
+def _validity(
+    url: str, at: Stamp, grid: str | None, target: str, over: Literal["runs", "groups"], run_ids: tuple[str, ...]
+) -> list[Validity]:
+    return agreement.validity(open_store(), target, grid=grid, over=over, among=frozenset(run_ids))

@@ -176,7 +176,12 @@ def downloads(frame: pd.DataFrame | Callable[[], pd.DataFrame], name: str) -> No
 
 
 def exports(name: str, **files: tuple[Callable[[], str], str]) -> None:
-    """Buttons that save `label=(content, file name)`; the content is made when its button is clicked."""
+    """Buttons that save `label=(content, file name)`; the content is made when its button is clicked.
+
+    Args:
+        name: unique on the page: that of the table as well as of the score, where a page draws several tables.
+        files: by the button's label.
+    """
 
     def encoded(content: Callable[[], str]) -> Callable[[], bytes]:
         return lambda: content().encode("utf-8", "backslashreplace")  # a text may hold lone surrogates
@@ -184,7 +189,7 @@ def exports(name: str, **files: tuple[Callable[[], str], str]) -> None:
     with st.container(horizontal=True, gap="small"):
         for label, (content, file) in files.items():
             st.download_button(
-                f"Download {label}", encoded(content), file_name=file_name(file), key=f"save {printable(name)} {label}",
+                f"Download {label}", encoded(content), file_name=file_name(file), key=f"save {name!a} {label}",
                 on_click="ignore", icon=":material/download:", type="tertiary",
             )  # fmt: skip
 

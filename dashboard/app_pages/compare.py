@@ -44,7 +44,7 @@ def page() -> None:
     every = st.toggle("All scores", key="all", bind="query-params", help="Otherwise those that a leaderboard shows.")
     metrics = None if every else [score.name for score in usual(chosen)]
     several = score_queries.comparison(GRID, [group.group_id for group in chosen], metrics)
-    found = next((one for one in several if printable(one.title) == chosen[0].benchmark), several[0])
+    found = next(one for one in several if not set(chosen[0].run_ids).isdisjoint(one.sides[0].runs))
     with above:
         configuration(found, chosen)
     scores(found, chosen)

@@ -130,10 +130,9 @@ def tracking(scores: Sequence[ScoreName], here: Sequence[Group]) -> None:
         f"Set {models:,} models side by side", key="many", bind="query-params", help="This takes a while."
     ):
         return
-    members = {score.name for score in scores}
-    for found in score_queries.validity(GRID, target.name, "groups" if means else "runs"):
-        if any(one.score.name in members for one in found.agreements):
-            agreement(found)
+    members = [run_id for group in here for run_id in group.run_ids]
+    for found in score_queries.validity(GRID, target.name, "groups" if means else "runs", members):
+        agreement(found)
 
 
 def agreement(found: Validity) -> None:
@@ -169,7 +168,7 @@ def agreement(found: Validity) -> None:
     widgets.table(heads, rows, caption=f"Rank correlation with {found.target.name}", numbers=1, tall=len(rows) > 12)
     widgets.notes(found.notes)
     widgets.exports(
-        f"tracks-{target}",
+        f"tracks-{found.title}-{found.target.name}",
         CSV=(lambda: csv_table(heads, rows), f"tracks-{target}.csv"),
         Markdown=(lambda: markdown_table(heads, rows), f"tracks-{target}.md"),
     )

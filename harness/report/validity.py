@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -72,6 +72,7 @@ def validity(
     grid: str | None = None,
     filters: Sequence[str] = (),
     over: Literal["runs", "groups"] = "runs",
+    among: Collection[str] | None = None,
 ) -> list[Validity]:
     """Correlate every score with the target over policies, benchmark by benchmark where the target was measured.
 
@@ -81,6 +82,7 @@ def validity(
         grid: whose runs are the policies; None takes all.
         filters: as for `leaderboard`.
         over: whether each run is a policy, or each group is one with the mean over its seeds.  Control rows are none.
+        among: ids of the runs that may be policies, say those of one benchmark; None takes all.
 
     Raises:
         UnknownName: no such grid.
@@ -88,7 +90,8 @@ def validity(
     """
     check_grid(store, grid)
     done = [run for run in read_runs(store, grid) if run.status == "done"]
-    runs = [run for run in select(done, filters, known_keys(done)) if control(run.config) is None]
+    chosen = [run for run in select(done, filters, known_keys(done)) if among is None or run.run_id in among]
+    runs = [run for run in chosen if control(run.config) is None]
     names = read_names(store, grid)
     check_metrics([target], names)
     values = read_values(store, grid, {score.name for score in names})

@@ -96,6 +96,28 @@ def two_groups(folder: Path, seeds: int = 7) -> str:
     return new(folder)
 
 
+def sizes(folder: Path) -> str:
+    """Two lengths of `language`, and `text`: every score and number by position is in three tables."""
+    with Store(new(folder)) as store:
+        lengths: list[Any] = [{"name": "language", "length": length} for length in (12, 24)]
+        for place, benchmark in enumerate([*lengths, "text"]):
+            for seed in range(2):
+                for trainer, worse in (("mle", 0), ("bc", 1)):
+                    run = config(seed, bool(worse), trainer, benchmark=benchmark)
+                    finish(store, run, 0.5 + worse + seed / 100 + place / 10, provenance={"data_hash": f"d{place}"})
+    return new(folder)
+
+
+def changed_corpus(folder: Path) -> str:
+    """The same two groups on two contents of a corpus: three seeds before it was changed, three after."""
+    with Store(new(folder)) as store:
+        for seed in range(6):
+            data = {"data_hash": "before" if seed < 3 else "after"}
+            finish(store, config(seed), 0.5 + seed / 100, provenance=data)
+            finish(store, config(seed, True, "bc"), 0.3 + seed / 90, provenance=data)
+    return new(folder)
+
+
 def scored_on_the_way(folder: Path) -> str:
     """Two seeds: mle falls from .5 to .4 at 100 and 200 tokens, bc from .45 to .44 at 120 and 240."""
     with Store(new(folder)) as store:

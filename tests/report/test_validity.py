@@ -88,3 +88,20 @@ def test_what_is_the_same_for_every_policy_is_left_out_and_no_target(store: Stor
     assert "the same for every policy, so left out: bound" in found.notes
     with pytest.raises(ConfigError, match="the same for all 4 policies"):
         validity(store, "bound")
+
+
+def test_policies_may_be_those_of_one_benchmark(store: Store) -> None:
+    """`good` rises with the exact KL on one benchmark and is the same for every policy of the other.
+
+    The other has no correlation with it, which is said where it is asked for and is no matter elsewhere.
+    """
+    ids: dict[str, list[str]] = {}
+    for name, slope in (("text", 1.0), ("arithmetic", 0.0)):
+        for i in range(6):
+            scores = [score("exact_kl", float(i), direction="lower"), score("good", slope * i)]
+            ids.setdefault(name, []).append(add(store, {"benchmark": name, "trainer": f"t{i}"}, scores, seed=0))
+    (found,) = validity(store, "good", among=ids["text"])
+    assert [one.correlation.n for one in found.agreements if one.correlation is not None] == [6]
+    for among in (ids["arithmetic"], None):
+        with pytest.raises(ConfigError, match="the same for all 6 policies"):
+            validity(store, "good", among=among)
