@@ -180,6 +180,7 @@ class Grid:
             return replace(self, seeds=settings.seeds(parsed[0] if len(parsed) == 1 else parsed, where))
         together = key == "metrics" or (key in LISTS and parsed != [None])
         values = [parsed] if together else parsed
+        typed: list[dict[tuple[str | int, ...], str]]
         typed = [{(i,): piece for i, piece in enumerate(pieces)}] if together else [{(): piece} for piece in pieces]
         new = tuple(
             settings.collect(settings.settings_of(key, value, Place(Argument({}, where, {}, texts))))

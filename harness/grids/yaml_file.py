@@ -124,13 +124,13 @@ def parse_scalar(text: str) -> bool | int | float | str | None:
     if isinstance(value, dict | list):
         raise ConfigError(f"{text!r} is a {type(value).__name__}; write plain values, or put it in a grid file")
     whole = quoted or texts.get(()) == text  # or else YAML takes a part of it for a comment, or a mark of its own
-    return value if whole else text  # type: ignore[no-any-return]
+    return value if whole else text
 
 
 FLOW = ("[", "{")  # they begin a list and a mapping
 
 
-class _Constructor(RoundTripConstructor):  # type: ignore[misc]
+class _Constructor(RoundTripConstructor):
     """ruamel.yaml's own, without what YAML 1.2 does not have: dates, possible or not, and the value `=`, are text."""
 
 
