@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from harness.errors import HarnessError
-from harness.evaluation.scoring import asked
+from harness.evaluation.scoring import parse_requests
 from harness.grids.check import check
 from harness.grids.grid import load_grid
 from harness.runner.grid import run_grid
@@ -53,7 +53,7 @@ def test_a_stored_run_has_the_scores_that_it_had(left: Path) -> None:
 
 def test_a_stored_run_is_rescored_to_the_scores_that_it_had(left: Path) -> None:
     with Store.open(f"sqlite:///{left}/runs.db") as store:
-        found = rescore(store, None, asked(["out_of_support", "actions", "distinct"]), torch.device("cpu"))
+        found = rescore(store, None, parse_requests(["out_of_support", "actions", "distinct"]), torch.device("cpu"))
         assert (found.runs, found.added, dict(found.refused), dict(found.skipped)) == (1, 0, {}, {})
         assert scores(store, EXPECTED["finished"]) == pytest.approx(EXPECTED["finished_scores"], rel=0, nan_ok=True)
 

@@ -104,7 +104,7 @@ SURVIVAL_MUTANTS = (
         "harness/system/disk_full.py",
         (
             ("        return error.errno in FULL", "        return False"),
-            ("in str(error) for number in FULL", "in str(error) for number in ()"),
+            ("in message for number in FULL", "in message for number in ()"),
         ),
         (
             "tests/training/test_trained_policies.py::test_without_room_the_folder_stays_as_it_was_and_nothing_is_left_beside_it",

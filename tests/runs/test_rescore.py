@@ -20,7 +20,7 @@ from harness.cli.app import app
 from harness.data.splits import load_splits
 from harness.errors import StoreError
 from harness.evaluation.features import Features
-from harness.evaluation.scoring import asked, score
+from harness.evaluation.scoring import parse_requests, score
 from harness.grids.check import check
 from harness.grids.grid import load_grid
 from harness.records import Evaluation, Example, Rollout, Trajectory
@@ -71,7 +71,7 @@ def store(folder: Path, tmp_path: Path) -> Store:
 def test_rollouts_give_the_same_scores_again(store: Store) -> None:
     """Every score of every metric about texts and actions comes back to the last bit; the rest is not touched."""
     before, curves = store.scores(), store.profiles()
-    found = rescore(store, "g", asked(TEXTS), CPU)
+    found = rescore(store, "g", parse_requests(TEXTS), CPU)
     assert (found.runs, found.added, dict(found.refused), dict(found.skipped)) == (2, 0, {}, {})
     assert found.replaced == (~before["metric"].str.startswith("exact_kl")).sum() == 40
     pd.testing.assert_frame_equal(store.scores(), before)
@@ -82,7 +82,9 @@ def test_rollouts_give_the_same_scores_again(store: Store) -> None:
 def test_new_scores_are_added_and_those_of_the_policy_stay(store: Store) -> None:
     """repetition has three measures and two runs; exact_kl needs the policy and keeps its numbers."""
     before = store.scores()
-    found = rescore(store, None, asked(["repetition@exact[units=characters]", "exact_kl", "p_back", "recovery"]), CPU)
+    found = rescore(
+        store, None, parse_requests(["repetition@exact[units=characters]", "exact_kl", "p_back", "recovery"]), CPU
+    )
     assert (found.runs, found.added, found.replaced) == (2, 6, 0)
     assert set(found.refused) >= {"exact_kl", "recovery"}
     assert "needs the policy (exact_steps)" in found.refused["exact_kl"]
@@ -108,7 +110,7 @@ def test_older_files_give_the_same_scores(store: Store) -> None:
     older(store)
     assert all(store.rollouts(run_id).attrs == {} for run_id in store.runs()["run_id"])
     assert content(store) == prints
-    assert rescore(store, "g", asked(TEXTS), CPU).replaced == 40
+    assert rescore(store, "g", parse_requests(TEXTS), CPU).replaced == 40
     pd.testing.assert_frame_equal(store.scores(), before)
     pd.testing.assert_frame_equal(store.profiles(), curves)
 
@@ -123,7 +125,9 @@ def test_a_run_that_never_deleted_has_a_rate_of_zero_in_older_files_too(store: S
         frame.attrs = dict(stored)
         evaluation = stored_evaluation(frame, config, load_splits(config.benchmark), Features(None, CPU))
         assert evaluation.backspace_id == backspace_id
-        found = {one.metric: one.value for one in score(evaluation, [one.plugin for one in asked(["actions"])])}
+        found = {
+            one.metric: one.value for one in score(evaluation, [one.plugin for one in parse_requests(["actions"])])
+        }
         assert found["backspace_rate"] == 0.0
 
 
@@ -147,7 +151,7 @@ def test_rollouts_are_rebuilt_exactly(store: Store) -> None:
 def test_other_texts_or_other_data_are_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     run_id = store.runs("g")["run_id"][0]
     stored = store.scores(run_id=run_id).iloc[0]
-    found = rescore(store, "g", asked(["distinct"]), CPU)
+    found = rescore(store, "g", parse_requests(["distinct"]), CPU)
     assert found.runs == 2
     from stored import score as stored_score
 
@@ -157,7 +161,7 @@ def test_other_texts_or_other_data_are_refused(store: Store, monkeypatch: pytest
 
     splits = dataclasses.replace(load_splits(store.config(run_id).benchmark), test=())
     monkeypatch.setattr("harness.runs.rescore.load_splits", lambda benchmark: splits)
-    left = rescore(store, "g", asked(["distinct"]), CPU)
+    left = rescore(store, "g", parse_requests(["distinct"]), CPU)
     assert left.runs == 0
     assert set(left.skipped) == set(store.runs("g")["run_id"])
     assert "its benchmark gives other data now" in left.skipped[run_id]
