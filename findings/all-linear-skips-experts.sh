@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# peft 0.21.2 with transformers 5.23.0: LoRA with target_modules="all-linear" on two related mixtures of experts.
+# Versions: peft 0.21.2 with transformers 5.23.0: LoRA with target_modules="all-linear" on two related mixtures of experts.
 # Guess: it adapts the experts of both models, or of neither.
 # Seen: in Qwen3-MoE attention, router and experts get adapters.  In Qwen2-MoE attention and the shared expert do, the
 #       router and the routed experts, most of the weights, do not, and no warning says so.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# torch 2.13.0, torch.distributed.checkpoint (DCP), two processes with gloo on the CPU.
+# Versions: torch 2.13.0, torch.distributed.checkpoint (DCP), two processes with gloo on the CPU.
 # Guess: what a rank saved under a key is what this rank loads again; or, where ranks disagree, saving is an error; or at
 #        least one rank wins as a whole.
 # Seen: each rank saves its own `position`, `random` and `seed`.  Both ranks load rank 0's position beside rank 1's random

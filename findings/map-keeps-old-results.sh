@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# datasets 5.2.0, Dataset.map with its cache.
+# Versions: datasets 5.2.0, Dataset.map with its cache.
 # Guess: after the mapped function is edited, the next run maps again: "any change" to what it uses changes its hash, says
 #        https://huggingface.co/docs/datasets/about_cache.
 # Seen: a function that stands in the script is mapped again.  The same function imported from a module of one's own is

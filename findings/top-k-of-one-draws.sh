@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# transformers 5.23.0 with torch 2.13.0: generate(do_sample=True, top_k=1).
+# Versions: transformers 5.23.0 with torch 2.13.0: generate(do_sample=True, top_k=1).
 # Guess: it keeps the one likeliest token at each step, and so is greedy decoding, whatever the seed.
 # Seen: with float32 weights it is.  With the same weights in bfloat16 two or three tokens are kept at 3 % of the steps, the
 #       seed draws among them, and two seeds write different texts for 26 of 64 prompts.

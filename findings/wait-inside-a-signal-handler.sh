@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# submitit 1.5.4, local executor, CPython 3.11: a job that runs a program, and stops it in `checkpoint`.
+# Versions: submitit 1.5.4, local executor, CPython 3.11: a job that runs a program, and stops it in `checkpoint`.
 # Guess: `checkpoint` terminates the program and waits for it with a timeout; the program ends at once, so does the wait.
 # Seen: the wait takes its whole timeout and raises TimeoutExpired, and poll() says that the program still runs, while the
 #       system has it as ended (state Z, a zombie).  On a cluster these are seconds of the grace before the kill.

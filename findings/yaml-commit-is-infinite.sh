@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# PyYAML 6.0.3 (YAML 1.1) and ruamel.yaml 0.19.1 (YAML 1.2): an abbreviated git commit in a run's configuration.
+# Versions: PyYAML 6.0.3 (YAML 1.1) and ruamel.yaml 0.19.1 (YAML 1.2): an abbreviated git commit in a run's configuration.
 # Guess: text that one library writes as text is text for the other; a commit is not a number.
 # Seen: PyYAML writes the text 58899e012345 without quotes and reads it back as text.  ruamel.yaml reads it as the number
 #       58899 * 10^12345, that is inf, and writes .inf: the commit is gone.  0e12345 becomes 0.0, and 0123489 becomes 123489.
