@@ -74,11 +74,11 @@ LOADS_TORCH = (
     "harness.models",
     "harness.generation",
     "harness.training",
-    *(f"harness.actions.{one}" for one in ("batch",)),
+    "harness.actions.batch",
     *(f"harness.data.{one}" for one in ("noise_sources", "stream", "windows")),
     *(f"harness.evaluation.{one}" for one in ("controls", "evaluate", "exact", "features", "likelihood", "marginal")),
     *(f"harness.evaluation.{one}" for one in ("perturbation", "sensitivity", "temperature", "token_scorer")),
-    *(f"harness.grids.{one}" for one in ("untrained",)),  # it reads what a checkpoint is
+    "harness.grids.untrained",  # it reads what a checkpoint is
     *(f"harness.runner.{one}" for one in ("policy_source", "preload", "run")),
     *(f"harness.runs.{one}" for one in ("load", "rescore")),
     "harness.system.device",
