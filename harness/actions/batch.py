@@ -35,7 +35,7 @@ class Batch:
         legal: [N, A + 1] whether `<backspace>` is legal in that state: never at the prompt boundary.
         weight: [N, A] weight of each step, already divided by the normaliser; 0 for padding and injected steps.
         end_weight: [N] weight of the absorbing term, likewise divided; 0 for a row that was cut.
-        ended: [N] whether the row's last action is the end token.
+        ended: [N] whether the row's last action is its end: the end token, or a rollout's own choice of another end.
         gamma: discount that multiplies V(s') in a step's reward.
         is_expert: whether the rows are the expert's (one batch never mixes the two).
         plain: whether no row deletes anything, so that the ordinary causal mask is exact.
@@ -204,7 +204,9 @@ def pack(
         action[n, :taken] = walk.action
         states[n, : taken + 1], states[n, taken:] = walk.states, walk.states[-1]
         legal[n, : taken + 1], legal[n, taken:] = walk.legal, walk.legal[-1]
-        ended[n] = row.actions[-1] == space.end_id
+        # an expert's text, as a given one, may hold an ordinary token that ends the policy's own
+        ends = {space.end_id} if is_expert or row.injected[-1] else space.ends
+        ended[n] = row.actions[-1] in ends
         weight[n, :taken], after = step_weights(row, weighting, is_expert=is_expert)
         if ended[n] and weighting.gamma < 1:
             end_weight[n] = after / (1 - weighting.gamma)

@@ -54,7 +54,7 @@ class WithoutPolicy:
 def from_weights(weights: np.ndarray, space: ActionSpace) -> Propose:
     """Wrong tokens from fixed weights [V], renormalised without the expert's token and the unwritable ones."""
     allowed = weights.astype(float).copy()
-    allowed[list(space.unwritable)] = 0.0
+    allowed[list(space.never_injected)] = 0.0
     total = np.cumsum(allowed)
     if np.count_nonzero(allowed) < 2:
         raise ConfigError("actions.noise_kind: fewer than two tokens may be injected; the vocabulary is too small")

@@ -13,13 +13,25 @@ END_PIECE = "<end>"  # the end's name for a reader
 class ActionSpace:
     """Ids of the actions.  `size` counts every row of the vocabulary, `<backspace>` included.
 
-    `unwritable` are ids that injected mistakes never use: end, start, padding, unknown, `<backspace>`.
+    `unwritable` are ids that no text holds: end, start, padding, unknown, `<backspace>`.  `other_ends` end a rollout as
+    the end does; one of them may be an ordinary token, which an expert's text may hold.
     """
 
     size: int
     end_id: int
     backspace_id: int | None = None
     unwritable: frozenset[int] = frozenset()
+    other_ends: frozenset[int] = frozenset()
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """Every id with which a policy may end its rollout."""
+        return self.other_ends | {self.end_id}
+
+    @property
+    def never_injected(self) -> frozenset[int]:
+        """Ids that injected mistakes never use: the unwritable ones and all ends."""
+        return self.unwritable | self.other_ends
 
     def reduce(self, actions: Sequence[int]) -> tuple[int, ...]:
         """The tokens that survive the actions' own deletions, the end token dropped.

@@ -42,7 +42,7 @@ class FromPolicy:
         last = torch.tensor([len(row.actions) - 1 for row in rows], device=policy.device)
         which = torch.arange(len(rows), device=policy.device)
         logits = policy.logits(hidden[which, batch.state_index[which, last]], last > 0)
-        logits[:, list(policy.space.unwritable)] = -torch.inf
+        logits[:, list(policy.space.never_injected)] = -torch.inf
         for row, slot in enumerate(slots):
             if slot.expert is not None:
                 logits[row, slot.expert] = -torch.inf

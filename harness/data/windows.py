@@ -20,12 +20,12 @@ def rows(examples: Sequence[Example], codec: Codec) -> list[Trajectory]:
     token before it, on which there is no loss.  A row holds the end token only when the text ends inside it.
 
     Raises:
-        ConfigError: a prompt fills the context.
+        ConfigError: a prompt fills the context, or a text holds the end token.
     """
     found = []
     for example in examples:
         prompt = [codec.start_id, *codec.encode(example.prompt)] if example.prompt else [codec.start_id]
-        tokens = [*prompt, *codec.follow(example.prompt, example.text), codec.end_id]
+        tokens = [*prompt, *codec.whole(example.prompt, example.text)]
         room = codec.context - len(prompt)
         if room < 1:
             raise ConfigError(

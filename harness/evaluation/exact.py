@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from harness.actions.batch import pack
 from harness.actions.weights import Weighting
@@ -53,6 +54,7 @@ def _steps(policy: Policy, law: Law, tokens: Sequence[Sequence[int]], texts: Seq
         rows = [Trajectory((policy.start_id,), tuple(row)) for row, _ in part]
         batch = pack(rows, policy.space, Weighting(kind="uniform")).to(policy.device)
         log_probs = policy.logits(policy.state_hidden(batch)[:, :-1], batch.backspace_legal).log_softmax(-1)
+        log_probs = _one_end(policy, log_probs, torch.logsumexp, -torch.inf)
         known = log_probs[..., where].double().cpu().numpy()
         deletes = None if backspace is None else log_probs[..., backspace].double().cpu().numpy()
         for n, (row, text) in enumerate(part):
@@ -67,7 +69,7 @@ def writer(policy: Policy, law: Law, decoder: Decoder | Greedy, max_length: int 
     token = {symbol: policy.encode(symbol)[0] for symbol in law.alphabet}
     return Writer(
         chances=lambda prefixes: chances(policy, decoder, prefixes),
-        token={symbol: known for symbol, known in token.items() if known not in policy.space.unwritable},
+        token={symbol: known for symbol, known in token.items() if known not in policy.space.never_injected},
         end=policy.end_id,
         backspace=policy.space.backspace_id,
         longest=min(max_length or policy.context, policy.context - 1) - 1,
@@ -85,5 +87,20 @@ def chances(policy: Policy, decoder: Decoder | Greedy, prefixes: Sequence[Prefix
         for rows in np.array_split(same, -(-len(same) * (length + 1) // BATCH_NODES)):
             ids = torch.tensor([(policy.start_id, *prefixes[row]) for row in rows.tolist()], device=policy.device)
             drawn = decoder.chances(policy.logits(policy.last_hidden(ids), legal.expand(len(rows))).double())
-            found[rows] = (drawn / drawn.sum(-1, keepdim=True)).cpu().numpy()
+            drawn = _one_end(policy, drawn / drawn.sum(-1, keepdim=True), torch.sum, 0.0)
+            found[rows] = drawn.cpu().numpy()
     return found
+
+
+def _one_end(policy: Policy, chances: Tensor, total: Callable[[Tensor, int], Tensor], none: float) -> Tensor:
+    """Chances [..., V] in which the end has those of every end, in `total`, and the others have `none`.
+
+    All of them lead to the same text, and a law knows one end.
+    """
+    others = list(policy.space.other_ends)
+    if not others:
+        return chances
+    chances = chances.clone()
+    chances[..., policy.end_id] = total(chances[..., [policy.end_id, *others]], -1)
+    chances[..., others] = none
+    return chances

@@ -24,19 +24,18 @@ def likelihood(
 
     Args:
         policy: the policy that gives the probabilities.
-        examples: the texts; a prompt is context and not scored.  The end token is scored, the start token is not.
+        examples: the texts; a prompt is context and not scored.  The end token is scored, the start token is not; of
+            several ends that a policy may choose, only the one of `Codec.end_id`.
         window: tokens seen at once (default: the context).
         stride: tokens by which the window moves; all but a text's first window score their last `stride` tokens
             (default: half the window, so that every token but a text's first ones sees at least half a window).
     """
     window = min(window or policy.context, policy.context)
     texts = [
-        (len(prompt_tokens(policy, e.prompt)), [*prompt_tokens(policy, e.prompt), *policy.follow(e.prompt, e.text)])
+        (len(prompt_tokens(policy, e.prompt)), [*prompt_tokens(policy, e.prompt), *policy.whole(e.prompt, e.text)])
         for e in examples
     ]
-    nll, masked, count = token_nll(
-        policy, [(first, [*tokens, policy.end_id]) for first, tokens in texts], window, stride or window // 2
-    )
+    nll, masked, count = token_nll(policy, texts, window, stride or window // 2)
     return Likelihood(
         nll=nll,
         masked_nll=masked,

@@ -53,7 +53,7 @@ class LawScorer:
             if after is None:
                 return np.nan
             state = after
-        symbol = "" if token == self._policy.end_id else self._policy.decode([token])
+        symbol = "" if token in self._policy.space.ends else self._policy.decode([token])
         chance = self._law.next(state).get(symbol, 0.0)
         return float(np.log(chance)) if chance > 0 else -np.inf
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, pad
 
-from harness.actions.space import ActionSpace
+from harness.actions.space import END_PIECE, ActionSpace
 from harness.errors import ConfigError
 from harness.generation.decoders import AnyDecoder, Decoder
 from harness.models.attention import additive
@@ -197,7 +197,10 @@ def _take(writing: _Writing, done: _Taken, drawn: Tensor, log_probs: Tensor, spa
     writing.taken += acts
     done.count[writing.row] = writing.taken
 
-    deletes, ends = deletes & acts, (drawn == space.end_id) & acts
+    ends = drawn == space.end_id
+    for other in space.other_ends:
+        ends |= drawn == other
+    deletes, ends = deletes & acts, ends & acts
     spent = (writing.taken >= budget) & acts & ~ends
     done.stop[writing.row] = torch.where(ends, 1, torch.where(spent, 2, done.stop[writing.row]))
     last = writing.node_at.gather(1, writing.depth[:, None] - 1)
@@ -307,6 +310,11 @@ def _prefill(policy: Policy, starts: Sequence[Start], max_length: int, budget: i
     )
 
 
+def _piece(policy: Policy, action: int) -> str:
+    """The text of an action that the policy may choose: every end of a rollout has the end's name."""
+    return END_PIECE if action in policy.space.ends else policy.piece(action)
+
+
 def _rollouts(policy: Policy, starts: Sequence[Start], done: _Taken) -> list[Rollout]:
     """The rows' actions as rollouts."""
     counts = done.count.tolist()
@@ -326,11 +334,12 @@ def _rollouts(policy: Policy, starts: Sequence[Start], done: _Taken) -> list[Rol
             actions=(*start.given, *actions[n][:count]),
             injected=(True,) * given + (False,) * count,
         )
-        tokens = policy.space.reduce(trajectory.actions)
+        written = trajectory.actions[:-1] if _STOPS[stops[n]] == "ended" else trajectory.actions
+        tokens = policy.space.reduce(written)
         likely: tuple[tuple[tuple[int, str, float], ...], ...] = ()
         if n < len(tops):
             pairs = (zip(tops[n][t], chances[n][t], strict=True) for t in range(count))
-            likely = ((),) * given + tuple(tuple((a, policy.piece(a), p) for a, p in pair if p > 0) for pair in pairs)
+            likely = ((),) * given + tuple(tuple((a, _piece(policy, a), p) for a, p in pair if p > 0) for pair in pairs)
         found.append(
             Rollout(
                 trajectory=trajectory,
@@ -338,7 +347,7 @@ def _rollouts(policy: Policy, starts: Sequence[Start], done: _Taken) -> list[Rol
                 stop=_STOPS[stops[n]],
                 text=policy.continuation(start.prompt, tokens),
                 tokens=tokens,
-                pieces=tuple(policy.piece(action) for action in trajectory.actions),
+                pieces=(*map(policy.piece, written), *[END_PIECE] * (len(trajectory.actions) - len(written))),
                 candidates=likely,
             )
         )

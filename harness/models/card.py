@@ -30,15 +30,16 @@ A causal language model, trained by sequencematch-harness as run `{run_id}`.
 """
 
 _PLAIN = """\
-As with any causal language model; a text starts with token {start} and ends with token {end}.
+As with any causal language model; a text starts with token {start} and ends with token {end}.  The defaults of
+`generate()` here are the policy's own law: every token is drawn from the model's distribution, nothing cut.
 
 ```python
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 model, tokenizer = AutoModelForCausalLM.from_pretrained("."), AutoTokenizer.from_pretrained(".")
-prompt = [{start}, *tokenizer.encode("", add_special_tokens=False)]  # your prompt between the quotes
-text = model.generate(torch.tensor([prompt]), do_sample=True, top_k=0, max_length={context}, eos_token_id={end})[0]
+prompt = torch.tensor([[{start}, *tokenizer.encode("", add_special_tokens=False)]])  # your prompt between the quotes
+text = model.generate(prompt, attention_mask=torch.ones_like(prompt))[0]
 print(tokenizer.decode(text, skip_special_tokens=True))
 ```
 """
@@ -63,11 +64,13 @@ for _ in range(2 * {context}):  # actions
     if len(text) == prompt:
         logits[backspace] = -torch.inf
     action = int(torch.multinomial(logits.softmax(-1), 1))
-    if action == backspace:
+    if action in {ends}:
+        break
+    elif action == backspace:
         text.pop()
-    elif action != {end} and len(text) < {context}:
-        text.append(action)
     else:
+        text.append(action)
+    if len(text) == {context}:
         break
 print(tokenizer.decode(text, skip_special_tokens=True))
 ```
@@ -102,10 +105,12 @@ def card(policy: Policy, config: RunConfig, data_hash: str) -> str:
             f"It was trained on frozen {model.quantised} weights and is folded into the unquantised ones, so that its "
             "probabilities differ slightly from those in training."
         )
+    ends = (policy.end_id, *sorted(policy.space.other_ends))
     values = {
         "context": policy.context,
         "start": policy.start_id,
-        "end": policy.end_id,
+        "end": " or ".join(map(str, ends)),
+        "ends": list(ends),
         "backspace": policy.space.backspace_id,
     }
     return _CARD.format(

@@ -18,22 +18,25 @@ class Codec:
     Attributes:
         tokenizer: transformers' tokenizer; `<backspace>` is never part of a text, even if the tokenizer has that name.
         context: tokens that a reduced text may hold, prompt and end included.
-        end_id: the token that ends a text.
+        end_id: *the* end: the token after every text that is trained on or scored.  It is the tokenizer's; where that
+            has none, the first that the model's config.json declares, else the first of its generation_config.json.  A
+            policy ends its own text with this or any other declared one (`space.ends`).
         start_id: the token before a text; the end token where the tokenizer has no other.
         space: the action space; its `size` counts the rows of the model's vocabulary, padding rows included.
     """
 
-    def __init__(self, tokenizer: Any, size: int, context: int) -> None:
+    def __init__(self, tokenizer: Any, size: int, context: int, declared: Sequence[Any] = ()) -> None:
         """A codec without `<backspace>` over `size` vocabulary rows.
 
+        `declared` are the model's own `eos_token_id`s.  One that is no row is never drawn, and is left out.
+
         Raises:
-            ConfigError: the tokenizer has no end token.
+            ConfigError: there is no end token, that of the tokenizer is no row, or a declared one is no token id.
         """
-        if tokenizer.eos_token_id is None:
-            raise ConfigError("model.name: this tokenizer has no end token; choose a model that has one")
         self.tokenizer = tokenizer
         self.context = context
-        self.end_id = int(tokenizer.eos_token_id)
+        self.end_id, *others = _ends(tokenizer.eos_token_id, declared, size)
+        self._others = frozenset(others)
         self.start_id = int(tokenizer.bos_token_id if tokenizer.bos_token_id is not None else self.end_id)
         self.space = self.space_of(size)
         self._pieces: dict[int, str] = {}
@@ -48,6 +51,7 @@ class Codec:
             end_id=self.end_id,
             backspace_id=backspace_id,
             unwritable=frozenset(special if backspace_id is None else special | {backspace_id}),
+            other_ends=self._others - {backspace_id},
         )
 
     @property
@@ -68,6 +72,20 @@ class Codec:
         """
         before, whole = self.encode(prompt), self.encode(prompt + text) if prompt else []
         return whole[len(before) :] if prompt and whole[: len(before)] == before else self.encode(text)
+
+    def whole(self, prompt: str, text: str) -> list[int]:
+        """Token ids of `follow`, then the end.
+
+        Raises:
+            ConfigError: the text holds the end itself.
+        """
+        tokens = self.follow(prompt, text)
+        if self.end_id in tokens:
+            raise ConfigError(
+                f"model.tokenizer: the text {text!r:.60} holds {self.tokenizer.decode(self.end_id)!r}, token "
+                f"{self.end_id}, which ends every text to this model; leave such texts out, or choose another model"
+            )
+        return [*tokens, self.end_id]
 
     def inside(self, text: str) -> list[int]:
         """Token ids that write `text` in the middle of another: after a mark that no tokenizer joins with letters."""
@@ -90,8 +108,8 @@ class Codec:
     # ------------------------------------------------------------------------------------------- tokens to text
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """The text of token ids; start, end and `<backspace>` are left out, other unwritable ids are U+FFFD."""
-        silent = (self.start_id, self.end_id, self.space.backspace_id)
+        """The text of token ids; start, ends and `<backspace>` are left out, other unwritable ids are U+FFFD."""
+        silent = {self.start_id, self.space.backspace_id, *self.space.ends}
         parts: list[list[int]] = [[]]
         for token in tokens:
             if token not in self.space.unwritable:
@@ -112,3 +130,30 @@ class Codec:
             own = self.continuation(self.encode("a"), (action,))  # after "a" no tokenizer swallows a leading space
             self._pieces[action] = named.get(action, own)
         return self._pieces[action]
+
+
+def _ends(own: int | None, declared: Sequence[Any], size: int) -> tuple[int, ...]:
+    """The ends among `size` rows, each once: the tokenizer's `own`, then those that the model declares.
+
+    Raises:
+        ConfigError: there is none, `own` is no row, or a declared one is no token id.
+    """
+    for one in declared:
+        if isinstance(one, bool) or not isinstance(one, int):
+            raise ConfigError(
+                f"model.name: eos_token_id={one!r} in its config.json or generation_config.json is no token id; write "
+                "an integer, or a list of integers"
+            )
+    if own is not None and not 0 <= own < size:
+        raise ConfigError(
+            f"model.name: the tokenizer's end is token {own}, and the model has rows 0 to {size - 1}; give it the "
+            "tokenizer that it was trained with"
+        )
+    found = dict.fromkeys([*([] if own is None else [int(own)]), *(one for one in declared if 0 <= one < size)])
+    if not found:
+        none = f"; its eos_token_id={list(declared)} is outside of rows 0 to {size - 1}" if declared else ""
+        raise ConfigError(
+            "model.name: this tokenizer has no end token; choose a model that has one, or declare one as eos_token_id "
+            f"in its config.json{none}"
+        )
+    return tuple(found)

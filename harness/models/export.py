@@ -18,6 +18,7 @@ _STALE = ("*.safetensors", "*.safetensors.index.json", "*.bin")
 def export(policy: Policy, directory: Path, card: str, *, overwrite: bool = False) -> None:
     """Write a policy as a `save_pretrained` folder: configuration, weights (safetensors), tokenizer, model card.
 
+    Its generation_config.json holds the policy's law: `generate()` without arguments samples as the policy does.
     `<backspace>` is a special token of its tokenizer, with the id of the model's row.  A value head is left out: no
     text depends on it.
 
@@ -36,8 +37,10 @@ def export(policy: Policy, directory: Path, card: str, *, overwrite: bool = Fals
         tokenizer = copy.deepcopy(policy.tokenizer)
         if policy.space.backspace_id is not None and not pretrained.has_backspace(policy.model, tokenizer):
             pretrained.with_backspace(tokenizer, policy.space.backspace_id)
+        if tokenizer.eos_token is None and policy.end_id < len(tokenizer):
+            tokenizer.eos_token = tokenizer.convert_ids_to_tokens(policy.end_id)
         tokenizer.model_max_length = policy.context
-        policy.model.save_pretrained(directory)
+        policy.save(directory)
         tokenizer.save_pretrained(directory)
         (directory / ABOUT).write_text(json.dumps({"context": policy.context, "dtype": policy.dtype}) + "\n")
         (directory / "README.md").write_text(card)

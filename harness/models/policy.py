@@ -42,14 +42,15 @@ class Policy(Codec):
         """A policy of a loaded model; without `context`, of all tokens that it holds.
 
         Raises:
-            ConfigError: the model holds fewer tokens, its tokenizer has no end token, or its logits are transformed
+            ConfigError: the model holds fewer tokens, it has no end token (see `Codec`), or its logits are transformed
                 after the output layer.
             EnvironmentProblem: its architecture has no positions, as with ALiBi.
         """
         limit = pretrained.longest(model.config)
         if context is not None and context > limit:
             raise ConfigError(f"model.context={context}: this model holds {limit} tokens; use at most that")
-        super().__init__(tokenizer, int(model.get_input_embeddings().weight.shape[0]), context or limit)
+        size = int(model.get_input_embeddings().weight.shape[0])
+        super().__init__(tokenizer, size, context or limit, pretrained.declared_ends(model))
         self.model = model.eval()
         attend_in_blocks(model)
         self.dtype = dtype
@@ -118,7 +119,11 @@ class Policy(Codec):
         return policy
 
     def save(self, directory: Path) -> None:
-        """Write weights (safetensors), configuration and tokenizer, as `load` reads them; no value head."""
+        """Write weights (safetensors), configuration and tokenizer, as `load` reads them; no value head.
+
+        `generate()` of transformers samples by default as the policy does, whatever the base's settings were.
+        """
+        pretrained.declare(self.model, self.context, self.start_id, (self.end_id, *sorted(self.space.other_ends)))
         self.model.save_pretrained(directory)
         self.tokenizer.save_pretrained(directory)
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from torch.utils.checkpoint import checkpoint
@@ -29,6 +30,7 @@ from harness.system.model_files import content_of, local
 
 _ROW = "<row {}>"  # an exported tokenizer's name for a row that pads the vocabulary
 _OURS = re.compile(r"<backspace>|<row \d+>")
+_DAMAGED = (SafetensorError, StrictDataclassError)  # of weights, and of a value in config.json
 _ADVICE = "give gpt2 or llama (built from scratch), a directory with config.json, weights and tokenizer, or a Hub id"
 
 transformers.logging.set_verbosity_error()
@@ -103,6 +105,7 @@ def loaded(
         options["revision"] = revision
     with _reading(f"model.name={str(name)!r}", _ADVICE):
         model = transformers.AutoModelForCausalLM.from_pretrained(str(place or name), **options)
+        _forget_defaults(model.config, str(place or name), revision if place is None else None)
         return model, tokenizer_of(name, revision)
 
 
@@ -118,6 +121,9 @@ def outline(name: str | Path, revision: str | None = None) -> tuple[Any, Any]:
         config = transformers.AutoConfig.from_pretrained(str(place or name), **options)
         with torch.device("meta"):
             model = transformers.AutoModelForCausalLM.from_config(config)
+        with suppress(OSError):  # a model may have no such file
+            model.generation_config = transformers.GenerationConfig.from_pretrained(str(place or name), **options)
+        _forget_defaults(model.config, str(place or name), revision if place is None else None)
         return model, tokenizer_of(name, revision)
 
 
@@ -146,8 +152,9 @@ def _reading(what: str, advice: str) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, EOFError, SafetensorError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, EOFError, *_DAMAGED) as error:
+        reason, *more = (str(error).strip() or type(error).__name__).splitlines()
+        reason += f" {more[0].strip()}" if more and reason.endswith(":") else ""
         raise EnvironmentProblem(f"{what} cannot be loaded: {reason}\n{advice} while online") from error
 
 
@@ -177,6 +184,50 @@ def tokenizer_of(name: str | Path, revision: str | None = None) -> Any:
     place = local(name)
     return transformers.AutoTokenizer.from_pretrained(
         str(place or name), **({"revision": revision} if place is None else {})
+    )
+
+
+# -------------------------------------------------------------------------------------------------------- the ends
+
+
+def declared_ends(model: Any) -> list[Any]:
+    """The ends that a model's config.json and then its generation_config.json declare, as they stand there."""
+    found: list[Any] = []
+    for config in (model.config, getattr(model, "generation_config", None)):
+        given = getattr(config, "eos_token_id", None)
+        found += list(given) if isinstance(given, (list, tuple)) else [] if given is None else [given]
+    return found
+
+
+def _forget_defaults(config: Any, name: str, revision: str | None) -> None:
+    """Take an end out of a model's configuration that only its architecture's defaults name.
+
+    transformers fills such defaults in, though token 2 of a Llama without ends may be a word like any other.
+    """
+    options = {} if revision is None else {"revision": revision}
+    written, _ = transformers.PreTrainedConfig.get_config_dict(name, **options)
+    if "eos_token_id" not in written:
+        config.eos_token_id = None
+
+
+def declare(model: Any, context: int, start: int, ends: Sequence[int]) -> None:
+    """Write a policy's ends and its law into a model's configurations, in place of the settings of its base.
+
+    Every action of `generate()` is then drawn from the policy's own distribution, nothing changed and nothing cut,
+    until an end or `context` tokens; transformers' own defaults are greedy, and of 50 actions if sampling is asked for.
+    The end pads: with another padding, that token would be invisible in a prompt.
+    """
+    declared = ends[0] if len(ends) == 1 else list(ends)
+    model.config.eos_token_id = declared
+    model.generation_config = transformers.GenerationConfig(
+        do_sample=True,
+        temperature=1.0,
+        top_k=0,
+        top_p=1.0,
+        max_length=context,
+        bos_token_id=start,
+        eos_token_id=declared,
+        pad_token_id=ends[0],
     )
 
 

@@ -39,9 +39,9 @@ class Rollout:
     Attributes:
         trajectory: prompt and actions; `injected` marks a given noise start.
         log_probs: log pi(a_t|s_t) in nats, one per action, before temperature and truncation; 0 for injected ones.
-        stop: `ended` with the end token, at the `depth` limit of the context, or at the `budget` of actions.
+        stop: `ended` with one of its ends, at the `depth` limit of the context, or at the `budget` of actions.
         text: the reduced text after the prompt, decoded.
-        tokens: token ids of the reduced text after the prompt, end token excluded.
+        tokens: token ids of the reduced text after the prompt, its end excluded.
         pieces: one readable string per action, the text that it wrote; empty where they were not kept.
         candidates: per action its likeliest alternatives (action, piece, probability), injected ones without; or empty.
         discarded: tokens and `<backspace>`s of other texts for the same prompt that were thrown away for this one.
