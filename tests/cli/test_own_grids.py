@@ -88,3 +88,22 @@ def test_a_changed_grid_is_named_in_every_command(shell: Shell) -> None:
     assert len(shell("export", name, "--what", "runs").stdout.splitlines()) == 3
     assert "A: training.steps" not in shell("compare", "seeds.train=0", "seeds.train=1", "--grid", name).stdout
     assert shell.json("plan", "demo@steps=5")["cells"] == shell.json("plan", "demo", "steps=5")["cells"]
+
+
+def test_a_grid_is_removed_after_a_question_or_with_yes(shell: Shell) -> None:
+    """Counts first; nothing goes where there is no terminal to ask and no --yes."""
+    grid = str(shell.folder / "ok.yaml")
+    shell("run", grid)
+    shell("run", grid, "steps=3")
+    asked = shell("rm", "ok@steps=3", code=2)
+    assert "2 cells, 2 runs, 2 trained policies, " in asked.stdout
+    assert "add --yes" in asked.stderr
+    assert shell.json("status", "ok@steps=3")["done"] == 2
+    assert shell("rm", "ok@steps=3", "--yes").stdout.endswith("removed\n")
+    with Store(f"sqlite:///{shell.folder}/results/runs.db") as store:
+        assert store.grids() == ["ok"]
+        assert len(list((store.folder / "policies").iterdir())) == 2
+        run_id = store.runs()["run_id"][0]
+    assert "is no stored grid" in shell("rm", "nosuch", "--yes", code=2).stderr
+    assert "1 cells, 1 runs" in shell("rm", run_id[:10], "--yes").stdout
+    assert shell("run", grid).stdout.startswith("2 cells: 1 done now, 1 done before")
