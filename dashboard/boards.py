@@ -10,6 +10,7 @@ import streamlit as st
 
 from dashboard import charts, widgets
 from dashboard.glossary import WORDS, measure
+from harness.analysis.filters import written
 from harness.config.keys import short_keys
 from harness.report.board import Cell, Column, Leaderboard, Row, Table
 from harness.report.exports import emphasis
@@ -37,7 +38,7 @@ def title(table: Table, board: Leaderboard) -> None:
 def answer(table: Table) -> None:
     """The rows that beat the baseline, in one sentence from the differences that the seeds separate."""
     if table.baseline is None:
-        widgets.notice("No single row here is plain maximum likelihood, so nothing can be said to beat it.", "answer")
+        widgets.notice(_no_baseline(table), "answer")
         return
     base = table.rows[table.baseline].label
     wins, losses = _separated(table, better=True), _separated(table, better=False)
@@ -57,6 +58,25 @@ def answer(table: Table) -> None:
         (metrics,) = losses
         lost = f" On {_list(metrics)} the same {'row is' if len(*wins.values()) == 1 else 'rows are'} worse."
     widgets.notice(f"{base} is beaten by {_clauses(wins)}.{lost} The seeds separate no other row from it.", "answer")
+
+
+def _no_baseline(table: Table) -> str:
+    """The reason why nothing is compared with maximum likelihood: no such row, or several, and how to choose one."""
+    plain = [table.rows[i] for i in table.baselines]
+    if not plain:
+        return (
+            "No row here is plain maximum likelihood (trainer mle without <backspace>), so nothing can be said to beat "
+            "it; ranks compare the rows with each other."
+        )
+    keys = [key for key in table.keys if len({str(row.group.get(key)) for row in plain}) > 1]
+    told = (f"{key}={written(plain[0].group[key])}" for key in keys if key in plain[0].group)
+    chosen = next(told, None)
+    how = "" if chosen is None else f" Choose one: filter the Leaderboard by {chosen}, or type --baseline {chosen}."
+    rows = _list([row.label for row in plain]) if len(plain) <= SHOWN_CLAUSES else ""
+    return (
+        f"{len(plain)} rows here are plain maximum likelihood{f' ({rows})' if rows else ''}, so that no single one is "
+        f"the row to beat.{how}"
+    )
 
 
 def _separated(table: Table, *, better: bool) -> dict[tuple[str, ...], list[str]]:

@@ -7,6 +7,7 @@ import shlex
 import streamlit as st
 
 from dashboard import boards, run_queries, score_queries, widgets
+from harness.analysis.filters import split_list
 from harness.storage.url import DEFAULT_STORE, printable_url
 
 GRID = run_queries.chosen_grid()
@@ -29,12 +30,12 @@ def page() -> None:
         )  # fmt: skip
         by = right.multiselect(
             "Group by", keys, key="by", bind="query-params", placeholder="everything but the seeds",
-            help="Rows are averaged over all settings that are not named here.",
+            help="Order and choice of the settings that make a row; others that vary are added: means are over seeds.",
         )  # fmt: skip
         left, right = st.columns(2)
         wanted = left.text_input(
             "Filter", key="filter", bind="query-params", placeholder="trainer=bc, backspace=true, alpha in 0.01|0.1",
-            help="Conditions separated by commas; all must hold: key=value, key!=value, key in a|b.",
+            help='Conditions separated by commas; all must hold: key=value, key!=value, key in a|b, key="a,b".',
         )  # fmt: skip
         per = right.segmented_control(
             "Rank only rows of equal cost per", list(UNITS), key="per", default="anything", bind="query-params",
@@ -43,7 +44,7 @@ def page() -> None:
     asked = {
         "metrics": shown or None,
         "group_by": by or None,
-        "filters": [part.strip() for part in (wanted or "").split(",") if part.strip()],
+        "filters": [part for part in split_list(wanted or "") if part],
         "per": UNITS[per or "anything"],
     }
     board = score_queries.board(GRID, **asked)

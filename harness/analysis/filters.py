@@ -11,6 +11,8 @@ from typing import Any
 
 from harness.config.keys import last_part, matching_keys
 from harness.config.run import key_order
+from harness.config.written import split_list as split_list
+from harness.config.written import unquoted
 from harness.errors import ConfigError, did_you_mean
 from harness.storage.queries import Run, Seeds
 
@@ -73,7 +75,7 @@ def parse_filter(text: str, runs: Sequence[Run], known: Sequence[str]) -> Filter
             f"filter {text!r} is not key=value; write, say, trainer.name=mle, lr!=1e-3 or 'trainer in mle|bc'"
         )
     key, sign, right = stored_key(form[1], known), form[2].strip(), form[3]
-    values = tuple(part.strip().strip("'\"") for part in (right.split("|") if sign == "in" else [right]))
+    values = tuple(map(unquoted, split_list(right, "|") if sign == "in" else [right]))
     stored = {written(run.get(key)): run.get(key) for run in runs if key in run.config or key.startswith("seeds.")}
     for wanted in values:
         if stored and not any(_equal(value, wanted) for value in stored.values()):

@@ -158,6 +158,15 @@ def grouped_rows(members: Sequence[Run], group_by: Sequence[str] | None) -> tupl
     return keys, found
 
 
+def keys_apart(members: Sequence[Run], group_by: Sequence[str]) -> list[str]:
+    """The keys, and those in which the runs of one row would differ: a mean over these is no mean over seeds."""
+    configs = {run.group_id: run.config for run in members}.values()
+    compared = [settings(config) for config in configs if control(config) is None]
+    rows = grouped(compared, lambda config: canonical(_label(config, group_by)))
+    apart = {key for alike in rows for key in varying(alike)}.difference(group_by)
+    return [*group_by, *sorted(apart, key=key_order)]
+
+
 def grouped_by_kind(groups: Iterable[T], of: Callable[[T], str | None]) -> list[tuple[str | None, list[T]]]:
     """Groups by kind of control, those without a control first."""
     kinds: dict[str | None, list[T]] = {None: []}

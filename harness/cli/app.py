@@ -13,7 +13,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from harness.cli.commands import boards, dashboard, grids, models, names, speed, stored, texts, tuning, workers
+from harness.cli.commands import boards, dashboard, grids, models, names, removal, speed, stored, texts, tuning, workers
 from harness.errors import HarnessError
 
 
@@ -65,6 +65,7 @@ for command in (
     boards.overhead,
     boards.validity,
     boards.export,
+    removal.rm,
     dashboard.dashboard,
     stored.rescore,
     stored.samples,

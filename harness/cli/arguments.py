@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from harness.errors import UnknownName, did_you_mean
+from harness.errors import ConfigError, UnknownName, did_you_mean
 
 if TYPE_CHECKING:
     from harness.config.run import RunConfig
@@ -34,6 +35,9 @@ Include = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 SeedCount = Annotated[int | None, typer.Option("--seeds", help="Number of seeds, in place of the grid's.")]
+GridLabel = Annotated[
+    str | None, typer.Option("--name", help="Name under which a changed grid is stored, in place of GRID@KEY=VALUE.")
+]
 Limit = Annotated[
     str | None, typer.Option("--limit", help="Only the first cells: a number (12) or a share (0.1) of them.")
 ]
@@ -81,11 +85,47 @@ def include_files(paths: Sequence[Path] | None) -> tuple[str, ...]:
     return tuple(str(path.absolute()) for path in paths or ())
 
 
-def load_grid_argument(given: str, overrides: Sequence[str] | None = None, seeds: int | None = None) -> Grid:
-    """Load the grid of that name or file, with the command line's changes."""
-    from harness.grids.grid import load_grid
+def load_grid_argument(
+    given: str, overrides: Sequence[str] | None = None, seeds: int | None = None, name: str | None = None
+) -> Grid:
+    """Load the grid of that name or file, with the command line's changes and `--name`."""
+    from harness.grids.grid import grid_names, load_grid
+    from harness.grids.own_name import check_name
 
-    return load_grid(given, [*(overrides or ()), *([] if seeds is None else [f"seeds={seeds}"])])
+    grid = load_grid(given, [*(overrides or ()), *([] if seeds is None else [f"seeds={seeds}"])])
+    if name is not None:
+        return replace(grid, name=check_name(name, grid_names()))
+    return grid
+
+
+def asked_cells(
+    given: str, overrides: Sequence[str] | None, seeds: int | None, name: str | None, url: str
+) -> tuple[str, list[RunConfig]]:
+    """The name of a grid and its cells, checked: of a shipped grid or a file, or else as a grid is stored.
+
+    Raises:
+        ConfigError: `name` is that of a stored grid with other cells.
+    """
+    from harness.grids.check import check_cells
+    from harness.grids.grid import grid_names
+
+    here = open_store(url) if store_exists(url) else None
+    stored = here.grids() if here is not None else []
+    is_source = given in grid_names() or given.endswith((".yaml", ".yml"))
+    if here is not None and given in stored and not (is_source or overrides or seeds is not None or name):
+        cells = check_cells([here.config(run_id) for run_id in here.runs(given)["run_id"]])
+        print_notes(cells)
+        return given, cells
+    grid = load_grid_argument(given, overrides, seeds, name)
+    cells = checked_cells(grid)
+    if name is not None and here is not None and name in stored:
+        other = set(here.runs(name)["group_id"]) - {cell.group_id for cell in cells}
+        if other:
+            raise ConfigError(
+                f"--name {name}: the stored grid of that name has {len(other)} other configurations, which would share "
+                "its tables; give another --name"
+            )
+    return grid.name, cells
 
 
 def checked_cells(grid: Grid, limit: str | None = None) -> list[RunConfig]:

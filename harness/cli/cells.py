@@ -37,9 +37,11 @@ def run_cells(
     from harness.runner.grid import run_grid
     from harness.storage.store import Store
 
+    if "@" in name:
+        typer.echo(f"note: changed on the command line, this is a grid of its own: {name}", err=True)
     with Store(url) as store, stop_on_signals() as stopping:
-        store.enqueue(name, cells, alone=alone)  # what --limit leaves out is pending, not unknown
         cells = cells if limit is None else first(cells, limit)
+        store.enqueue(name, cells, alone=alone)  # what --limit leaves out is no cell yet: it would stay pending
         if any(cell.model.revision for cell in cells):
             for sentence in earlier_models(cells, store.runs().to_dict("records")):
                 typer.echo(sentence, err=True)

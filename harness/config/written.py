@@ -12,18 +12,22 @@ from typing import Any, Literal, get_args, get_origin
 
 QUOTED = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^']|'')*'""", re.DOTALL)
 # an apostrophe inside a word opens nothing: quotes begin a part or a value, and end it
-_PROTECTED = re.compile(rf"(?<![^\s,=\[])(?:{QUOTED.pattern})(?=\s*(?:[,\]]|$))", re.DOTALL)
+_PROTECTED = re.compile(rf"(?<![^\s,=|\[])(?:{QUOTED.pattern})(?=\s*(?:[,|\]]|$))", re.DOTALL)
 
 
-def split_list(text: str) -> list[str]:
+def split_list(text: str, comma: str = ",") -> list[str]:
     """The parts of a comma list; commas in brackets belong to a metric's parameters, commas in quotes to a value.
+
+    `comma` may be another sign between the parts.
 
     >>> split_list("mauve@mauve-text[pooling=last,scaling=5], diversity")
     ['mauve@mauve-text[pooling=last,scaling=5]', 'diversity']
     >>> split_list('"d/a,b.jsonl",c.jsonl')
     ['"d/a,b.jsonl"', 'c.jsonl']
+    >>> split_list('"a|b" | c', "|")
+    ['"a|b"', 'c']
     """
-    return [part.strip() for part in _split(text, r",(?![^\[]*\])")]
+    return [part.strip() for part in _split(text, rf"{re.escape(comma)}(?![^\[]*\])")]
 
 
 def split_pairs(text: str) -> list[tuple[str, str, str]]:

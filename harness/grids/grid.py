@@ -47,12 +47,12 @@ from harness.config.run import RunConfig, SeedConfig
 from harness.config.written import unquoted
 from harness.errors import ConfigError, UnknownName, did_you_mean
 from harness.grids import settings
+from harness.grids.own_name import NAME, changes_in, own_name
 from harness.grids.settings import PLUGINS, SECTIONS, Place, Point, Setting, declared
 from harness.grids.yaml_file import LARGEST_INTEGER, Argument, Document, parse_scalar, read_document
 from harness.plugins.options import resolve, text_options
 
 GROUP = "sequencematch_harness.grids"
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 TOP_LEVEL = ("name", "question", "base", "grid", "zip", "include", "exclude", "seeds", "controls")
 MAX_CELLS = 100_000
 LISTS = tuple(f"evaluation.{name}" for name in ("at_metrics", *POINTS))  # one value is a list
@@ -149,10 +149,13 @@ class Grid:
     def override(self, texts: Sequence[str]) -> Grid:
         """This grid with `key=value` or `key=a,b` from the command line in place of the values in the file.
 
+        Where that changes more than the number of seeds it has a name of its own (`own_name`).
+
         Raises:
             ConfigError: not `key=value`, an unknown or ambiguous key, or a key given twice.
         """
         grid, seen = self, set()
+        changes: dict[str, tuple[str, bool]] = {}
         named = [f"{head}{end}=" for head in PLUGINS for end in ("", ".name")]
         # plug-in names first: they decide which options the other keys may mean
         for text in sorted(texts, key=lambda text: not text.startswith(tuple(named))):
@@ -165,8 +168,15 @@ class Grid:
             if key in seen:
                 raise ConfigError(f"command line: {key} is given twice; write {given}=a,b to sweep it")
             seen.add(key)
-            grid = grid._with(key, value, f"command line: {given}")
-        return grid
+            before, grid = grid, grid._with(key, value, f"command line: {given}")
+            if key != "seeds" and grid._content() != before._content():
+                changes[key] = (value, key == "metrics" or key in LISTS)
+        return replace(grid, name=own_name(self.name, changes, grid.keys()))
+
+    def _content(self) -> list[Any]:
+        """The settings of all points without their places, to tell if two grids ask for the same cells."""
+        parts = ((self.base,), self.include, *self.axes, *self.sweeps)
+        return [[{key: (one.value, one.text) for key, one in point.items()} for point in points] for points in parts]
 
     def _with(self, key: str, text: str, where: str) -> Grid:
         pieces = settings.split_list(text)
@@ -351,13 +361,16 @@ def grid_names() -> list[str]:
 
 
 def load_grid(name_or_path: str, overrides: Sequence[str] = ()) -> Grid:
-    """A shipped grid by its name, or the grid in a YAML file, changed by `key=value` overrides.
+    """A shipped grid by its name (also `NAME@key=value,...`), or one in a YAML file, changed by `key=value` overrides.
 
     Raises:
         UnknownName: neither a known name nor a path.
         ConfigError: a wrong file or override; the message names file, line and key.
     """
     known = shipped()
+    head, _, rest = name_or_path.partition("@")
+    if head in known and rest and (changes := changes_in(rest)):
+        name_or_path, overrides = head, [*changes, *overrides]
     if name_or_path in known:
         file: Path | Traversable = known[name_or_path]
     elif name_or_path.endswith((".yaml", ".yml")) or Path(name_or_path).exists() or "/" in name_or_path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from harness.config.model import ARCHITECTURES
 from harness.config.run import BASE_TRAINER
@@ -47,4 +48,5 @@ def as_it_is(name: str, benchmark: str, overrides: Sequence[str], seeds: int) ->
         "training": {"steps": 0},
     }
     written = {"name": NAME, "base": base, "seeds": seeds, "controls": False}
-    return Grid.read(Document(written, "command line"), NAME).override(overrides)
+    grid = Grid.read(Document(written, "command line"), NAME).override(overrides)
+    return replace(grid, name=NAME)  # one grid for all models, each a row of its own

@@ -89,6 +89,7 @@ class Table:
         findings: the differences that the seeds support, and those that they leave open, in words.
         notes: conditions of the table that qualify its numbers.
         baseline: the index of the row that the others' differences are from; None where there is none.
+        baselines: indices of all rows that fit what a baseline is; where there are several, none is it.
         given: the start that all rows share and no seed varies, `, given one base model`; empty where none.
     """
 
@@ -101,6 +102,7 @@ class Table:
     notes: tuple[str, ...]
     baseline: int | None
     given: str = ""
+    baselines: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

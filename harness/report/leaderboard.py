@@ -112,10 +112,9 @@ def leaderboard(
         raise ConfigError(f"--sort {sort}: no such column; {did_you_mean(sort, {column.metric for column in shown})}")
     if baseline and all(one.baseline is None for one in made):
         raise ConfigError(f"--baseline {','.join(baseline)}: no row has all of that; name one row, as trainer=mle does")
-    merged = any("merges runs" in note for one in made for note in one.notes)
     ranked = any(cell.rank for one in made for row in one.rows for cell in row.scores.values())
     alone = all(row.n == 1 for one in made for row in one.rows)
-    notes += [sentences.coverage(left, merged, alone), *([sentences.reading()] if ranked else [])]
+    notes += [sentences.coverage(left, alone), *([sentences.reading()] if ranked else [])]
     order = "in the grid's order" if sort is None else f"by their mean {sort}"
     return Leaderboard(tuple(made), (*notes, f"rows stand {order}, which is no rank"), per, at)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,9 +12,10 @@ import numpy as np
 from harness.analysis import costs
 from harness.analysis.costs import Cost, Unit
 from harness.analysis.filters import Filter, written
-from harness.analysis.groups import Group, benchmark, biased, default_baseline, grouped_rows, mean
+from harness.analysis.groups import Group, benchmark, biased, default_baseline, grouped_rows, keys_apart, mean
 from harness.config.keys import short_keys
 from harness.config.run import BASELINE
+from harness.config.written import split_pairs, unquoted
 from harness.errors import ConfigError
 from harness.report import sentences
 from harness.report.board import Cell, Column, ColumnComparison, Row, Table
@@ -21,6 +23,7 @@ from harness.report.ties import ranked_by
 from harness.stats.intervals import Interval, t_intervals
 from harness.stats.ranks import RANKED_ROWS, differences, rank
 from harness.storage.queries import Nodes, Run, ScoreName, TrialRun, Values
+from harness.system.model_files import model_id
 
 PREFERRED = (
     "exact_kl",
@@ -58,8 +61,25 @@ class LeaderboardRequest:
 
 
 def matches(asked: str, score: ScoreName | Column) -> bool:
-    """True if `asked`, a short name, `name@definition` or full name, names this score."""
-    return asked in (score.metric, score.name) or score.name.startswith(f"{asked}[")
+    """True if `asked` names this score: a short name, `name@definition`, its full name, or some of its parameters.
+
+    Those are written as for a run: quoted where they hold commas, and a featuriser as its directory.
+    """
+    if asked in (score.metric, score.name) or score.name.startswith(f"{asked}["):
+        return True
+    head, bracket, inside = asked.partition("[")
+    stored_head, _, stored = score.name.partition("[")
+    if not bracket or head != stored_head or not inside.endswith("]"):
+        return False
+    return all(
+        equals and any(_has(stored.removesuffix("]"), key, one) for one in (unquoted(value), model_id(unquoted(value))))
+        for key, equals, value in split_pairs(inside[:-1])
+    )
+
+
+def _has(stored: str, key: str, value: str) -> bool:
+    """True if stored parameters have this value, or begin with it where a pooling stands behind (`DIR/last`)."""
+    return re.search(rf"(?<![^,]){re.escape(key)}={re.escape(value)}(/\w+)?(?![^,])", stored) is not None
 
 
 def table(members: Sequence[Run], title: str, request: LeaderboardRequest) -> Table:
@@ -69,14 +89,11 @@ def table(members: Sequence[Run], title: str, request: LeaderboardRequest) -> Ta
         ConfigError: the baseline that was asked for fits several rows, or the metric to sort by several columns.
     """
     request = replace(request, values=_folded(members, request))
-    keys, groups = grouped_rows(members, request.keys)
+    keys, groups = grouped_rows(members, None if request.keys is None else keys_apart(members, request.keys))
     labels = row_labels(groups)
     columns, notes = _columns(request, [run.run_id for run in members])
     base = baseline_row(groups, labels, request.baseline, notes)
-    merged = list(dict.fromkeys(key for group in groups for key in group.merged))
-    if merged:
-        differ = ", ".join(merged)
-        notes.append(f"this grouping merges runs that differ in {differ}: their spread is not that of seeds alone")
+    notes += [] if request.keys is None else _apart(keys, request.keys, groups)
     compared = [i for i, group in enumerate(groups) if group.control is None]
     pairing = groups[0].source
     if f"seeds.{pairing}" in keys:
@@ -101,6 +118,7 @@ def table(members: Sequence[Run], title: str, request: LeaderboardRequest) -> Ta
     if len(compared) > RANKED_ROWS:
         notes.append(f"{len(compared)} rows are too many to compare every pair: no ranks; filter or group them")
     notes += [*_reasons(columns, made), *biased(members)]
+    fit = () if request.baseline else default_baseline(groups)
     order = list(range(len(made))) if request.sort is None else _order(groups, columns, request.sort, request.values)
     return Table(
         benchmark=benchmark(members[0]),
@@ -112,6 +130,7 @@ def table(members: Sequence[Run], title: str, request: LeaderboardRequest) -> Ta
         notes=tuple(notes),
         baseline=None if base is None else order.index(base),
         given=sentences.given(members),
+        baselines=tuple(sorted(map(order.index, fit))),
     )
 
 
@@ -173,6 +192,18 @@ def _folded(members: Sequence[Run], request: LeaderboardRequest) -> Values:
         if same:
             del folded[name]
     return folded
+
+
+def _apart(keys: Sequence[str], asked: Sequence[str], groups: Sequence[Group]) -> list[str]:
+    """The note on keys that were added to those asked for, because a row would have averaged over their values."""
+    added = [key for key in keys if key not in asked and key != "group_id"]
+    if not added:
+        return []
+    value = next((group.label[added[0]] for group in groups if added[0] in group.label), None)
+    return [
+        f"rows differ in {', '.join(added)}, too: a mean over these would not be over seeds; for one value alone add "
+        f"--filter {added[0]}={written(value)}"
+    ]
 
 
 def _columns(request: LeaderboardRequest, runs: Collection[str]) -> tuple[list[Column], list[str]]:

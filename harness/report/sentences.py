@@ -46,7 +46,7 @@ def given(runs: Sequence[Run]) -> str:
     return ", given one base model" if 0 not in steps else ", given one initialisation" if steps == {0} else ""
 
 
-def coverage(runs: Sequence[Run], merged: bool, alone: bool = False) -> str:
+def coverage(runs: Sequence[Run], alone: bool = False) -> str:
     """Note on the intervals: number of values, and the sources of variance that they cover.
 
     There are none where each row stands `alone`, a single run.
@@ -59,7 +59,7 @@ def coverage(runs: Sequence[Run], merged: bool, alone: bool = False) -> str:
         for i, name in enumerate(Seeds._fields)
         if any(len({run.seeds[i] for run in group}) > 1 for group in groups)
     ]
-    text = f"intervals: 95 % Student t over {'n runs' if merged else 'n seeds'}{given(runs)}"
+    text = f"intervals: 95 % Student t over n seeds{given(runs)}"
     if varied:
         text += f"; {_list(varied)} seeds vary"
         fixed = [name for name in Seeds._fields if name not in varied]

@@ -239,7 +239,9 @@ class Queue(Reader):
         held = sa.and_(RUNS.c.run_id == run_id, RUNS.c.owner == owner, RUNS.c.status == "running")
         renewed = {"lease_until": database_time() + self.lease, **values}
         if connection.execute(sa.update(RUNS).where(held).values(renewed)).rowcount != 1:
-            row = self._row(connection, run_id)
+            row = connection.execute(sa.select(RUNS).where(RUNS.c.run_id == run_id)).first()
+            if row is None:
+                raise LostClaim(f"run {run_id} was removed; drop this attempt of {owner}")
             raise LostClaim(f"run {run_id} is {row.status}, held by {row.owner}, not by {owner}; drop this attempt")
 
     def _end_attempt(

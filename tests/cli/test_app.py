@@ -162,7 +162,7 @@ def test_a_failed_cell_is_told_and_tried_again(shell: Shell) -> None:
     command = ("run", str(grid), "model.context=6", "--seeds", "1")
     failed = shell(*command, "--fail-fast", code=1)
     assert "model.context=6: texts need 8" in failed.stderr
-    assert shell.json("status", "broken") == {
+    assert shell.json("status", "broken@context=6") == {
         "cells": 2,
         "done": 0,
         "failed": 1,
@@ -270,8 +270,8 @@ def test_failed_runs_are_made_free_again(shell: Shell) -> None:
     assert "say which runs" in shell("retry", code=2).stderr
     assert shell("retry", failed[0]).stdout.startswith("1 runs are free again")
     assert f"run {failed[0]} is pending" in shell("retry", failed[0], code=2).stderr
-    assert shell("retry", "--failed", "--grid", "tiny").stdout.startswith("1 runs")
-    assert shell.json("status", "tiny")["pending"] == 2
+    assert shell("retry", "--failed", "--grid", "tiny@context=6").stdout.startswith("1 runs")
+    assert shell.json("status", "tiny@context=6")["pending"] == 2
 
 
 def test_status_is_watched_until_all_is_done(shell: Shell) -> None:

@@ -87,7 +87,32 @@ def test_too_few_seeds_say_nothing(tmp_path: Path, rendered: list[str]) -> None:
 def test_without_a_baseline_there_is_no_answer(tmp_path: Path, rendered: list[str]) -> None:
     boards.answer(table_of(two_groups(tmp_path), filters=["trainer=bc"]))
     (answer,) = Reader(rendered).text
-    assert answer.startswith("No single row here is plain maximum likelihood")
+    assert answer.startswith("No row here is plain maximum likelihood")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("training.steps", 60), ("training.lr", 0.5), ("training.rows", 4), ("model.width", 8)],
+)
+def test_two_rows_of_maximum_likelihood_are_both_named(
+    tmp_path: Path, rendered: list[str], key: str, value: float
+) -> None:
+    """The sentence says which rows they are, and a filter that leaves one."""
+    section, _, field = key.partition(".")
+    with Store(new(tmp_path)) as store:
+        finish(store, config(0))
+        finish(store, config(0, **{section: {field: value}}))
+    table = table_of(new(tmp_path))
+    boards.answer(table)
+    (answer,) = Reader(rendered).text
+    assert answer.startswith("2 rows here are plain maximum likelihood")
+    assert all(row.label in answer for row in table.rows)
+    given = answer.partition("--baseline ")[2].removesuffix(".")
+    assert given.startswith(f"{key}=")
+    assert (
+        table_of(new(tmp_path), filters=[given]).baseline == 0
+        or len(table_of(new(tmp_path), filters=[given]).rows) == 1
+    )
 
 
 def test_a_table_shows_ranks_only_where_rows_differ(tmp_path: Path, rendered: list[str]) -> None:

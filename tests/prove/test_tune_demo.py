@@ -17,16 +17,17 @@ SHORT = ["training.steps=20", "base_steps=20", "sampling.rollouts=64"]
 def test_the_demo_tuned(tmp_path: Path) -> None:
     """Two benchmarks, six groups each, two trials a group on validation texts, then two seeds of each choice."""
     shell = Shell(tmp_path)
-    printed = shell("tune", "demo", *SHORT, "--trials", "2", "--workers", "2", "--threads", "2").stdout
+    own = ("--name", "short", "--trials", "2", "--workers", "2", "--threads", "2")
+    printed = shell("tune", "demo", *SHORT, *own).stdout
     assert "12 groups x 2 trials = 24 trials (0 done)" in printed
     with Store.open(shell.environment["HARNESS_STORE"], read_only=True) as store:
-        trials = Counter(trial.group_id for trial in store.trials("demo-tuned"))
-        final = store.runs("demo-tuned").query("status == 'done'")
+        trials = Counter(trial.group_id for trial in store.trials("short-tuned"))
+        final = store.runs("short-tuned").query("status == 'done'")
         trained = [run_id for run_id in final["run_id"] if not store.config(run_id).is_control]
         assert len(trained) == 24
         assert trials == dict.fromkeys(set(final.set_index("run_id").loc[trained, "group_id"]), 2)
         assert len(trials) == 12
-        for run_id in store.runs("demo-trials")["run_id"]:
+        for run_id in store.runs("short-trials")["run_id"]:
             assert store.provenance(run_id)["splits_read"] == {"validation": 1}  # type: ignore[index]
         for run_id in trained:
             assert store.provenance(run_id)["splits_read"] == {"test": 1}  # type: ignore[index]

@@ -152,17 +152,35 @@ def test_a_reason_stands_in_the_column_of_the_numbers_that_it_explains(store: St
     assert len(leaderboard(store).tables[0].columns) == 2
 
 
-def test_grouping_that_merges_more_than_seeds_says_so(store: Store) -> None:
+@pytest.mark.parametrize(
+    ("more", "key", "value"),
+    [
+        ({"training": {"steps": 60}}, "training.steps", 60),
+        ({"training": {"lr": 0.5}}, "training.lr", 0.5),
+        ({"sampling": {"temperature": 0.7}}, "sampling.temperature", 0.7),
+        ({"model": {"width": 8}}, "model.width", 8),
+    ],
+)
+def test_no_grouping_averages_over_another_setting(store: Store, more: Any, key: str, value: Any) -> None:
+    """A store in which two grids were mixed: 2 seeds with one value and 2 with another are two rows of 2."""
+    for seed in (0, 1):
+        add(store, {}, [mauve(0.2)], seed=seed)
+        add(store, more, [mauve(0.9)], seed=seed)
+    board = leaderboard(store, group_by=["trainer", "backspace"])
+    assert [(row["n"], row["group"][key] == value) for row in rows(board)] == [(2, False), (2, True)]
+    (note,) = [note for note in board.tables[0].notes if note.startswith("rows differ in")]
+    assert key in note
+    assert "--filter" in note
+    alone = leaderboard(store, group_by=["trainer", "backspace"], filters=[f"{key}={value}"])
+    assert [row["n"] for row in rows(alone)] == [2]
+
+
+def test_grouping_by_less_than_what_varies_keeps_the_rows_apart(store: Store) -> None:
     demo(store)
     add(store, {"actions": {"backspace": True}}, [mauve(0.8)])
     board = leaderboard(store, group_by=["backspace"])
-    assert [(row["group"], row["n"]) for row in rows(board)] == [
-        ({"actions.backspace": False}, 3),
-        ({"actions.backspace": True}, 4),
-    ]
-    (note,) = board.tables[0].notes
-    assert "merges runs that differ in trainer.name: their spread is not that of seeds alone" in note
-    assert any("over n runs" in note for note in board.notes)
+    assert [set(row["group"]) for row in rows(board)] == [{"actions.backspace", "trainer.name"}] * 3
+    assert all("over n runs" not in note for note in board.notes)
     both = leaderboard(store, group_by=["trainer", "backspace"])
     assert not both.tables[0].notes
     assert len(rows(both)) == 3

@@ -170,11 +170,12 @@ def test_mle_is_the_baseline_at_the_usual_decoding(store: Store) -> None:
     add(store, {"training": {"lr": 0.5}}, [mauve(0.5)])
     table = only(leaderboard(store))
     assert table.baseline is None
+    assert [table.rows[i].group["training.lr"] for i in table.baselines] == [1e-3, 0.5]
     assert table.notes[0].startswith("2 rows have trainer.name=mle, actions.backspace=false, so no differences")
 
 
-def test_a_grouping_that_merges_pairs_means_at_seeds_where_all_parts_are(store: Store) -> None:
-    """backspace false has two trainers at seeds 0 to 5, one of them at 6 too: 6 seeds count, with their mean."""
+def test_rows_that_a_grouping_would_merge_are_ranked_apart(store: Store) -> None:
+    """Two trainers with and without <backspace>, one of the four rows without seed 6: 6 seeds count in every pair."""
     for seed in range(7):
         for trainer in ("mle", "bc"):
             if seed < 6 or trainer == "mle":
@@ -182,7 +183,7 @@ def test_a_grouping_that_merges_pairs_means_at_seeds_where_all_parts_are(store: 
             on = {"trainer": trainer, "actions": {"backspace": True}}
             add(store, on, [mauve(seed / 10 + 1)], seed=seed)
     table = only(leaderboard(store, group_by=["backspace"]))
-    assert ranks(table) == {"plain": (2, 2), "backspace": (1, 1)}
+    assert ranks(table) == {"mle": (3, 4), "bc": (3, 4), "backspace mle": (1, 2), "backspace bc": (1, 2)}
     assert "mauve: paired over the 6 seeds that all rows have; 1 more left out" in table.findings
     assert only(leaderboard(store, group_by=["trainer"])).baseline == 0
 

@@ -15,6 +15,7 @@ from writers import filled, many_writers
 from harness.cli.doctor import examine
 from harness.errors import StoreError
 from harness.storage.queue import LostClaim
+from harness.storage.removal import remove
 from harness.storage.store import Store
 
 
@@ -35,6 +36,16 @@ def store(url: str) -> Iterator[Store]:
     (Path(url.partition("?files=")[2]) / "store.id").unlink(missing_ok=True)
     with Store(url) as opened:
         yield opened
+
+
+def test_a_grid_is_removed_with_its_files_and_a_claimed_one_is_not(store: Store) -> None:
+    store.enqueue("a", [config(0)])
+    assert store.claim(config(0).run_id, ME)
+    with pytest.raises(StoreError, match="being computed"):
+        remove(store, ["a"], [])
+    store.finish(config(0).run_id, ME, **RESULTS)
+    assert remove(store, ["a"], []).files == 1
+    assert (store.grids(), len(store.runs())) == ([], 0)
 
 
 def test_numbers_and_texts_come_back_exactly(store: Store) -> None:

@@ -11,6 +11,7 @@ import typer
 from harness.cli.arguments import (
     CheckpointEvery,
     Device,
+    GridLabel,
     GridName,
     Include,
     Json,
@@ -24,6 +25,7 @@ from harness.cli.arguments import (
     Threads,
     Timeout,
     Workers,
+    asked_cells,
     checked_cells,
     include_files,
     load_grid_argument,
@@ -57,15 +59,18 @@ def plan(
     store: StoreUrl = DEFAULT_STORE,
     seeds: SeedCount = None,
     limit: Limit = None,
+    name: GridLabel = None,
     include: Include = None,
     as_json: Json = False,
 ) -> None:
     """Check a grid and show what running it would do; nothing is run."""
+    from harness.grids.grid import first
     from harness.grids.plan import earlier_models
     from harness.grids.plan import plan as planned
 
     include_files(include)
-    cells = checked_cells(load_grid_argument(grid, overrides, seeds), limit)
+    _, cells = asked_cells(grid, overrides, seeds, name, store)
+    cells = cells if limit is None else first(cells, limit)
     runs = open_store(store).runs().to_dict("records") if store_exists(store) else []
     found = planned(cells, runs)
     for sentence in earlier_models(cells, runs):
@@ -87,6 +92,7 @@ def run(
     store: StoreUrl = DEFAULT_STORE,
     seeds: SeedCount = None,
     limit: Limit = None,
+    name: GridLabel = None,
     device: Device = "auto",
     workers: Workers = 1,
     threads: Threads = None,
@@ -102,7 +108,7 @@ def run(
 
     server()  # it gets ready while the grid is read and checked
     included = include_files(include)
-    asked = load_grid_argument(grid, overrides, seeds)
+    called, cells = asked_cells(grid, overrides, seeds, name, store)
     options = RunnerOptions(
         workers=workers,
         device=device,
@@ -113,7 +119,7 @@ def run(
         timeout=timeout,
         stall_after=stall_after,
     )
-    tally = run_cells(asked.name, checked_cells(asked), store, options, limit=limit)
+    tally = run_cells(called, cells, store, options, limit=limit)
     raise typer.Exit(1 if tally.failed else 0)
 
 

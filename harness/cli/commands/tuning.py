@@ -13,6 +13,7 @@ import typer
 from harness.cli.arguments import (
     CheckpointEvery,
     Device,
+    GridLabel,
     GridName,
     Include,
     KeepGoing,
@@ -51,6 +52,7 @@ def tune(
     plan: Annotated[bool, typer.Option("--plan", help="Show what would be done; nothing is run.")] = False,
     store: StoreUrl = DEFAULT_STORE,
     seeds: SeedCount = None,
+    name: GridLabel = None,
     device: Device = "auto",
     workers: Workers = 1,
     threads: Threads = None,
@@ -76,7 +78,7 @@ def tune(
     if not plan:
         server()
     included = include_files(include)
-    asked = load_grid_argument(grid, overrides, seeds)
+    asked = load_grid_argument(grid, overrides, seeds, name)
     cells = check(replace(asked, controls=False))
     cells = check_cells([*cells, *missing_mle(cells)]) if asked.controls else cells
     tried = planned(cells, trials)
