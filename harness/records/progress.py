@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Stage = Literal["base", "train", "sample", "score", "done", "failed", "skipped", "waiting"]
+Stage = Literal["reference", "base", "train", "sample", "score", "done", "failed", "skipped", "waiting"]
 
 
 @dataclass(frozen=True)
@@ -13,8 +13,9 @@ class Progress:
     """Progress of one cell of a grid, for display.
 
     `cell` counts from 1 among `cells`; `fraction` in [0, 1] is the share of the stage that is done.  Stages in
-    order: `base`, `train`, `sample`, `score`, then `done`, `failed` (with `message`) or `skipped` (done before);
-    `waiting` (with `message`) is a cell that no worker here is computing.
+    order: `reference` (training of the benchmark's reference LM), `base` (of the shared base), `train`, `sample`,
+    `score`, then `done`, `failed` (with `message`) or `skipped` (done before); `waiting` (with `message`) is a cell
+    that no worker here is computing.
     `label` names the cell in a few words; `details` is the traceback of a failure, where there is one.
     """
 

@@ -79,7 +79,7 @@ def _features(
     asked = any(metric.options.get("featuriser") == "reference-lm" for metric in config.metrics or ())
     reference = None
     if asked or temperature_needs_reference(config):
-        reference = yield from prepare_base(reference_config(config), splits, folder / "cache", device)
+        reference = yield from prepare_base(reference_config(config), splits, folder / "cache", device, "reference")
     return Features(reference, device)
 
 

@@ -17,9 +17,10 @@ from harness.models.initial import untrained
 from harness.plugins.options import build, resolve
 from harness.records.data import Splits
 from harness.records.events import StageProgress
+from harness.records.progress import Stage
 from harness.registry import TRAINERS
 from harness.system.files import written_aside
-from harness.training.loop import fit
+from harness.training.loop import Training
 
 REFERENCE_MODEL = ModelConfig(
     name="gpt2",
@@ -56,7 +57,7 @@ def reference_config(config: RunConfig) -> RunConfig:
 
 
 def prepare_base(
-    config: RunConfig, splits: Splits, cache: Path, device: torch.device
+    config: RunConfig, splits: Splits, cache: Path, device: torch.device, stage: Stage = "base"
 ) -> Generator[StageProgress, None, Path]:
     """Train a run's base unless it is cached, with its progress; returns its directory, as `Policy.load` reads it.
 
@@ -74,8 +75,11 @@ def prepare_base(
         rows(splits.train, policy), policy.space, base.actions, None, context=policy.context, seed=base.seeds.train
     )
     if base.training.steps:
-        for step in fit(policy, build(TRAINERS, base.trainer, "trainer"), stream, base):
-            yield StageProgress("base", step.progress)
+        yield StageProgress(stage, 0.0)
+        training = Training(policy, build(TRAINERS, base.trainer, "trainer"), stream, base)
+        while not training.finished:
+            training.advance()
+            yield StageProgress(stage, training.progress)  # after every step: a request to stop ends it here
     with written_aside(directory, "a base model") as fresh:
         policy.save(fresh)
         try:

@@ -19,7 +19,7 @@ from harness.grids.check import check
 from harness.grids.grid import Grid, load_grid
 from harness.models.initial import start_policy
 from harness.records.events import Event, Results, SavedCheckpoint, StageProgress
-from harness.records.progress import Progress
+from harness.records.progress import Progress, Stage
 from harness.runner.grid import run_grid
 from harness.runner.options import RunnerOptions
 from harness.runner.run import run as compute
@@ -194,6 +194,16 @@ def test_a_base_that_does_not_fit_leaves_nothing_behind(grid: Grid, tmp_path: Pa
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not list((tmp_path / "bases").iterdir())
     assert prepared(config, splits, tmp_path, cpu).is_dir()
+
+
+@pytest.mark.parametrize("stage", ["base", "reference"])
+def test_a_shared_training_says_its_stage_and_share_after_every_step(grid: Grid, tmp_path: Path, stage: Stage) -> None:
+    """120 steps give 121 signs of life, at each of which a request to stop ends it; a curve has 50 points."""
+    (config, *_), cpu = check(grid), torch.device("cpu")
+    config = config.model_copy(update={"model": config.model.model_copy(update={"base_steps": 120})})
+    events = list(prepare_base(config, load_splits(config.benchmark), tmp_path, cpu, stage))
+    assert [event.stage for event in events] == [stage] * 121
+    assert [round(120 * event.fraction) for event in events] == list(range(121))
 
 
 def test_threads_of_a_resumed_training_are_recorded_though_its_attempt_was_killed(grid: Grid, tmp_path: Path) -> None:
