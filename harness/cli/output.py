@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,38 @@ if TYPE_CHECKING:
 def as_json_text(value: Any) -> str:
     """JSON as `--json` prints it: ASCII alone, so that no text in it can drive a terminal."""
     return json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False, default=str)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as lines, every column but the last as wide as its longest cell and two blanks more.
+
+    >>> aligned([("a", "one"), ("bcd", "two")])
+    ['a    one', 'bcd  two']
+    """
+    widths = [max(map(len, column)) + 2 for column in zip(*rows, strict=True)]
+    padded = ((cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return ["".join(cells).rstrip() for cells in padded]
+
+
+def as_json_line(value: Any, encoding: str = "utf-8") -> str:
+    r"""JSON on one line, for a person to read: letters of every script as they are.
+
+    Escaped are characters that could drive a terminal or turn the line round, halves of surrogate pairs, and what
+    `encoding` does not have.
+
+    >>> as_json_line("naïve\x1b[2J\u202e")
+    '"naïve\\u001b[2J\\u202e"'
+    """
+
+    def escaped(found: re.Match[str]) -> str:
+        character = found[0]
+        try:
+            character.encode(encoding)
+        except UnicodeEncodeError:
+            return json.dumps(character)[1:-1]
+        return character if character.isprintable() else json.dumps(character)[1:-1]
+
+    return re.sub(r"[^\x20-\x7e]", escaped, json.dumps(value, ensure_ascii=False))
 
 
 def show(parts: Sequence[object]) -> None:

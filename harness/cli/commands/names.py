@@ -17,7 +17,7 @@ from harness.cli.arguments import (
     load_grid_argument,
     open_store,
 )
-from harness.cli.output import as_json_text
+from harness.cli.output import aligned, as_json_text
 from harness.storage.url import DEFAULT_STORE
 
 
@@ -36,12 +36,12 @@ def ls(
     if kind == "runs":
         frame = open_store(store).runs()
         rows = json.loads(frame.to_json(orient="records", date_format="iso"))
-        lines = [f"{row['run_id']}  {row['status']:8}{row['benchmark.name']}  {row['trainer.name']}" for row in rows]
+        lines = aligned([[row[key] for key in ("run_id", "status", "benchmark.name", "trainer.name")] for row in rows])
     elif kind == "grids":
         from harness.grids.grid import grid_names
 
         rows = [{"name": name, "question": load_grid_argument(name).question} for name in grid_names()]
-        lines = [f"{row['name']:16}{row['question']}" for row in rows]
+        lines = aligned([(row["name"], row["question"]) for row in rows])
     else:
         from harness.cli.describe import REGISTRIES
 
