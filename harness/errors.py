@@ -74,7 +74,7 @@ def kind_in_words(value: object) -> str:
     >>> kind_in_words([1]), kind_in_words(True), kind_in_words(None)
     ('a list', 'a truth value', 'nothing')
     """
-    kinds = {
+    kinds: dict[type | tuple[type, ...], str] = {
         NoneType: "nothing",
         bool: "a truth value",
         (int, float): "a number",

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +57,35 @@ def as_json_line(value: Any, encoding: str = "utf-8") -> str:
     return re.sub(r"[^\x20-\x7e]", escaped, json.dumps(value, ensure_ascii=False))
 
 
+def screen_width() -> int | None:
+    """Characters in a line of the screen: what COLUMNS says, or the terminal's; None where a pipe or file reads on.
+
+    Tables leave columns out for a screen only: a program gets all of them.
+    """
+    asked = os.environ.get("COLUMNS", "")
+    if asked.isdigit():
+        return int(asked)
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def say(text: str, hang: int | None = None) -> None:
+    """Print lines, on a screen broken at blanks to its width and continued under column `hang`, or two to the right."""
+    width = screen_width()
+    typer.echo(text if width is None else "\n".join(_broken(line, width, hang) for line in text.split("\n")))
+
+
+def _broken(line: str, width: int, hang: int | None) -> str:
+    """The line with newlines in it.
+
+    >>> _broken("demo  Does it pay?", 12, 6)
+    'demo  Does\n      it pay?'
+    """
+    if len(line) <= width:
+        return line
+    indent = min(len(line) - len(line.lstrip()) + 2 if hang is None else hang, width // 2)
+    return "\n".join(textwrap.wrap(line, width, subsequent_indent=" " * indent, break_on_hyphens=False))
+
+
 def show(parts: Sequence[object]) -> None:
     """Print tables and texts of rich, one below the other."""
     from rich.console import Console
@@ -80,4 +113,4 @@ def print_leaderboard(store: Store, grid: str) -> None:
     from harness.report.leaderboard import leaderboard
     from harness.report.rendering import render
 
-    show(render(leaderboard(store, grid=grid)))
+    show(render(leaderboard(store, grid=grid), screen_width() is None))
