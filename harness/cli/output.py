@@ -75,10 +75,10 @@ def say(text: str, hang: int | None = None) -> None:
 
 
 def _broken(line: str, width: int, hang: int | None) -> str:
-    """The line with newlines in it.
+    r"""The line with newlines in it.
 
-    >>> _broken("demo  Does it pay?", 12, 6)
-    'demo  Does\n      it pay?'
+    >>> _broken("demo  Does it pay?", 14, 6)
+    'demo  Does it\n      pay?'
     """
     if len(line) <= width:
         return line
