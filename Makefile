@@ -44,7 +44,7 @@ METRICS := exact_kl,out_of_support,bad_texts,out_of_support_forced_5,out_of_supp
 WORKERS := 2
 SHOWN = leaderboard $* --metric $(METRICS)
 table-overhead: WORKERS := 1
-table-overhead: SHOWN = overhead $*
+table-overhead: SHOWN = overhead $* --all
 table-%: install
 	$(BIN)/harness run $* --workers $(WORKERS) --threads $(WORKERS) --store sqlite:///results/$*/runs.db
 	COLUMNS=200 $(BIN)/harness $(SHOWN) --store sqlite:///results/$*/runs.db

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from harness.errors import ConfigError, EnvironmentProblem, did_you_mean
+from harness.errors import ConfigError, EnvironmentProblem, did_you_mean, kind_in_words
 from harness.plugins.texts import json_value, not_utf8, text_value
 
 Placed: TypeAlias = tuple[str, str | None]
@@ -132,7 +132,7 @@ def _lines(path: Path, text: str, field: str, kind: str) -> Iterator[Placed]:
             where = f"{path}, line {number}"
             value = json_value(line, where, wanted)
             if not isinstance(value, Mapping):
-                raise ConfigError(f"{where}: {line!r:.60} is a {type(value).__name__}, not an object; wanted {wanted}")
+                raise ConfigError(f"{where}: {line!r:.60} is {kind_in_words(value)}, not an object; wanted {wanted}")
             yield of_field(value, field, where)
 
 

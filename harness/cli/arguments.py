@@ -129,10 +129,13 @@ def asked_cells(
 
 
 def checked_cells(grid: Grid, limit: str | None = None) -> list[RunConfig]:
-    """Every cell with all options written out, or the first ones; notes about their data are printed."""
+    """Every cell with all options written out, or the first ones; notes about the grid and its data are printed."""
     from harness.grids.check import check
     from harness.grids.grid import first
+    from harness.grids.idle import doubles, idle_excludes
 
+    for note in (*doubles(grid), *idle_excludes(grid)):
+        typer.echo(f"note: {note}", err=True)
     cells = check(grid)
     print_notes(cells)
     return cells if limit is None else first(cells, limit)

@@ -69,7 +69,8 @@ class SamplingConfig(Part):
     def _positive_or_best(cls, given: Any) -> float | str:
         number = isinstance(given, int | float) and not isinstance(given, bool)
         if given != "best" and not (number and given > 0):
-            raise ValueError("write a number greater than 0, or best")
+            greedy = "; the likeliest action every time is decoder=greedy, without a temperature"
+            raise ValueError(f"write a number greater than 0, or best{greedy if number and given == 0 else ''}")
         return float(given) if number else "best"
 
     @model_validator(mode="before")

@@ -6,6 +6,7 @@ the values that are accepted.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from harness.config.written import takes_text
 from harness.errors import ConfigError, did_you_mean
 from harness.grids.yaml_file import LARGEST_INTEGER, Document, KeyPath
 from harness.plugins.metric_names import known_metrics, metric_of, parse_metric
-from harness.plugins.options import options, text_options
+from harness.plugins.options import build, options, text_options
 from harness.registry import BENCHMARKS, METRICS, TRAINERS, Registry
 
 PLUGINS: dict[str, Registry[Any]] = {"benchmark": BENCHMARKS, "trainer": TRAINERS}
@@ -269,7 +270,7 @@ def items(value: Any, where: str) -> list[Any]:
 def _metrics(value: Any, place: Place) -> Iterator[Plugin]:
     if not isinstance(value, list):
         raise ConfigError(f"{place.where}: {value!r:.80} is not a list of metrics; write [mauve, diversity@simctg]")
-    measured: list[Plugin] = []  # metrics that were named by a measure, to have each once
+    chosen: list[tuple[str, Plugin]] = []  # two measures of one metric are one computation; a name twice is a mistake
     for index, given in enumerate(value):
         at = place.below(index)
         if isinstance(given, str):
@@ -277,18 +278,25 @@ def _metrics(value: Any, place: Place) -> Iterator[Plugin]:
         elif isinstance(given, Mapping) and isinstance(given.get("name"), str):
             name = metric_of(given["name"])
             text = text_options(METRICS[name]) if name in METRICS else ()
-            chosen = {
+            own = {
                 key: at.below(key).typed(item) if key in text else item for key, item in given.items() if key != "name"
             }
-            plugin = Plugin(name=name, options=chosen)
+            plugin = Plugin(name=name, options=own)
         else:
             raise ConfigError(f"{at.where}: {given!r:.80} is no metric; write a name, or {{name: NAME, option: value}}")
         if plugin.name not in METRICS:
             hint = did_you_mean(plugin.name, known_metrics())
             raise ConfigError(f"{at.where}: unknown metric {plugin.name!r}; {hint}")
         name = given.partition("@")[0] if isinstance(given, str) else given["name"]
-        if name == plugin.name:
+        filled = _filled(plugin)
+        if (name, filled) in chosen or all(other != filled for _, other in chosen):
             yield plugin
-        elif plugin not in measured:
-            measured.append(plugin)
-            yield plugin
+        chosen.append((name, filled))
+
+
+def _filled(metric: Plugin) -> Plugin:
+    """A metric with all its options, or as it is where one of them is wrong, which its cell says better."""
+    try:
+        return Plugin(name=metric.name, options=dataclasses.asdict(build(METRICS, metric, metric.name)))
+    except ConfigError:
+        return metric

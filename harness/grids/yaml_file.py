@@ -20,7 +20,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, MappingStartEvent, ScalarEvent
 
 from harness.config.written import QUOTED
-from harness.errors import ConfigError
+from harness.errors import ConfigError, kind_in_words
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 16
@@ -93,7 +93,7 @@ def read_document(file: Path | Traversable) -> Document:
         raise ConfigError(f"{source}: is not UTF-8 text (byte {error.start}); give a .yaml file") from None
     written, texts = _load(text, source)
     if not isinstance(written, CommentedMap):
-        got = "nothing" if written is None else f"a {type(_bare(written)).__name__}"
+        got = kind_in_words(written)
         raise ConfigError(f"{source}: holds {got}, but a grid is a mapping; begin with `base:`")
     lines: dict[KeyPath, int] = {}
     return Document(_plain(written, (), source, lines), source, lines, texts)
@@ -122,7 +122,7 @@ def parse_scalar(text: str) -> bool | int | float | str | None:
         wanted = "write a number, true, false, null or a word, or put it in quotes"
         raise ConfigError(f"{text!r} is not a plain value; {wanted}") from None
     if isinstance(value, dict | list):
-        raise ConfigError(f"{text!r} is a {type(value).__name__}; write plain values, or put it in a grid file")
+        raise ConfigError(f"{text!r} is {kind_in_words(written)}; write plain values, or put it in a grid file")
     whole = quoted or texts.get(()) == text  # or else YAML takes a part of it for a comment, or a mark of its own
     return value if whole else text
 
@@ -209,8 +209,8 @@ def _plain(written: Any, path: KeyPath, source: str, lines: dict[KeyPath, int]) 
     value = _bare(written)
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    kind = type(written).__name__
-    raise ConfigError(f"{here.locate(path)}: {str(written)[:40]} is read as {kind}; put it in quotes to make it text")
+    wanted = "write a number, a word, a list or a mapping, or put it in quotes"
+    raise ConfigError(f"{here.locate(path)}: {str(written)[:40]} is {kind_in_words(written)}; {wanted}")
 
 
 def _bare(value: Any) -> Any:

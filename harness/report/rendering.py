@@ -3,40 +3,49 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Generic, TypeVar
+import re
+from collections.abc import Sequence
+from dataclasses import replace
 
-from rich import box
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-from rich.measure import measure_renderables
-from rich.table import Table as RichTable
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from harness.analysis.filters import written
 from harness.analysis.groups import Record
 from harness.config.keys import short_keys
 from harness.report.board import Cell, Column, Leaderboard, Row, Table
-from harness.report.compare import Comparison
+from harness.report.compare import Comparison, ScoreLine
+from harness.report.fitting import FittedTable, Legend
+from harness.report.leaderboard_table import PREFERRED
 from harness.report.overhead import MEASURES, Overhead
 from harness.report.validity import Validity
 from harness.stats.intervals import Interval
 from harness.stats.ranks import Difference
 from harness.storage.queries import ScoreName
 
-C = TypeVar("C")
 ARROWS = {"higher": "↑", "lower": "↓", "reference": "≈"}
-_RULED = box.Box("    \n    \n ── \n    \n ── \n ── \n    \n    \n")  # SIMPLE_HEAD, with a rule above the control rows
+LEGEND = "--all adds the scores' full names and units"
+MOST_ROWS, MOST_SETTINGS = 6, 4
+"""Rows of a benchmark's scores, and of settings altogether, in a short comparison."""
+UNCOMPARED = "no score has a value on two of the sides, so there is no table; `harness rescore` computes scores anew"
+UNSCORED = "no run here has a value of these scores, so there is no table; `harness rescore` computes scores anew"
 BETTER = {"higher": "higher is better", "lower": "lower is better", "reference": "compare with the experts' value"}
 
 
-def render(board: Leaderboard) -> list[RenderableType]:
-    """A leaderboard as `rich` prints it: each table with its legend, then the notes."""
+def render(board: Leaderboard, every: bool = True) -> list[RenderableType]:
+    """A leaderboard as `rich` prints it: each table with its legend, then the notes.
+
+    On a narrow console `every` column goes on below, or else the first that fit stand there.
+    """
     parts: list[RenderableType] = []
     for table in board.tables:
-        parts += [_Banded(partial(_rich, table), table.columns, table.title), *(Text(line) for line in table.findings)]
-        parts += [*(Text(line, style="dim") for line in (*legend(table), *table.notes)), Text()]
+        if not any(cell.interval is not None for row in table.rows for cell in row.scores.values()):
+            parts += [Text(table.title), *map(Text, table.notes), Text(UNSCORED), Text()]
+            continue
+        drawn = _fitted(table, every)
+        explained = Legend(drawn, dict(enumerate(legend(table, every), len(drawn.head) - len(table.columns))))
+        parts += [drawn, *(Text(line) for line in table.findings), explained]
+        parts += [*(Text(line, style="dim") for line in table.notes), Text()]
     return [*parts, *(Text(line) for line in board.notes)]
 
 
@@ -73,47 +82,19 @@ def rounded(interval: Interval) -> str:
     return f"{mean:z.{decimals}f} ± " + (f"{half:.{decimals}f}" if half >= 1e-6 else f"{half:.0e}")
 
 
-@dataclass(frozen=True)
-class _Banded(Generic[C]):
-    """A table whose columns go on below, under the same rows, where the console is too narrow for all.
-
-    `draw` makes the table of some of the columns under a title.
-    """
-
-    draw: Callable[[Sequence[C], str], RichTable]
-    columns: Sequence[C]
-    title: str
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        left, title = list(self.columns), self.title
-        while left or title:
-            count = len(left)
-            while count > 1 and self._width(left[:count], title, console, options) > options.max_width:
-                count -= 1
-            yield self.draw(left[:count], title)
-            left, title = left[count:], ""
-
-    def _width(self, columns: Sequence[C], title: str, console: Console, options: ConsoleOptions) -> int:
-        return measure_renderables(console, options.update(width=10_000), [self.draw(columns, title)]).maximum
-
-
-def _rich(table: Table, columns: Sequence[Column], title: str) -> RichTable:
-    drawn = RichTable(title=Text(title) if title else None, title_justify="left", box=_RULED, pad_edge=False)
-    for label in short_keys(table.keys):
-        drawn.add_column(Text(label))
-    drawn.add_column("n", justify="right")
-    for name in cost_heads(table):
-        drawn.add_column(name, justify="right")
-    for column in columns:
-        drawn.add_column(Text(header(column, table)), justify="right")
-    widths = {c.name: max(len(rank(row.scores.get(c.name))) for row in table.rows) for c in columns}
-    for i, row in enumerate(table.rows):
-        if row.control is not None and i and table.rows[i - 1].control is None:
-            drawn.add_section()
-        cells = [(row.scores.get(column.name), widths[column.name]) for column in columns]
+def _fitted(table: Table, every: bool) -> FittedTable:
+    costly = cost_heads(table)
+    head = [*short_keys(table.keys), "n", *costly, *(short_names(table.columns, every).values())]
+    widths = {c.name: max(len(rank(row.scores.get(c.name))) for row in table.rows) for c in table.columns}
+    rows = []
+    for row in table.rows:
+        cells = [(row.scores.get(column.name), widths[column.name]) for column in table.columns]
         numbers = [number(cell, row.n) + (f"  {rank(cell):<{width}}" if width else "") for cell, width in cells]
-        drawn.add_row(*map(Text, [*keys(row, table), str(row.n), *costs(row, table), *numbers]))
-    return drawn
+        rows.append([*keys(row, table), str(row.n), *costs(row, table), *numbers])
+    kinds = [row.control is not None for row in table.rows]
+    ruled = [i for i in range(1, len(kinds)) if kinds[i] and not kinds[i - 1]]
+    more = "--all shows them, --metric NAME one of them"
+    return FittedTable(table.title, head, rows, len(table.keys), 1 + len(costly), (), ruled, every, more=more)
 
 
 COSTS = ("steps", "tokens", "seconds", "cost")
@@ -178,23 +159,48 @@ def header(column: Column, table: Table) -> str:
     return short_names(table.columns)[column.name]
 
 
-def short_names(scores: Sequence[Column | ScoreName]) -> dict[str, str]:
-    """By full name: the metric's name where only one score has it, or else the full name; and an arrow to better."""
+def short_names(scores: Sequence[Column | ScoreName], whole: bool = True) -> dict[str, str]:
+    """By full name: the metric's name where only one score has it, or else the full name; and an arrow to better.
+
+    Not `whole`, the full name keeps only the parameters that tell the scores apart.
+    """
     metrics = [score.metric for score in scores]
+    full = [score.name for score in scores]
+    short = full if whole else _apart(full)
     return {
-        score.name: f"{score.metric if metrics.count(score.metric) == 1 else score.name} {ARROWS[score.direction]}"
-        for score in scores
+        score.name: f"{score.metric if metrics.count(score.metric) == 1 else name} {ARROWS[score.direction]}"
+        for score, name in zip(scores, short, strict=True)
     }
 
 
-def legend(table: Table) -> list[str]:
+def _apart(names: Sequence[str]) -> list[str]:
+    """Full names without the definitions and parameters that all scores of one metric share.
+
+    >>> _apart(["ppl@w[stride=9,window=18]", "ppl@w[stride=4,window=18]", "bleu@a[n=4]", "bleu@b[n=4]"])
+    ['ppl[stride=9]', 'ppl[stride=4]', 'bleu@a', 'bleu@b']
+    """
+    parts = []
+    for name in names:
+        head, _, parameters = name.partition("[")
+        metric, _, definition = head.partition("@")
+        parts.append((metric, definition, re.split(r",(?=\w+=)", parameters.removesuffix("]")) if parameters else []))
+    short = []
+    for metric, definition, own in parts:
+        others = [other for other in parts if other[0] == metric]
+        at = "" if all(other[1] == definition for other in others) else f"@{definition}"
+        differ = [one for one in own if not all(one in other[2] for other in others)]
+        short.append(metric + at + (f"[{','.join(differ)}]" if differ else ""))
+    return short if len(set(short)) == len(short) else list(names)
+
+
+def legend(table: Table, whole: bool = True) -> list[str]:
     """Legend of the columns: full name, unit, better direction."""
-    return score_legend(table.columns)
+    return score_legend(table.columns, whole)
 
 
-def score_legend(scores: Sequence[Column | ScoreName]) -> list[str]:
+def score_legend(scores: Sequence[Column | ScoreName], whole: bool = True) -> list[str]:
     """Legend of scores: full name, unit, better direction."""
-    names = short_names(scores)
+    names = short_names(scores, whole)
     return [f"{names[s.name]}  {s.name}; {s.unit or 'no unit'}; {better(s)}" for s in scores]
 
 
@@ -214,25 +220,20 @@ def better(score: Column | ScoreName) -> str:
 
 
 def simple(
-    title: str, head: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str], names: int = 1
+    title: str,
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    notes: Sequence[str],
+    names: int = 1,
+    every: bool = True,
 ) -> list[RenderableType]:
     """A table of texts, numbers to the right of the first `names` columns, with its notes."""
-
-    def draw(columns: Sequence[int], title: str) -> RichTable:
-        drawn = RichTable(title=Text(title) if title else None, title_justify="left", box=_RULED, pad_edge=False)
-        shown = [*range(names), *columns]
-        for i in shown:
-            drawn.add_column(Text(head[i]), justify="left" if i < names else "right", overflow="fold")
-        for row in rows:
-            drawn.add_row(*(Text(row[i]) for i in shown))
-        return drawn
-
-    return [_Banded(draw, range(names, len(head)), title), *(Text(note) for note in notes), Text()]
+    return [FittedTable(title, head, rows, names, every=every), *(Text(note) for note in notes), Text()]
 
 
-def comparison_cells(found: Comparison) -> tuple[list[str], list[list[str]]]:
+def comparison_cells(found: Comparison, whole: bool = True) -> tuple[list[str], list[list[str]]]:
     """Heads and rows of a comparison's scores: one row per score and side beyond the first."""
-    first, names = found.sides[0].name, short_names([line.score for line in found.lines])
+    first, names = found.sides[0].name, short_names([line.score for line in found.lines], whole)
     head = ["score", first, "side", "its mean", f"side − {first}", "p", "n", "seeds needed"]
     rows = []
     for line in found.lines:
@@ -253,18 +254,75 @@ def _difference_cells(difference: Difference | None) -> list[str]:
 
 def comparison(found: Comparison) -> list[RenderableType]:
     """A comparison as `rich` prints it: the sides, their settings, their scores."""
-    sides = [f"{side.name}: {side.asked} ({len(side.runs)} runs)" for side in found.sides]
-    names = [side.name for side in found.sides]
     settings = [[key, *values] for key, values in found.settings.items()]
-    parts: list[RenderableType] = [Text(found.title), *(Text(side) for side in sides)]
-    parts += simple("", ["setting", *names], settings, []) if settings else [Text("the same settings"), Text()]
+    parts: list[RenderableType] = [Text(found.title), *_sides(found)]
+    parts += simple("", ["setting", *_names(found)], settings, []) if settings else [Text("the same settings"), Text()]
+    if not found.lines:
+        return [*parts, Text(UNCOMPARED), Text()]
     explained = score_legend([line.score for line in found.lines])
-    return [*parts, *simple("", *comparison_cells(found), [*explained, *found.notes])]
+    return [*parts, *simple("", *_said(*comparison_cells(found)), [*explained, *found.notes])]
 
 
-def validity_cells(found: Validity) -> tuple[list[str], list[list[str]]]:
+def short_comparisons(found: Sequence[Comparison]) -> list[RenderableType]:
+    """Comparisons for one screen: the first settings, main scores without legend, and nothing twice."""
+    parts: list[RenderableType] = []
+    said: list[object] = []
+    left, room = 0, MOST_SETTINGS
+    for one in found:
+        about = [(side.name, side.asked, len(side.runs)) for side in one.sides]
+        parts += [Text(one.title), *(_sides(one) if about not in said else ())]
+        settings = [[key, *values] for key, values in one.settings.items()]
+        fresh = sorted((row for row in settings if row not in said), key=lambda row: "–" in row[1:])
+        shown = [row for row in fresh if len(row) - 1 - row.count("–") > 1][:room]
+        hidden = len(fresh) - len(shown)
+        parts += [FittedTable("", ["setting", *_names(one)], shown, edges=False)] if shown else []
+        parts += [Text(f"{hidden} more settings differ: --all shows them")] if hidden else []
+        parts += [Text("the same settings")] if not settings else []
+        said += [about, *settings]
+        room -= len(shown)
+        lines = main_scores(one.lines)[: max(1, MOST_ROWS // (len(one.sides) - 1))]
+        left += len(one.lines) - len(lines)
+        parts += [_short_table(replace(one, lines=tuple(lines))) if lines else Text(UNCOMPARED), Text()]
+    parts += [Text(f"{left} more scores: --all shows them, with full names and units", style="dim")] if left else []
+    notes = (re.sub(r"the \d+ scores", "so many scores", note) for one in found for note in one.notes)
+    return [*parts, *map(Text, dict.fromkeys(notes))]
+
+
+def _short_table(found: Comparison) -> FittedTable:
+    """The scores with the differences in front of the means, should one of them have to go."""
+    head, rows = _said(*comparison_cells(found, whole=False))
+    names = min(2, len(found.sides) - 1)  # which side a row is about has to be said where there are several
+    order = [0, 2, 1, *range(3, len(head))] if names == 2 else [0, 1, *range(3, len(head))]
+    if names == 1:
+        head[3:5] = [found.sides[1].name, head[4].replace("side", found.sides[1].name)]
+    first = [names + i for i in (2, 3, 4, 0, 1, 5)][: len(order) - names]
+    table = [[row[i] for i in order] for row in rows]
+    return FittedTable("", [head[i] for i in order], table, names, first=first, every=False, edges=False)
+
+
+def main_scores(lines: Sequence[ScoreLine]) -> list[ScoreLine]:
+    """The lines of the scores that a leaderboard shows, in its order; all where there are none."""
+    return [line for metric in PREFERRED for line in lines if line.score.metric == metric] or list(lines)
+
+
+def _said(head: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """The same cells, without the last column where it says nothing."""
+    if any(row[-1] != "–" for row in rows):
+        return head, rows
+    return head[:-1], [row[:-1] for row in rows]
+
+
+def _names(found: Comparison) -> list[str]:
+    return [side.name for side in found.sides]
+
+
+def _sides(found: Comparison) -> list[Text]:
+    return [Text(f"{side.name}: {side.asked} ({len(side.runs)} runs)") for side in found.sides]
+
+
+def validity_cells(found: Validity, whole: bool = True) -> tuple[list[str], list[list[str]]]:
     """Heads and rows of a metric's validity."""
-    names = short_names([one.score for one in found.agreements])
+    names = short_names([one.score for one in found.agreements], whole)
     rows = []
     for one in found.agreements:
         sign = "–" if one.expected is None else "+" if one.expected > 0 else "−"
@@ -279,8 +337,8 @@ def _range(interval: Interval) -> str:
     return f"{interval.mean:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
 
 
-def overhead(found: Overhead) -> list[RenderableType]:
-    """Overhead as `rich` prints it."""
+def overhead(found: Overhead, every: bool = True) -> list[RenderableType]:
+    """Overhead as `rich` prints it; without `every`, as many of its columns as fit."""
     head = [*short_keys(found.keys), "n", "ms a step", *(f"× {name}" for name in MEASURES)]
     rows = []
     for line in found.lines:
@@ -289,7 +347,7 @@ def overhead(found: Overhead) -> list[RenderableType]:
         n = str(line.n) if pairs == line.n else f"{pairs} of {line.n}"
         ratios = [_multiple(line.ratios[name]) if name in line.ratios else "–" for name in MEASURES]
         rows.append([*names, n, _multiple(line.milliseconds), *ratios])
-    return simple(found.title, head, rows, found.notes, len(found.keys))
+    return simple(found.title, head, rows, found.notes, len(found.keys), every=every)
 
 
 def _multiple(interval: Interval) -> str:
@@ -303,8 +361,11 @@ def _multiple(interval: Interval) -> str:
     return f"{mean} [{low}, {high}]" if low else mean
 
 
-def validity(found: Validity) -> list[RenderableType]:
-    """A metric's validity as `rich` prints it."""
+def validity(found: Validity, every: bool = True) -> list[RenderableType]:
+    """A metric's validity as `rich` prints it; without `every`, without the legend."""
     title = f"{found.title}: rank correlation with {found.target.name} {ARROWS[found.target.direction]}"
-    explained = score_legend([one.score for one in found.agreements])
-    return simple(title, *validity_cells(found), [*explained, *found.notes])
+    if not found.agreements:
+        reason = "no other score has values of its own here, so there is nothing to correlate"
+        return [Text(title), Text(reason), *map(Text, found.notes), Text()]
+    explained = score_legend([one.score for one in found.agreements]) if every else [LEGEND]
+    return simple(title, *validity_cells(found, every), [*explained, *found.notes], every=every)

@@ -7,13 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from harness.analysis.groups import grouped
 from harness.report.board import ColumnComparison
 from harness.stats.power import detectable_effect
-from harness.stats.ranks import LARGE_FAMILY, SEEDS_NEEDED, Ranking
+from harness.stats.ranks import LARGE_FAMILY, SEEDS_NEEDED, TELLING, Ranking
 from harness.storage.queries import Run, Seeds
 
 ENOUGH = 8
 """Number of seeds of a table that is meant to convince."""
-TELLING = 3
-"""Fewest seeds on which a standardised effect is worth mentioning: two give it no digits at all."""
 _POWER = "with probability .8, between any two of {} rows, in sd of their paired differences"
 MOST_WORDS = 6
 """Most clauses about one column; beyond them it is counted, not listed."""
@@ -163,9 +161,11 @@ def _needed(found: Sequence[ColumnComparison], labels: Sequence[str], base: int)
     clauses = []
     for one in found:
         effects = {
-            row: abs(difference.found.effect or 0)
+            row: effect
             for row, difference in one.against.items()
-            if not difference.separated and difference.found.n >= TELLING
+            if not difference.separated
+            and difference.found.n >= TELLING
+            and (effect := abs(difference.found.effect or 0)) < float("inf")
         }
         row = max(effects, key=effects.__getitem__, default=None)
         if row is not None and (seeds := one.against[row].seeds_needed) is not None:

@@ -7,6 +7,7 @@ separated from anything would take the others' seeds away; it stays in the count
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -21,6 +22,8 @@ SEEDS_NEEDED = next(n for n in itertools.count(1) if smallest_p(n) <= LEVEL)
 RANKED_ROWS = 200
 """Most rows that are ranked: every pair is compared."""
 
+TELLING = 3
+"""Fewest seeds on which a standardised effect is worth mentioning: two give it no digits at all."""
 LARGE_FAMILY = 500
 """Comparisons beyond which no power is stated: simulating it would take seconds."""
 
@@ -74,11 +77,13 @@ class Difference:
     def seeds_needed(self) -> int | None:
         """About how many seeds separate the two with probability .8, if the true effect is the observed one.
 
-        None where that is unknown, out of reach or, in a family beyond `LARGE_FAMILY`, slow to say.  An effect seen on
-        few seeds is a rough guess.
+        None where that is unknown, out of reach or, in a family beyond `LARGE_FAMILY`, slow to say; on fewer than
+        `TELLING` seeds; and without any spread, whose effect is infinite.  On few seeds it is a rough guess.
         """
         effect = self.found.effect
-        return None if effect is None or self.family > LARGE_FAMILY else seeds_needed(effect, self.family)
+        if effect is None or not math.isfinite(effect) or self.found.n < TELLING or self.family > LARGE_FAMILY:
+            return None
+        return seeds_needed(effect, self.family)
 
 
 def pair(values: Mapping[int, BySeeds], keep: int | None = None) -> Pairing:

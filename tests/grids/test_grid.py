@@ -13,6 +13,7 @@ from harness.config.run import RunConfig
 from harness.errors import ConfigError
 from harness.grids.check import check
 from harness.grids.grid import Grid, first, grid_names, load_grid
+from harness.grids.idle import doubles, idle_excludes
 from harness.grids.settings import split_list
 from harness.grids.yaml_file import Document, parse_scalar, read_document
 
@@ -232,3 +233,80 @@ def test_the_example_in_the_docstring_works(tmp_path: Path) -> None:
     path = tmp_path / "example.yaml"
     path.write_text("\n".join(line[4:] for line in example))
     assert len(load_grid(str(path)).expand()) == 33
+
+
+AXES: dict[str, Any] = {"trainer": ["mle", "bc"], "training.lr": [1e-3, 3e-3]}
+
+
+@pytest.mark.parametrize(
+    ("exclude", "note"),
+    [
+        ({"training.lr": 3e-4}, "no cell has training.lr=0.0003, they have 0.001, 0.003"),
+        ({"trainer": "td_mle"}, "no cell has trainer.name=td_mle, they have mle, bc"),
+        ({"trainer": "bc", "training.rows": 16}, "no cell has training.rows=16, they have 32"),
+        ({"trainer": "bc", "training.lr": 1e-3, "actions.backspace": True}, "no cell has all of its values"),
+        ({"trainer": "mle", "trainer.gamma": 0.5}, "no cell has trainer.gamma=0.5, they have"),
+    ],
+)
+def test_an_exclude_that_drops_nothing_is_said(exclude: dict[str, Any], note: str) -> None:
+    grid = {"base": {"benchmark": "language"}, "grid": AXES, "exclude": [exclude]}
+    if "actions.backspace" in exclude:
+        grid["include"] = [{"trainer": "mle", "actions.backspace": True}]
+    (found,) = idle_excludes(Grid.read(Document(grid, "test"), "test"))
+    assert found.startswith("test: exclude[0].")
+    assert f"this entry of exclude drops no cell: {note}" in found
+    assert found.endswith("; correct it, or remove it")
+
+
+def test_an_exclude_that_drops_a_cell_is_not_noted() -> None:
+    """By what is written, by a default, twice over, and where only the entry keeps the grid from an error."""
+    axes = {**AXES, "model.heads": [4, 5]}  # 5 heads do not divide a width of 64
+    broken = [{"model.heads": 5}, {"trainer": "mle", "model.heads": 5}, {"trainer": "bc", "training.rows": 32}]
+    for product, exclude in (
+        (AXES, [{"trainer": "mle", "training.lr": 1e-3}, {"training.rows": 32, "training.lr": 3e-3}]),
+        (AXES, [{"trainer": "mle"}, {"trainer": "mle", "training.lr": 3e-3}]),
+        (axes, broken[:1] + broken[2:]),
+    ):
+        grid = Grid.read(Document({"base": {"benchmark": "language"}, "grid": product, "exclude": exclude}, "t"), "t")
+        assert list(idle_excludes(grid)) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "kept"),
+    [
+        ("perplexity,bits_per_byte", ["perplexity"]),
+        ("perplexity_word,perplexity", ["perplexity"]),
+        ("bits_per_byte,perplexity,nll", ["perplexity"]),
+        ("rep_2@exact,rep_4@exact,diversity,rep_3@exact", ["repetition", "diversity"]),
+        ("distinct_1,distinct_2@corpus", ["distinct"]),
+        ("diversity,distinct_1,diversity@simctg", ["diversity", "distinct", "diversity"]),
+    ],
+)
+def test_measures_of_one_metric_are_one_computation(names: str, kept: list[str]) -> None:
+    (cell,) = cells(f"metrics={names}")
+    assert [metric.name for metric in cell.metrics or ()] == kept
+    (listed,) = cells(base={**BASE, "metrics": names.split(",")})
+    assert listed.run_id == cell.run_id
+
+
+@pytest.mark.parametrize("names", ["mauve,mauve", "perplexity,bits_per_byte,perplexity", "rep_2@exact,rep_2@exact"])
+def test_one_name_twice_is_a_mistake(names: str) -> None:
+    with pytest.raises(ConfigError, match="stands there twice"):
+        cells(f"metrics={names}")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("lr=1e-3,3e-3,1e-3", ["command line: lr: training.lr=0.001 stands there twice"]),
+        ("trainer=mle,bc,mle,mle", ["command line: trainer: trainer.name=mle stands there twice"]),
+        ("actions.backspace=true,true", ["command line: actions.backspace: actions.backspace=True stands there twice"]),
+        ("lr=1,1.0,2,2", ["training.lr=1", "training.lr=2"]),
+        ("lr=1e-3,3e-3", []),
+    ],
+)
+def test_a_value_that_stands_twice_in_an_axis_is_said(given: str, said: list[str]) -> None:
+    found = list(doubles(Grid.read(Document({"base": BASE}, "test"), "test").override([given])))
+    assert len(found) == len(said)
+    for note, beginning in zip(found, said, strict=True):
+        assert beginning in note

@@ -81,7 +81,7 @@ def test_sides_without_a_seed_in_common_stand_side_by_side(store: Store) -> None
     add(store, {"trainer": "bc"}, [mauve(0.4)], seed=3)
     found = only(compare(store, ["trainer=mle", "trainer=bc"]))
     assert found.notes[0] == "the sides share no train seed: nothing is paired, only their means stand side by side"
-    assert "0.15 ± 0.64 B 0.35 ± 0.64 – – 0 –" in " ".join(as_plain(comparison(found)).split())
+    assert "0.15 ± 0.64 B 0.35 ± 0.64 – – 0 " in " ".join(as_plain(comparison(found)).split())
 
 
 def test_wrong_sides_get_a_hint(store: Store) -> None:

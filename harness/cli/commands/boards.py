@@ -16,7 +16,7 @@ from harness.cli.arguments import (
     include_files,
     open_store,
 )
-from harness.cli.output import as_json_text, emit, show
+from harness.cli.output import as_json_text, emit, screen_width, show
 from harness.errors import ConfigError
 from harness.storage.url import DEFAULT_STORE
 
@@ -43,6 +43,9 @@ Sort = Annotated[
     str | None,
     typer.Option("--sort", help="Metric by whose mean rows are sorted, best first, instead of the grid's order."),
 ]
+Every = Annotated[
+    bool, typer.Option("--all", help="Show the scores and columns, too, that are left out to fit the screen.")
+]
 Output = Annotated[Path | None, typer.Option("--output", help="File to write, instead of printing.")]
 
 
@@ -55,6 +58,7 @@ def leaderboard(
     per: Per = None,
     sort: Sort = None,
     at: At = None,
+    every: Every = False,
     format_: Annotated[
         Literal["table", "md", "latex", "csv", "json"], typer.Option("--format", help="Format of the output.")
     ] = "table",
@@ -85,7 +89,9 @@ def leaderboard(
     if format_ == "table" and not as_json:
         from harness.report.rendering import as_text, render
 
-        show(render(found)) if output is None else emit(as_text(found), output)
+        show(render(found, every or metric is not None or screen_width() is None)) if output is None else emit(
+            as_text(found), output
+        )
     else:
         from harness.report.exports import board_text
 
@@ -98,6 +104,7 @@ def compare(
     ],
     grid: Annotated[str | None, typer.Option("--grid", help="Only runs of this grid.")] = None,
     metric: Metrics = None,
+    every: Every = False,
     store: StoreUrl = DEFAULT_STORE,
     include: Include = None,
     as_json: Json = False,
@@ -111,14 +118,16 @@ def compare(
     if as_json:
         typer.echo(as_json_text([one.to_dict() for one in found]))
     else:
-        from harness.report.rendering import comparison
+        from harness.report.rendering import comparison, short_comparisons
 
-        show([part for one in found for part in comparison(one)])
+        whole = every or metric is not None
+        show([part for one in found for part in comparison(one)] if whole else short_comparisons(found))
 
 
 def overhead(
     grid: SomeGrid = None,
     filter_: Filters = None,
+    every: Every = False,
     output: Output = None,
     store: StoreUrl = DEFAULT_STORE,
     include: Include = None,
@@ -132,7 +141,8 @@ def overhead(
     include_files(include)
     opened = open_store(store)
     found = measured(opened, grid=chosen_grid(grid, opened), filters=filter_ or ())
-    parts = [part for one in found for part in drawn(one)]
+    every = every or output is not None or screen_width() is None
+    parts = [part for one in found for part in drawn(one, every)]
     if as_json:
         emit(as_json_text([one.to_dict() for one in found]) + "\n", output)
     elif output is not None:
@@ -182,6 +192,7 @@ def validity(
         Literal["runs", "groups"],
         typer.Option("--over", help="Policies to correlate over: each run, or each group's mean."),
     ] = "runs",
+    every: Every = False,
     format_: Annotated[
         Literal["table", "md", "json"], typer.Option("--format", help="Format of the output.")
     ] = "table",
@@ -208,7 +219,12 @@ def validity(
     elif output is not None:
         emit(as_plain([part for one in found for part in drawn(one)]), output)
     else:
-        show([part for one in found for part in drawn(one)])
+        every = every or screen_width() is None
+        show([part for one in found for part in drawn(one, every)])
+        if not found:
+            typer.echo(
+                f"no run here has a value of {target}, so there is no table; `harness leaderboard` shows the scores"
+            )
 
 
 def _measures(given: str | None) -> list[str] | None:

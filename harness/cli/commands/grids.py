@@ -34,7 +34,7 @@ from harness.cli.arguments import (
     stored_grid_name,
 )
 from harness.cli.cells import run_cells
-from harness.cli.output import as_json_text, print_leaderboard
+from harness.cli.output import as_json_text, print_leaderboard, say
 from harness.storage.url import DEFAULT_STORE
 
 
@@ -144,7 +144,7 @@ def status(
         typer.echo(as_json_text(found if grid is None else next(iter(found.values()))))
     else:
         lines = [f"{name}: " + ", ".join(f"{n} {key}" for key, n in counts.items()) for name, counts in found.items()]
-        typer.echo("\n".join(lines) or "no grids yet; `harness run GRID` starts one")
+        say("\n".join(lines) or "no grids yet; `harness run GRID` starts one")
 
 
 def _counts(grid: str | None, store: str) -> dict[str, dict[str, int]]:

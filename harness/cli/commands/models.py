@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,7 +20,7 @@ from harness.cli.arguments import (
     print_notes,
 )
 from harness.cli.cells import run_cells
-from harness.cli.output import print_leaderboard
+from harness.cli.output import as_json_line, print_leaderboard
 from harness.errors import ConfigError, EnvironmentProblem
 from harness.storage.url import DEFAULT_STORE
 
@@ -121,13 +121,14 @@ def generate(
     if not backspace:
         policy.drop_backspace()
     rollouts = continuations(policy, asked, sampling, seed=seed, n=n)
-    lines = (json.dumps(as_row(asked[i // n], rollout)) for i, rollout in enumerate(rollouts))
+    rows = (as_row(asked[i // n], rollout) for i, rollout in enumerate(rollouts))
+    lines = (as_json_line(row, sys.stdout.encoding if out is None else "utf-8") for row in rows)
     if out is None:
         for line in lines:
             typer.echo(line)
         return
     try:
-        with out.open("w") as file:
+        with out.open("w", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in lines)
     except OSError as error:
         raise EnvironmentProblem(f"--out {out}: {error.strerror}; name a file in a folder that exists") from error

@@ -17,7 +17,7 @@ from harness.cli.arguments import (
     load_grid_argument,
     open_store,
 )
-from harness.cli.output import as_json_text
+from harness.cli.output import aligned, as_json_text, say
 from harness.storage.url import DEFAULT_STORE
 
 
@@ -36,18 +36,22 @@ def ls(
     if kind == "runs":
         frame = open_store(store).runs()
         rows = json.loads(frame.to_json(orient="records", date_format="iso"))
-        lines = [f"{row['run_id']}  {row['status']:8}{row['benchmark.name']}  {row['trainer.name']}" for row in rows]
+        lines = aligned([[row[key] for key in ("run_id", "status", "benchmark.name", "trainer.name")] for row in rows])
     elif kind == "grids":
         from harness.grids.grid import grid_names
 
         rows = [{"name": name, "question": load_grid_argument(name).question} for name in grid_names()]
-        lines = [f"{row['name']:16}{row['question']}" for row in rows]
+        lines = aligned([(row["name"], row["question"]) for row in rows])
     else:
         from harness.cli.describe import REGISTRIES
 
         rows = [{"name": name} for name in REGISTRIES[kind]]
         lines = [row["name"] for row in rows]
-    typer.echo(as_json_text(rows) if as_json else "\n".join(lines) or f"no {kind} yet")
+    if as_json:
+        typer.echo(as_json_text(rows))
+        return
+    longest = max((len(row.get("name", "")) for row in rows), default=0)
+    say("\n".join(lines) or f"no {kind} yet", longest + 2)
 
 
 def info(
@@ -60,7 +64,7 @@ def info(
 
     include_files(include)
     found = describe(name)
-    typer.echo(as_json_text(found) if as_json else "\n\n".join(map(_described, found)))
+    typer.echo(as_json_text(found)) if as_json else say("\n\n".join(map(_described, found)))
 
 
 def env(store: StoreUrl = DEFAULT_STORE, as_json: Json = False) -> None:
@@ -70,7 +74,7 @@ def env(store: StoreUrl = DEFAULT_STORE, as_json: Json = False) -> None:
     from harness.system.provenance import provenance
 
     found = {"store": store, **provenance(threads=torch.get_num_threads())}
-    typer.echo(as_json_text(found) if as_json else "\n".join(_indented(found)))
+    typer.echo(as_json_text(found)) if as_json else say("\n".join(_indented(found)))
 
 
 def doctor(
@@ -86,7 +90,7 @@ def doctor(
         findings.append(finding)
         if not as_json:
             advice = f"\n{'':10}-> {finding.advice}" if finding.advice else ""
-            typer.echo(f"{finding.state:10}{finding.what}: {finding.found}{advice}")
+            say(f"{finding.state:10}{finding.what}: {finding.found}{advice}", 10)
     if as_json:
         typer.echo(as_json_text([dataclasses.asdict(finding) for finding in findings]))
     raise typer.Exit(3 if any(finding.state == "problem" for finding in findings) else 0)

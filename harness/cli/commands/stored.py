@@ -21,7 +21,7 @@ from harness.cli.arguments import (
     include_files,
     open_store,
 )
-from harness.cli.output import as_json_text
+from harness.cli.output import as_json_text, screen_width
 from harness.errors import UnknownName
 from harness.storage.url import DEFAULT_STORE
 
@@ -157,7 +157,9 @@ def _print_replay(console: Any, prompt: str, found: Sequence[Frame], stop: str) 
 
     plain = console.color_system is None
     console.print(Text.assemble("prompt: ", (printable(prompt) or "(none)", "bold")))
-    console.print(Text.assemble("actions: ", *(_piece(frame, plain) for frame in found)), soft_wrap=True)
+    console.print(
+        Text.assemble("actions: ", *(_piece(frame, plain) for frame in found)), soft_wrap=screen_width() is None
+    )
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for head in ("#", "log-prob"):
         table.add_column(head, justify="right")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli.arguments import Device, Include, Json, Metrics, StoreUrl, include_files
-from harness.cli.output import as_json_text
+from harness.cli.output import as_json_text, show
 from harness.errors import ConfigError
 from harness.storage.url import DEFAULT_STORE
 
@@ -128,27 +128,21 @@ def _plain(score: Score, interval: Interval | None) -> dict[str, Any]:
 
 
 def _print(scores: Sequence[Score], intervals: Mapping[str, Interval], about: str) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    from harness.report.rendering import ARROWS
+    from harness.report.rendering import ARROWS, simple
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("score", overflow="fold")
-    for head in ("value", *(["95 % interval"] if intervals else []), "n"):
-        table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("unit")
+    head = ["score", "value", *(["95 % interval"] if intervals else []), "n", "unit"]
+    rows = []
     for one in scores:
         value = "no value" if one.value is None else f"{one.value:.6g}"
         interval = intervals.get(one.name)
         low_high = "–" if interval is None or interval.low is None else f"{interval.low:.4g} to {interval.high:.4g}"
-        cells = [f"{one.name} {ARROWS[one.direction]}", value, *([low_high] if intervals else []), str(one.n), one.unit]
-        table.add_row(*(Text(cell) for cell in cells))
+        name = f"{one.name} {ARROWS[one.direction]}"
+        rows.append([name, value, *([low_high] if intervals else []), str(one.n), one.unit])
     reasons: dict[str, list[str]] = {}
     for one in scores:
         if one.reason is not None:
             reasons.setdefault(one.reason, []).append(one.metric)
     lines = [about, *(f"{', '.join(names)}: no value: {reason}" for reason, names in reasons.items())]
-    Console().print(table, *map(Text, lines), sep="\n")
+    show([*simple("", head, rows, [])[:-1], *map(Text, lines)])
