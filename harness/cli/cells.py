@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import typer
 
+from harness.cli.output import command
 from harness.cli.signals import stop_on_signals
 
 if TYPE_CHECKING:
     from harness.cli.progress import Tally
     from harness.config.run import RunConfig
+    from harness.records.progress import Progress
     from harness.runner.options import RunnerOptions
 
 
@@ -32,6 +35,7 @@ def run_cells(
     from rich.console import Console
 
     from harness.cli.progress import follow
+    from harness.config.names import run_names
     from harness.grids.grid import first
     from harness.grids.plan import earlier_models
     from harness.runner.grid import run_grid
@@ -39,18 +43,27 @@ def run_cells(
 
     with Store(url) as store, stop_on_signals() as stopping:
         store.enqueue(name, cells, alone=alone)  # what --limit leaves out is pending, not unknown
+        names = run_names(cells)
         cells = cells if limit is None else first(cells, limit)
         if any(cell.model.revision for cell in cells):
             for sentence in earlier_models(cells, store.runs().to_dict("records")):
                 typer.echo(sentence, err=True)
-        tally = follow(run_grid(cells, store, grid_name=name, options=options, stopping=stopping), Console(stderr=True))
+        events = run_grid(cells, store, grid_name=name, options=options, stopping=stopping)
+        tally = follow(named(events, names), Console(stderr=True))
     typer.echo(f"{tally.cells} cells: {tally.done} done now, {tally.skipped} done before, {tally.failed} failed")
     if stopping():
         raise KeyboardInterrupt
     for run_id, message in tally.failures:
-        typer.echo(f"failed: {run_id}: {message}", err=True)
+        typer.echo(f"failed: {run_id}: {names.get(run_id, '')}: {message}", err=True)
     if tally.failed:
         typer.echo(
-            "the same command tries failed cells again; `harness logs RUN_ID` prints all that is kept of one", err=True
+            f"the same command tries failed cells again; `{command()} logs RUN_ID` prints all that is kept of one",
+            err=True,
         )
     return tally
+
+
+def named(events: Iterable[Progress], names: Mapping[str, str]) -> Iterator[Progress]:
+    """Events with the names that tell their cells apart, by run id; others keep their labels."""
+    for event in events:
+        yield replace(event, label=names.get(event.run_id, event.label))

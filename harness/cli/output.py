@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +21,18 @@ if TYPE_CHECKING:
 def as_json_text(value: Any) -> str:
     """JSON as `--json` prints it: ASCII alone, so that no text in it can drive a terminal."""
     return json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False, default=str)
+
+
+def command() -> str:
+    """The text to type for `harness` in this shell: the word where it finds this very command, else the path to it."""
+    own = Path(sys.executable).with_name("harness")
+    if not own.exists():
+        return f"{shlex.quote(sys.executable)} -m harness"
+    found = shutil.which("harness")
+    if found is not None and Path(found).exists() and Path(found).samefile(own):
+        return "harness"
+    here = Path.cwd()
+    return shlex.quote(str(own.relative_to(here) if own.is_relative_to(here) else own))
 
 
 def show(parts: Sequence[object]) -> None:

@@ -34,9 +34,9 @@ def test_a_log_gets_one_line_per_change_with_the_time_since_the_start() -> None:
         "0:00:40  cell 1/3  aa  skipped",
         "0:01:20  cell 2/3  bb  train",
         "0:02:00  cell 2/3  bb  score",
-        "0:02:40  cell 2/3  bb  done",
+        "0:02:40  cell 2/3  bb  done  (2 of 3 cells, about 0:02:40 left)",
         "0:03:20  cell 3/3  cc  train",
-        "0:04:00  cell 3/3  cc  failed  no room for [bold]this[/bold]",
+        "0:04:00  cell 3/3  cc  failed  no room for [bold]this[/bold]  (2 of 3 cells, 1 failed)",
     ]
 
 
@@ -44,8 +44,9 @@ def test_a_terminal_gets_bars_and_the_same_tally() -> None:
     out = io.StringIO()
     console = Console(file=out, width=120, force_terminal=True, color_system=None)
     assert follow(events(), console) == EXPECTED
-    assert "cells" in out.getvalue()
-    assert "3/3" in out.getvalue()
+    assert "1 of 3 cells, time left known after the first" in out.getvalue()
+    assert "2 of 3 cells, about 0:0" in out.getvalue()
+    assert "2 of 3 cells, 1 failed " in out.getvalue()
     assert "cell 3 failed: no room for [bold]this[/bold]" in out.getvalue()
 
 
