@@ -60,6 +60,11 @@ def parse_requests(names: Sequence[str]) -> list[MetricRequest]:
     return found
 
 
+def default_requests() -> list[MetricRequest]:
+    """The metrics of `DEFAULTS` with all their measures."""
+    return [MetricRequest(parse_requests([name])[0].plugin, tuple(METRICS[name].measures)) for name in DEFAULTS]
+
+
 def score_requests(evaluation: Evaluation, wanted: Sequence[MetricRequest]) -> Iterator[Score]:
     """The requested scores, in the order of the request."""
     for one in wanted:

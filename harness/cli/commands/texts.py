@@ -56,7 +56,7 @@ def score(
 ) -> None:
     """Score texts from a file with the code that scores runs; exit code 1 if no metric has a value."""
     from harness.data.text_files import as_evaluation, read_texts
-    from harness.evaluation.scoring import DEFAULTS, parse_requests, score_requests, text_intervals, with_value
+    from harness.evaluation.scoring import default_requests, parse_requests, score_requests, text_intervals, with_value
     from harness.grids.settings import split_list
     from harness.system.hub import check_model
 
@@ -68,7 +68,7 @@ def score(
         return Features(None, choose_device(device))
 
     include_files(include)
-    wanted = parse_requests(DEFAULTS if metrics is None else split_list(metrics))
+    wanted = default_requests() if metrics is None else parse_requests(split_list(metrics))
     for one in wanted:
         featuriser = one.plugin.options.get("featuriser")
         if featuriser not in (None, REFERENCE_LM):
