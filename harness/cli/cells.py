@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from harness.cli.arguments import open_store, store_exists
 from harness.cli.output import command
 from harness.cli.signals import stop_on_signals
+from harness.system.hub import check_model
 
 if TYPE_CHECKING:
     from harness.cli.progress import Tally
@@ -61,6 +63,20 @@ def run_cells(
             err=True,
         )
     return tally
+
+
+def check_models(cells: Iterable[RunConfig], url: str) -> None:
+    """Refuse unfinished cells whose model cannot be loaded here, before worker processes wait for the Hub.
+
+    Raises:
+        EnvironmentProblem: neither a model directory, nor kept here, nor within reach.
+    """
+    loaded = {cell.run_id: cell.model.name for cell in cells if not cell.model.from_scratch}
+    if not loaded:
+        return
+    done = set(open_store(url).runs(status="done")["run_id"]) if store_exists(url) else set()
+    for name in dict.fromkeys(name for run_id, name in loaded.items() if run_id not in done):
+        check_model(name, f"model.name={name!r}")
 
 
 def named(events: Iterable[Progress], names: Mapping[str, str]) -> Iterator[Progress]:

@@ -74,6 +74,9 @@ MANY: list[tuple[list[str], int, str]] = [
             ("m", "p.txt", ["--decoder", "greedy", "--best-of", "2"], 2, "best_of=2"),
         )
     ),
+    (["run", "law.yaml", "model.name=nosuchmodel"], 3, "model.name='nosuchmodel' cannot be loaded"),
+    (["run", "law.yaml", "model.name=me/nosuch,m"], 3, "model.name='me/nosuch' cannot be loaded"),
+    (["tune", "law.yaml", "model.name=nosuchmodel"], 3, "no copy of a Hub model of this name is here"),
     (["score", "p.txt", "--metrics", "diversty"], 2, "did you mean 'diversity'?"),
     (["score", "nosuch.txt"], 3, "cannot be read"),
     (["score", "bad.jsonl"], 2, "line 2"),
@@ -104,6 +107,8 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     (folder / "p.txt").write_text("one\ntwo\n")
     (folder / "bad.jsonl").write_text('{"text": "a"}\n{"text": \n')
     (folder / "mine.yaml").write_text("base: {benchmark: {name: text, corpus: p.txt}, trainer: mle}\n")
+    sizes = "train: 8, validation: 8, test: 8"
+    (folder / "law.yaml").write_text(f"base: {{benchmark: {{name: language, {sizes}}}, trainer: mle}}\n")
     environment = {"HF_HUB_OFFLINE": "1", "HOME": str(folder), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],

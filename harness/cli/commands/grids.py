@@ -30,7 +30,7 @@ from harness.cli.arguments import (
     store_exists,
     stored_grid_name,
 )
-from harness.cli.cells import run_cells
+from harness.cli.cells import check_models, run_cells
 from harness.cli.output import as_json_text, command, print_leaderboard
 from harness.storage.url import DEFAULT_STORE
 
@@ -117,12 +117,14 @@ def run(
     include: Include = None,
 ) -> None:
     """Run a grid's unfinished cells; the same command again continues where it stopped."""
+    from harness.grids.grid import first
     from harness.runner.options import RunnerOptions
     from harness.runner.worker import server
 
     included = include_files(include)
     asked = load_grid_argument(grid, overrides, seeds)
     cells = checked_cells(asked)
+    check_models(cells if limit is None else first(cells, limit), store)
     server()  # it loads torch, which no grid that cannot run should wait for
     options = RunnerOptions(
         workers=workers,

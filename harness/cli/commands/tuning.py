@@ -29,7 +29,7 @@ from harness.cli.arguments import (
     print_notes,
     store_exists,
 )
-from harness.cli.cells import run_cells
+from harness.cli.cells import check_models, run_cells
 from harness.cli.output import command
 from harness.storage.url import DEFAULT_STORE
 
@@ -86,6 +86,7 @@ def tune(
     typer.echo(_estimate(asked.name, tried, runs, cells, store))
     if plan:
         return
+    check_models([*runs, *cells], store)
     server()
     options = RunnerOptions(
         workers=workers,
