@@ -6,7 +6,9 @@ PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/pytest -n 2
 
 .PHONY: install demo dashboard check test prove
 
+# Other targets install, too, and say at their end what to type.
 install: .venv/installed
+	@$(if $(filter install,$(MAKECMDGOALS)),echo "next: $(BIN)/harness --help; or just harness after source $(BIN)/activate",:)
 
 .venv/installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv

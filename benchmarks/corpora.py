@@ -8,10 +8,18 @@ from __future__ import annotations
 
 import ast
 import functools
+import gc
+import hashlib
+import json
+import os
 import re
+import sys
 import sysconfig
+import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.corpus_files import FIELD, decoded, kind_of, texts
@@ -37,10 +45,63 @@ def python_docs() -> tuple[str, ...]:
     eight-word runs more than a fifth stand in a longer document already is left out: topics contain each other and
     modules copy each other.  About 1.6 million characters; they differ between Python versions.
 
+    They are kept in the user's cache folder (`XDG_CACHE_HOME`, or `~/.cache`), as parsing a standard library takes
+    seconds; a library with any other file, size or time, or another version of this module, is parsed again.
+
     Raises:
         EnvironmentProblem: this Python has neither its topics nor the source of its standard library.
     """
-    pieces: dict[str, list[str]] = {**_topics(), **_docstrings(Path(sysconfig.get_paths()["stdlib"]))}
+    library = Path(sysconfig.get_paths()["stdlib"])
+    file: Path | None = None
+    with suppress(OSError, RuntimeError):  # a library that changes meanwhile, no home
+        file = _kept(library)
+    documents = None if file is None else _read_kept(file)
+    if documents is None:
+        collects = gc.isenabled()
+        gc.disable()  # a syntax tree is many objects and no garbage: looking for some takes a third of the time
+        try:
+            documents = _python_docs(library)
+        finally:
+            if collects:
+                gc.enable()
+        if file is not None:
+            _keep(file, documents)
+    return documents
+
+
+def _kept(library: Path) -> Path:
+    """The file of the documents of this library, named by the hash of what they are made from."""
+    digest = hashlib.sha256(Path(__file__).read_bytes() + sys.version.encode())
+    topics = find_spec("pydoc_data.topics")
+    for path in (*_sources(library), *([] if topics is None or topics.origin is None else [Path(topics.origin)])):
+        stat = path.stat()
+        digest.update(f"{path} {stat.st_size} {stat.st_mtime_ns}\n".encode(errors="surrogateescape"))
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    return caches / "sequencematch-harness" / f"python-docs-{digest.hexdigest()[:16]}.json"
+
+
+def _read_kept(file: Path) -> tuple[str, ...] | None:
+    """The documents in a file that `_keep` wrote; None if there is none, or a damaged one."""
+    try:
+        digest, _, text = file.read_text(encoding="utf-8").partition("\n")
+    except (OSError, UnicodeDecodeError):
+        return None
+    return tuple(json.loads(text)) if hashlib.sha256(text.encode()).hexdigest() == digest else None
+
+
+def _keep(file: Path, documents: tuple[str, ...]) -> None:
+    """Write the documents with their hash, whole, as other processes do so, too; not at all where that fails."""
+    text = json.dumps(documents)
+    with suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=file.parent, delete=False) as part:
+            part.write(f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
+        os.replace(part.name, file)
+
+
+def _python_docs(library: Path) -> tuple[str, ...]:
+    """`python_docs`, parsed from the library."""
+    pieces: dict[str, list[str]] = {**_topics(), **_docstrings(library)}
     cleaned = {name: [_prose(piece) for piece in found] for name, found in pieces.items()}
     seen: set[tuple[str, ...]] = set()
     documents = {}
@@ -64,20 +125,37 @@ def _topics() -> dict[str, list[str]]:
     return {f"topic {name}": [text] for name, text in topics.items()}
 
 
+def _sources(library: Path) -> Iterator[Path]:
+    """The modules with documentation; folders without any, as that of installed packages, are not entered."""
+    for folder, folders, files in os.walk(library):
+        top = Path(folder) == library
+        known = (name for name in folders if not (name in _NOT_DOCUMENTATION or (top and name.startswith("config-"))))
+        folders[:] = sorted(known)
+        for name in sorted(files):
+            if name.endswith(".py") and not (top and name.startswith(("config-", "_sysconfigdata"))):
+                yield Path(folder, name)
+
+
 def _docstrings(library: Path) -> dict[str, list[str]]:
     """Module path -> its docstrings in source order, their indentation removed."""
     found = {}
-    for path in sorted(library.rglob("*.py")):
-        inside = path.relative_to(library)
-        if _NOT_DOCUMENTATION.intersection(inside.parts) or inside.parts[0].startswith(("config-", "_sysconfigdata")):
-            continue
+    for path in _sources(library):
         nodes = [
             node
-            for node in ast.walk(ast.parse(path.read_bytes()))
+            for node in _statements(ast.parse(path.read_bytes()))
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
         ]
         nodes.sort(key=lambda node: getattr(node, "lineno", 0))  # a module has no line and comes first
-        found[f"module {inside.as_posix()}"] = [ast.get_docstring(node) or "" for node in nodes]
+        found[f"module {path.relative_to(library).as_posix()}"] = [ast.get_docstring(node) or "" for node in nodes]
+    return found
+
+
+def _statements(module: ast.Module) -> list[ast.AST]:
+    """The module and its statements in the order of `ast.walk`, which looks at every expression, too."""
+    found: list[ast.AST] = [module]
+    for node in found:  # grows
+        for block in ("body", "handlers", "orelse", "finalbody", "cases"):
+            found += getattr(node, block, ())
     return found
 
 

@@ -10,6 +10,7 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -27,7 +28,8 @@ class Registry(Mapping[str, T], Generic[T]):
         self.group = group
         self._added: dict[str, T] = {}
 
-    def _points(self) -> dict[str, EntryPoint]:
+    @cached_property
+    def _points(self) -> dict[str, EntryPoint]:  # read once: it looks at every installed package
         return {point.name: point for point in entry_points(group=self.group)}
 
     def register(self, name: str) -> Callable[[Any], Any]:
@@ -36,7 +38,7 @@ class Registry(Mapping[str, T], Generic[T]):
         def add(plugin: Any) -> Any:
             # the same file included again may register its names again
             taken = name in self._added and self._added[name].__module__ != plugin.__module__
-            if taken or name in self._points():
+            if taken or name in self._points:
                 raise ConfigError(f"{self.kind} {name!r} exists already; choose another name")
             self._added[name] = plugin
             return plugin
@@ -45,7 +47,7 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def __getitem__(self, name: str) -> T:
         if name not in self._added:
-            point = self._points().get(name)
+            point = self._points.get(name)
             if point is None:
                 raise UnknownName(f"unknown {self.kind} {name!r}; {did_you_mean(name, self)}")
             try:
@@ -55,13 +57,13 @@ class Registry(Mapping[str, T], Generic[T]):
         return self._added[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._added or name in self._points()
+        return name in self._added or name in self._points
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted({*self._points(), *self._added}))
+        return iter(sorted({*self._points, *self._added}))
 
     def __len__(self) -> int:
-        return len({*self._points(), *self._added})
+        return len({*self._points, *self._added})
 
 
 TRAINERS: Registry[Any] = Registry("trainer", "sequencematch_harness.trainers")

@@ -78,7 +78,6 @@ LOADS_TORCH = (
     *(f"harness.data.{one}" for one in ("noise_sources", "stream", "windows")),
     *(f"harness.evaluation.{one}" for one in ("controls", "evaluate", "exact", "features", "likelihood", "marginal")),
     *(f"harness.evaluation.{one}" for one in ("perturbation", "sensitivity", "temperature", "token_scorer")),
-    "harness.grids.untrained",  # it reads what a checkpoint is
     *(f"harness.runner.{one}" for one in ("policy_source", "preload", "run")),
     *(f"harness.runs.{one}" for one in ("load", "rescore")),
     "harness.system.device",

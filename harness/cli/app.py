@@ -6,9 +6,11 @@ stop, 130 interrupted.  Commands import what they need inside, so that `--help`,
 
 from __future__ import annotations
 
+import platform
 import re
 from collections.abc import Sequence
-from typing import Any
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -44,10 +46,42 @@ def spelled(args: Sequence[str]) -> list[str]:
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Benchmarks training objectives of language models: MLE, behavioural cloning, SequenceMatch.",
 )
+
+
+def show_versions(asked: bool) -> None:
+    """Print the versions that decide about results, and end; torch is not loaded for it."""
+    if not asked:
+        return
+    typer.echo(f"sequencematch-harness {_version('sequencematch-harness')}\nPython {platform.python_version()}")
+    for package in ("torch", "transformers"):
+        typer.echo(f"{package} {_version(package)}")
+    raise typer.Exit()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "is not installed"
+
+
+@app.callback()
+def options(
+    show: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            is_eager=True,
+            callback=show_versions,
+            help="Print the versions of the harness and its libraries.",
+        ),
+    ] = False,
+) -> None:
+    """Options that stand before a command."""
+
 
 for command in (
     grids.demo,
@@ -85,5 +119,5 @@ for command in (
 
 
 def main() -> None:
-    """The console script."""
-    app()
+    """The console script; the name is the command's, also where `python -m harness` starts it."""
+    app(prog_name="harness")

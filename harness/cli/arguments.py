@@ -9,25 +9,42 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from harness.cli import complete
 from harness.errors import ConfigError, UnknownName, did_you_mean
+from harness.storage.url import store_url
 
 if TYPE_CHECKING:
     from harness.config.run import RunConfig
     from harness.grids.grid import Grid
     from harness.storage.store import Store
 
-GridName = Annotated[str, typer.Argument(metavar="GRID", help="Name of a shipped grid, or a .yaml file.")]
+GridName = Annotated[
+    str,
+    typer.Argument(metavar="GRID", help="Name of a shipped grid, or a .yaml file.", autocompletion=complete.grids),
+]
 SomeGrid = Annotated[
-    str | None, typer.Argument(metavar="GRID", help="Name or .yaml file of a grid; all grids when left out.")
+    str | None,
+    typer.Argument(
+        metavar="GRID",
+        help="Name or .yaml file of a grid; all grids when left out.",
+        autocompletion=complete.grids,
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="KEY=VALUE", help="Changes to the grid: lr=1e-3, or lr=1e-3,3e-3 to sweep."),
+    typer.Argument(
+        metavar="KEY=VALUE",
+        help="Changes to the grid: lr=1e-3, or lr=1e-3,3e-3 to sweep.",
+        autocompletion=complete.settings,
+    ),
 ]
 StoreUrl = Annotated[
     str,
     typer.Option(
-        "--store", envvar="HARNESS_STORE", help="URL of the results store: sqlite:///PATH, or one of PostgreSQL."
+        "--store",
+        envvar="HARNESS_STORE",
+        help="Results store: the path of its file, sqlite:///PATH, or the URL of one in PostgreSQL.",
+        callback=store_url,
     ),
 ]
 Include = Annotated[
@@ -70,7 +87,10 @@ StallAfter = Annotated[
 Grace = Annotated[float, typer.Option("--grace", min=0.0, help="Seconds for saving cells after a request to stop.")]
 Metrics = Annotated[
     str,
-    typer.Option(help="Metrics or measures to compute: diversity@simctg,mauve@mauve-text[featuriser=DIR]."),
+    typer.Option(
+        help="Metrics or measures to compute: diversity@simctg,mauve@mauve-text[featuriser=DIR].",
+        autocompletion=complete.metrics,
+    ),
 ]
 RunIds = Annotated[list[str], typer.Argument(metavar="RUN...", help="Run ids, or beginnings of them.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run id, or its beginning.")]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import typer
 
+from harness.cli.arguments import open_store, store_exists
+from harness.cli.output import command
 from harness.cli.signals import stop_on_signals
+from harness.system.hub import check_model
 
 if TYPE_CHECKING:
     from harness.cli.progress import Tally
     from harness.config.run import RunConfig
+    from harness.records.progress import Progress
     from harness.runner.options import RunnerOptions
 
 
@@ -32,6 +37,7 @@ def run_cells(
     from rich.console import Console
 
     from harness.cli.progress import follow
+    from harness.config.names import run_names
     from harness.grids.grid import first
     from harness.grids.plan import earlier_models
     from harness.runner.grid import run_grid
@@ -40,19 +46,42 @@ def run_cells(
     if "@" in name:
         typer.echo(f"note: changed on the command line, this is a grid of its own: {name}", err=True)
     with Store(url) as store, stop_on_signals() as stopping:
+        names = run_names(cells)
         cells = cells if limit is None else first(cells, limit)
         store.enqueue(name, cells, alone=alone)  # what --limit leaves out is no cell yet: it would stay pending
         if any(cell.model.revision for cell in cells):
             for sentence in earlier_models(cells, store.runs().to_dict("records")):
                 typer.echo(sentence, err=True)
-        tally = follow(run_grid(cells, store, grid_name=name, options=options, stopping=stopping), Console(stderr=True))
+        events = run_grid(cells, store, grid_name=name, options=options, stopping=stopping)
+        tally = follow(named(events, names), Console(stderr=True))
     typer.echo(f"{tally.cells} cells: {tally.done} done now, {tally.skipped} done before, {tally.failed} failed")
     if stopping():
         raise KeyboardInterrupt
     for run_id, message in tally.failures:
-        typer.echo(f"failed: {run_id}: {message}", err=True)
+        typer.echo(f"failed: {run_id}: {names.get(run_id, '')}: {message}", err=True)
     if tally.failed:
         typer.echo(
-            "the same command tries failed cells again; `harness logs RUN_ID` prints all that is kept of one", err=True
+            f"the same command tries failed cells again; `{command()} logs RUN_ID` prints all that is kept of one",
+            err=True,
         )
     return tally
+
+
+def check_models(cells: Iterable[RunConfig], url: str) -> None:
+    """Refuse unfinished cells whose model cannot be loaded here, before worker processes wait for the Hub.
+
+    Raises:
+        EnvironmentProblem: neither a model directory, nor kept here, nor within reach.
+    """
+    loaded = {cell.run_id: cell.model.name for cell in cells if not cell.model.from_scratch}
+    if not loaded:
+        return
+    done = set(open_store(url).runs(status="done")["run_id"]) if store_exists(url) else set()
+    for name in dict.fromkeys(name for run_id, name in loaded.items() if run_id not in done):
+        check_model(name, f"model.name={name!r}")
+
+
+def named(events: Iterable[Progress], names: Mapping[str, str]) -> Iterator[Progress]:
+    """Events with the names that tell their cells apart, by run id; others keep their labels."""
+    for event in events:
+        yield replace(event, label=names.get(event.run_id, event.label))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 import textwrap
@@ -84,6 +85,18 @@ def _broken(line: str, width: int, hang: int | None) -> str:
         return line
     indent = min(len(line) - len(line.lstrip()) + 2 if hang is None else hang, width // 2)
     return "\n".join(textwrap.wrap(line, width, subsequent_indent=" " * indent, break_on_hyphens=False))
+
+
+def command() -> str:
+    """The text to type for `harness` in this shell: the word where it finds this very command, else the path to it."""
+    own = Path(sys.executable).with_name("harness")
+    if not own.exists():
+        return f"{shlex.quote(sys.executable)} -m harness"
+    found = shutil.which("harness")
+    if found is not None and Path(found).exists() and Path(found).samefile(own):
+        return "harness"
+    here = Path.cwd()
+    return shlex.quote(str(own.relative_to(here) if own.is_relative_to(here) else own))
 
 
 def show(parts: Sequence[object]) -> None:

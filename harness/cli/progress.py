@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
 from harness.records.progress import Progress
@@ -28,6 +28,27 @@ class Tally:
     failed: int
     skipped: int
     failures: list[tuple[str, str]]
+
+    @property
+    def ended(self) -> int:
+        """Number of cells that ended, in any way."""
+        return self.done + self.failed + self.skipped
+
+    def text(self, seconds: float, since: float = 0.0) -> str:
+        """The cells that are done, those that failed, and the time left.
+
+        `seconds` is the time until the last cell ended, `since` the time from then on.
+
+        >>> Tally(40, 9, 1, 2, []).text(600, 60)
+        '11 of 40 cells, 1 failed, about 0:27:00 left'
+        """
+        now, left = self.done + self.failed, self.cells - self.ended
+        words = [f"{self.done + self.skipped} of {self.cells} cells", *([f"{self.failed} failed"] * (self.failed > 0))]
+        if left and now:
+            words.append(f"about {timedelta(seconds=round(max(0.0, seconds / now * left - since)))} left")
+        elif left:
+            words.append("time left known after the first")
+        return ", ".join(words)
 
     def add(self, event: Progress) -> None:
         """Count an event if it ends a cell."""
@@ -49,7 +70,7 @@ def follow(events: Iterable[Progress], console: Console, clock: Callable[[], flo
     Returns:
         The tally of how the cells ended.
     """
-    return _bars(events, console) if console.is_terminal else _lines(events, console, clock)
+    return _bars(events, console, clock) if console.is_terminal else _lines(events, console, clock)
 
 
 def _lines(events: Iterable[Progress], console: Console, clock: Callable[[], float]) -> Tally:
@@ -62,21 +83,23 @@ def _lines(events: Iterable[Progress], console: Console, clock: Callable[[], flo
         stage, message = shown.get(event.run_id, ("", ""))
         if event.stage != stage or event.message not in ("", message):
             shown[event.run_id] = (event.stage, event.message)
-            elapsed = timedelta(seconds=int(clock() - start))
-            line = f"{elapsed}  cell {event.cell}/{event.cells}  {event.label or event.run_id}  {event.stage}"
+            elapsed = clock() - start
+            line = f"{timedelta(seconds=int(elapsed))}  cell {event.cell}/{event.cells}"
+            line += f"  {event.label or event.run_id}  {event.stage}"
             line += f"  {event.message}" if event.message else ""
+            line += f"  ({tally.text(elapsed)})" if event.stage in ("done", "failed") else ""
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         _explain(event, console, explained)
     return tally
 
 
-def _bars(events: Iterable[Progress], console: Console) -> Tally:
+def _bars(events: Iterable[Progress], console: Console, clock: Callable[[], float]) -> Tally:
     tally = Tally(0, 0, 0, 0, [])
+    start, at = clock(), 0.0
     with Bars(
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
-        MofNCompleteColumn(),
         TimeElapsedColumn(),
         console=console,
     ) as bars:
@@ -85,8 +108,9 @@ def _bars(events: Iterable[Progress], console: Console) -> Tally:
         cells: dict[str, TaskID] = {}  # one bar for each cell that is being computed
         for event in events:
             tally.add(event)
-            ended = tally.done + tally.failed + tally.skipped
-            bars.update(grid, total=event.cells, completed=ended)
+            elapsed = clock() - start
+            at = elapsed if event.stage in ("done", "failed") else at
+            bars.update(grid, total=event.cells, completed=tally.ended, description=tally.text(at, elapsed - at))
             if event.stage in FINAL or event.stage == "waiting":
                 if event.run_id in cells:
                     bars.remove_task(cells.pop(event.run_id))
@@ -97,7 +121,8 @@ def _bars(events: Iterable[Progress], console: Console) -> Tally:
                 done = round(100 * event.fraction)
                 bars.update(cells[event.run_id], description=escape(name), completed=done)
             if event.message:
-                line = f"cell {event.cell} {event.stage}: {event.message}"
+                name = f"  {event.label}" if event.label else ""
+                line = f"cell {event.cell}{name} {event.stage}: {event.message}"
                 bars.console.print(line, markup=False, highlight=False)
             _explain(event, bars.console, explained)
     return tally

@@ -9,6 +9,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
+from harness.config.names import run_names
 from harness.storage.store import Store
 
 SECONDS = 2.0  # between two readings
@@ -43,10 +44,11 @@ def tables(counts: Mapping[str, Mapping[str, int]], store: Store | None) -> list
     with store:
         runs = store.runs(status="running")
         labels = {run_id: store.config(run_id) for run_id in runs["run_id"]}
+        names = run_names(labels.values())
     running = Table("run", "cell", "attempt", "step", "of", "held by", box=None)
     for run in runs.to_dict("records"):
         config = labels[run["run_id"]]
         budget = "" if config.training.steps is None else str(config.training.steps)
         step, owner = "" if run["step"] is None else str(run["step"]), str(run["owner"]).partition("#")[0]
-        running.add_row(run["run_id"], config.label, str(run["attempts"]), step, budget, owner)
+        running.add_row(run["run_id"], names[config.run_id], str(run["attempts"]), step, budget, owner)
     return [grids, running] if labels else [grids]

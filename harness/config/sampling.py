@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from harness.config.section import Part, Scalar
+from harness.errors import ConfigError, did_you_mean
 
 LATER_FIELDS = frozenset(  # in a run's hash only where used
     {"decoder", "min_p", "typical_p", "eta", "penalty_alpha", "backspace_bias", "best_of", "reject"}
@@ -96,3 +97,26 @@ class SamplingConfig(Part):
         if self.best_of > 1 and self.reject:
             raise ValueError(f"best_of={self.best_of} and reject={self.reject:g} are two ways to choose; keep one")
         return self
+
+
+def sampling_of(**options: Any) -> SamplingConfig:
+    """The sampling configuration of keyword options, which are those of a run's `sampling`.
+
+    Raises:
+        ConfigError: an unknown option, a value out of its domain, or `temperature=best`, which needs a run's splits.
+    """
+    known = set(SamplingConfig.model_fields) - {"rollouts"}
+    for name in options:
+        if name not in known:
+            raise ConfigError(f"no sampling option is called {name!r}; {did_you_mean(name, known)}")
+    try:
+        found = SamplingConfig.model_validate(options)
+    except ValidationError as error:
+        first, *others = error.errors()
+        name = str(first["loc"][0]) if first["loc"] else ""
+        given = f"{name}={first['input']!r}: " if name else ""
+        reasons = [e["msg"].removeprefix("Value error, ") for e in (first, *others) if e["loc"][:1] == first["loc"][:1]]
+        raise ConfigError(f"{given}{'; or '.join(reasons)}") from error
+    if found.temperature == "best":
+        raise ConfigError("temperature=best is chosen on a benchmark's validation split; write a number")
+    return found

@@ -27,9 +27,7 @@ def check_whole(splits: Splits, config: RunConfig, codec: Codec | None = None) -
     examples = (*splits.train, *splits.validation, *splits.test)
     if config.model.from_scratch and config.model.tokenizer != "characters":
         raise ConfigError("model.tokenizer: this benchmark is about characters; use tokenizer: characters")
-    if codec is None:
-        sizes = {e: (len(e.prompt), len(e.text)) for e in (*examples, *splits.prompts)}
-    else:
+    if codec is not None:
         tokens = {e: (codec.encode(e.prompt), codec.follow(e.prompt, e.text)) for e in (*examples, *splits.prompts)}
         for example, (prompt, text) in tokens.items():
             if (found := codec.continuation(prompt, text)) != example.text:
@@ -37,16 +35,20 @@ def check_whole(splits: Splits, config: RunConfig, codec: Codec | None = None) -
                     f"model.name={config.model.name!r}: its tokens would write {found!r} after {example.prompt!r:.60}, "
                     f"not {example.text!r}; use a model of characters or bytes"
                 )
-        sizes = {example: (len(prompt), len(text)) for example, (prompt, text) in tokens.items()}
+
+    def size(example: Example) -> tuple[int, int]:
+        prompt, text = (example.prompt, example.text) if codec is None else tokens[example]
+        return len(prompt), len(text)
+
     context, length = config.model.context, config.sampling.length
-    most = max(sum(sizes[example]) for example in examples) + 2
-    wanted = max(most, 2 * (1 + max(sizes[example][0] for example in splits.prompts)))
+    most = max(sum(size(example)) for example in examples) + 2
+    wanted = max(most, 2 * (1 + max(size(example)[0] for example in splits.prompts)))
     if context < wanted:
         raise ConfigError(
             f"model.context={context}: the longest text has {most} tokens with start and end, and prompts may fill "
             f"half of the context; raise it to {wanted}"
         )
-    longest = max(sizes[example][1] for example in splits.prompts) + 1
+    longest = max(size(example)[1] for example in splits.prompts) + 1
     if length is not None and length < longest:
         raise ConfigError(
             f"sampling.length={length}: the longest test text has {longest} tokens with its end; raise it to that, "

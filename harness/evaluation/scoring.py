@@ -25,6 +25,9 @@ from harness.registry import METRICS
 from harness.seeding import generator
 from harness.stats.intervals import Interval, bootstrap_interval
 
+# Metrics of texts alone, of texts and references, and of texts and training texts that take no model and no minutes.
+DEFAULTS = ("length", "diversity", "repetition", "distinct", "repetition_loops", "ngram_js", "memorisation")
+
 
 @dataclass(frozen=True)
 class MetricRequest:
@@ -57,10 +60,25 @@ def parse_requests(names: Sequence[str]) -> list[MetricRequest]:
     return found
 
 
+def default_requests() -> list[MetricRequest]:
+    """The metrics of `DEFAULTS` with all their measures."""
+    return [MetricRequest(parse_requests([name])[0].plugin, tuple(METRICS[name].measures)) for name in DEFAULTS]
+
+
 def score_requests(evaluation: Evaluation, wanted: Sequence[MetricRequest]) -> Iterator[Score]:
     """The requested scores, in the order of the request."""
     for one in wanted:
         yield from (found for found in score(evaluation, [one.plugin]) if found.metric in one.measures)
+
+
+def with_value(wanted: Sequence[MetricRequest], scores: Sequence[Score]) -> list[MetricRequest]:
+    """The requests, in the order of `score_requests`, without the measures that have no value here."""
+    left = iter(scores)
+    found = []
+    for one in wanted:
+        measures = tuple(score.metric for _, score in zip(one.measures, left, strict=False) if score.value is not None)
+        found += [MetricRequest(one.plugin, measures)] if measures else []
+    return found
 
 
 def text_intervals(evaluation: Evaluation, wanted: Sequence[MetricRequest], resamples: int) -> dict[str, Interval]:

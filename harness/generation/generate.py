@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pydantic import ValidationError
-
 from harness.config.sampling import SamplingConfig
-from harness.errors import ConfigError, did_you_mean
+from harness.config.sampling import sampling_of as sampling_of
+from harness.errors import ConfigError
 from harness.generation.best_of import chosen
 from harness.generation.decoders import decoder_of
 from harness.generation.prompts import prompt_tokens
@@ -18,29 +17,6 @@ from harness.models.policy import Policy
 from harness.records.data import Example
 from harness.records.rollout import Rollout
 from harness.seeding import key
-
-
-def sampling_of(**options: Any) -> SamplingConfig:
-    """The sampling configuration of keyword options, which are those of a run's `sampling`.
-
-    Raises:
-        ConfigError: an unknown option, a value out of its domain, or `temperature=best`, which needs a run's splits.
-    """
-    known = set(SamplingConfig.model_fields) - {"rollouts"}
-    for name in options:
-        if name not in known:
-            raise ConfigError(f"no sampling option is called {name!r}; {did_you_mean(name, known)}")
-    try:
-        found = SamplingConfig.model_validate(options)
-    except ValidationError as error:
-        first, *others = error.errors()
-        name = str(first["loc"][0]) if first["loc"] else ""
-        given = f"{name}={first['input']!r}: " if name else ""
-        reasons = [e["msg"].removeprefix("Value error, ") for e in (first, *others) if e["loc"][:1] == first["loc"][:1]]
-        raise ConfigError(f"{given}{'; or '.join(reasons)}") from error
-    if found.temperature == "best":
-        raise ConfigError("temperature=best is chosen on a benchmark's validation split; write a number")
-    return found
 
 
 def continuations(

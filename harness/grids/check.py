@@ -33,6 +33,7 @@ def check_cells(cells: list[RunConfig]) -> list[RunConfig]:
     Raises:
         ConfigError: a cell that cannot run, and why.
     """
+    whole: set[tuple[object, ...]] = set()  # all that `check_whole` looks at, of the cells that it has passed
     for config in cells:
         build(TRAINERS, config.trainer, "trainer")
         name = config.model.name
@@ -44,7 +45,11 @@ def check_cells(cells: list[RunConfig]) -> list[RunConfig]:
                 f"actions.noise_kind=ground_truth: benchmark {config.benchmark.name!r} has no ground truth; "
                 "use uniform, unigram or policy"
             )
-        check_whole(splits, config)
+        model, length = config.model, config.sampling.length
+        seen = (config.benchmark.model_dump_json(), model.from_scratch, model.tokenizer, model.context, length)
+        if seen not in whole:  # it reads all texts
+            check_whole(splits, config)
+            whole.add(seen)
         if config.sampling.temperature == "best":
             selection(config)
         _check_interim(config)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from harness.config.model import ARCHITECTURES, ModelConfig
+from harness.config.names import row_names
 from harness.config.run import RunConfig
 from harness.system.model_files import spelled
 
@@ -34,6 +36,7 @@ class Plan:
             unfinished cell has such a run.  Cells run one after the other; training of the base is not in it.
         unknown: unfinished cells without such a run, which `seconds` leaves out.
         controls: how many of the cells are controls.
+        finished: runs in the store from which times are known.
     """
 
     cells: int
@@ -44,40 +47,108 @@ class Plan:
     seconds: float | None
     unknown: int
     controls: int = 0
+    finished: int = field(default=0, compare=False)
+
+    @property
+    def reason(self) -> str | None:
+        """The reason why the time of some cells is not known, and what makes it known; None where all of it is."""
+        if not self.unknown:
+            return None
+        why = "no run has finished in this store"
+        if self.finished:
+            why = f"none of the {self.finished} finished runs here has the benchmark, model, trainer, <backspace>, "
+            why += "budget, sampling and metrics of these cells"
+        return f"{why}; `harness run` with --limit 1 computes the first one"
+
+    @property
+    def time(self) -> str:
+        """The estimate as text: `0:04:10`, `at least 0:04:10 (...)`, or `not known yet: ` and the reason."""
+        return time_text(self.seconds, self.unknown, self.reason)
+
+
+def time_text(seconds: float | None, unknown: int, reason: str | None) -> str:
+    """An estimate that leaves `unknown` cells out, as text."""
+    if seconds is None:
+        return f"not known yet: {reason}"
+    time = str(timedelta(seconds=round(seconds)))
+    return f"at least {time} ({unknown} cells unlike any finished run)" if unknown else time
+
+
+@dataclass(frozen=True)
+class Row:
+    """The cells of a plan that differ in their seeds alone.
+
+    Attributes:
+        name: what tells them from the other rows.
+        seconds: the estimate for those that are not done; None where no finished run is like them.
+    """
+
+    name: str
+    cells: int
+    done: int
+    failed: int
+    running: int
+    pending: int
+    seconds: float | None
+
+
+class _Times:
+    """The wall times of finished runs, in seconds."""
+
+    def __init__(self, runs: Sequence[Mapping[Any, Any]]) -> None:
+        self.count = 0
+        self._same: dict[str, list[float]] = defaultdict(list)
+        self._similar: dict[tuple[str, ...], list[float]] = defaultdict(list)
+        for row in runs:
+            if row["status"] == "done":
+                taken = (row["finished"] - row["started"]).total_seconds()
+                self.count += 1
+                self._same[row["group_id"]].append(taken)
+                self._similar[_cost(row)].append(taken)
+
+    def of(self, cell: RunConfig) -> float | None:
+        """The median of the runs that differ only in seeds, or else cost about the same; None without any."""
+        finished = self._same.get(cell.group_id) if self.count else None
+        if not finished and self.count:
+            finished = self._similar.get(_cost(cell.flat()))
+        return statistics.median(finished) if finished else None
 
 
 def plan(cells: Sequence[RunConfig], runs: Sequence[Mapping[Any, Any]]) -> Plan:
     """The plan of a grid's cells, given `runs`, the rows that `Store.runs` gives."""
-    status = {row["run_id"]: row["status"] for row in runs}
-    same: dict[str, list[float]] = defaultdict(list)
-    similar: dict[tuple[str, ...], list[float]] = defaultdict(list)
-    for row in runs:
-        if row["status"] == "done":
-            taken = (row["finished"] - row["started"]).total_seconds()
-            same[row["group_id"]].append(taken)
-            similar[_cost(row)].append(taken)
-    count: Counter[str] = Counter()
-    known: list[float] = []
-    unknown = 0
-    for cell in cells:
-        here = status.get(cell.run_id, "pending")
-        count[here] += 1
-        if here != "done":
-            finished = same.get(cell.group_id) or similar.get(_cost(cell.flat()))
-            if finished:
-                known.append(statistics.median(finished))
-            else:
-                unknown += 1
+    found = plan_rows(cells, runs)
+    unknown = sum(row.cells - row.done for row in found if row.seconds is None)
+    known = [row.seconds for row in found if row.seconds is not None and row.done < row.cells]
     return Plan(
         cells=len(cells),
-        done=count["done"],
-        failed=count["failed"],
-        running=count["running"],
-        pending=count["pending"],
+        done=sum(row.done for row in found),
+        failed=sum(row.failed for row in found),
+        running=sum(row.running for row in found),
+        pending=sum(row.pending for row in found),
         seconds=sum(known) if known or not unknown else None,
         unknown=unknown,
         controls=sum(cell.is_control for cell in cells),
+        finished=sum(row["status"] == "done" for row in runs),
     )
+
+
+def plan_rows(cells: Sequence[RunConfig], runs: Sequence[Mapping[Any, Any]]) -> list[Row]:
+    """The plan's rows in the order in which their first cells run; arguments as of `plan`."""
+    status = {row["run_id"]: row["status"] for row in runs}
+    times = _Times(runs)
+    members: dict[str, list[RunConfig]] = {}
+    for cell in cells:
+        members.setdefault(cell.group_id, []).append(cell)
+    names = row_names(group[0] for group in members.values())
+    found = []
+    for group_id, group in members.items():
+        count = Counter(status.get(cell.run_id, "pending") for cell in group)
+        left = len(group) - count["done"]
+        each = times.of(group[0]) if left else 0.0
+        seconds = None if each is None else left * each
+        shares = {key: count[key] for key in ("done", "failed", "running", "pending")}
+        found.append(Row(name=names[group_id], cells=len(group), **shares, seconds=seconds))
+    return found
 
 
 def earlier_models(cells: Sequence[RunConfig], runs: Sequence[Mapping[Any, Any]]) -> list[str]:

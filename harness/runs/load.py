@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,12 @@ from harness.models.export import about_of
 from harness.models.initial import start_policy
 from harness.models.policy import Policy
 from harness.records.rollout import Rollout
-from harness.storage.queries import find_run
+from harness.storage.queries import find_run, is_run_id
 from harness.storage.store import Store
 from harness.storage.url import DEFAULT_STORE
 from harness.system.model_files import local
 from harness.training.base_model import base_folder
 from harness.training.trained_policies import find, policy_folder
-
-_RUN = re.compile(r"[0-9a-f]{1,16}")
 
 
 class LoadedPolicy(Policy):
@@ -67,7 +64,7 @@ def load_policy(
         EnvironmentProblem: neither a directory with a model nor a Hub id that can be reached.
     """
     place = local(what)
-    if place is None and _RUN.fullmatch(str(what)):
+    if place is None and is_run_id(str(what)):
         opened = store if isinstance(store, Store) else Store.open(store, read_only=True)
         return LoadedPolicy.of(of_run(opened, find_run(opened, str(what)), torch.device(device)))
     try:

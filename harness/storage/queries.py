@@ -325,6 +325,11 @@ def _settings(config: dict[str, Any]) -> Mapping[str, Any]:
     return flat
 
 
+def is_run_id(text: str) -> bool:
+    """True if the text may be a run id or its beginning: up to sixteen hexadecimal digits."""
+    return re.fullmatch(r"[0-9a-f]{1,16}", text) is not None
+
+
 def find_run(store: Reader, beginning: str) -> str:
     """Id of the run whose id has this beginning.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -169,6 +170,16 @@ class Reader:
             raise StoreError(
                 f"run {run_id}: its configuration is not one of this version's: {error}; {advice}"
             ) from error
+
+    def configs(self, grid: str | None = None) -> dict[str, RunConfig]:
+        """Configurations by run id, of a grid's cells or of all runs; those of another version are left out."""
+        with self.database.read() as connection:
+            stored = connection.execute(of_grid(sa.select(RUNS.c.run_id, RUNS.c.config), grid)).all()
+        found: dict[str, RunConfig] = {}
+        for run_id, config in stored:
+            with suppress(ValidationError):
+                found[run_id] = RunConfig.model_validate(config)
+        return found
 
     def provenance(self, run_id: str) -> dict[str, Any] | None:
         """The provenance that `Store.finish` was given, or None while the run is unfinished.

@@ -15,8 +15,11 @@ _SETTLED = 2.0  # seconds after which a file's times tell a further write from t
 
 
 def local(name: str | Path) -> Path | None:
-    """The directory that a name is the path of; None for a Hub id."""
-    place = Path(name).expanduser()
+    """The directory that a name is the path of; None for a Hub id, or the home of an unknown user."""
+    try:
+        place = Path(name).expanduser()
+    except RuntimeError:
+        return None
     return place if place.is_dir() else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmarks.corpora import BLANK_LINES, _docstrings, _prose, distinct, python_docs, read, split_text
+from benchmarks.corpora import BLANK_LINES, _docstrings, _prose, _statements, distinct, python_docs, read, split_text
 from harness.errors import ConfigError
 
 
@@ -43,10 +44,10 @@ def test_python_docs_hardly_repeat_themselves() -> None:
     assert len(mine & set().union(*map(runs, others))) / len(mine) < 0.02
 
 
-def test_python_docs_do_not_depend_on_the_hash_seed() -> None:
-    """Two fresh processes with different string hashing read the same documents in the same order."""
+def test_python_docs_do_not_depend_on_the_hash_seed(tmp_path: Path) -> None:
+    """A fresh process with other string hashing, and nothing kept, reads the same documents in the same order."""
     code = "from benchmarks.corpora import python_docs; print(ascii(python_docs()))"
-    environment = {**os.environ, "PYTHONHASHSEED": "7"}
+    environment = {**os.environ, "PYTHONHASHSEED": "7", "XDG_CACHE_HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ascii(python_docs())
 
@@ -67,6 +68,69 @@ def h():
     (tmp_path / "pack" / "mod.py").write_text('"one"\n' + source, encoding="utf-8")
     (tmp_path / "pack" / "test" / "test_mod.py").write_text('"not me"', encoding="utf-8")
     assert _docstrings(tmp_path) == {"module pack/mod.py": ["one", "two", "three", "", "four\nmore"]}
+
+
+def test_statements_come_in_the_order_of_a_walk_over_everything() -> None:
+    """Definitions below every statement that can hold one, against ast.walk."""
+    source = """
+if a:
+    def one(): pass
+elif b:
+    class Two:
+        async def three(): return lambda: [x for x in y]
+else:
+    try: pass
+    except E:
+        def four(): pass
+    else:
+        def five(): pass
+    finally:
+        for i in j:
+            def six(): pass
+        else:
+            def seven(): pass
+while c:
+    with d as e:
+        def eight(): pass
+match f:
+    case 1:
+        def nine(): pass
+async def ten():
+    async with g:
+        async for h in i:
+            def eleven(): pass
+"""
+    tree, kinds = ast.parse(source), (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    walked = [node for node in ast.walk(tree) if isinstance(node, kinds)]
+    assert [node for node in _statements(tree) if isinstance(node, kinds)] == walked
+    assert len(walked) == 12
+
+
+def test_the_documents_of_a_library_are_kept_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another time of a file, another file and a damaged copy are all seen; without a place to write it works, too."""
+    library, cache = tmp_path / "lib", tmp_path / "cache"
+    library.mkdir()
+    (library / "mod.py").write_text('"""Some words about this module."""')
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    monkeypatch.setattr("sysconfig.get_paths", lambda: {"stdlib": str(library)})
+    monkeypatch.setattr("benchmarks.corpora._topics", dict)
+    docs = python_docs.__wrapped__
+    assert docs() == ("Some words about this module.",)
+    (kept,) = cache.rglob("*.json")
+    monkeypatch.setattr("benchmarks.corpora._python_docs", lambda _: ("parsed again",))
+    assert docs() == ("Some words about this module.",)
+    os.utime(library / "mod.py", ns=(1, 1))
+    assert docs() == ("parsed again",)
+    (library / "other.py").write_text("")
+    assert docs() == ("parsed again",)
+    assert len(list(cache.rglob("*.json"))) == 3
+    for damage in (b"", b"x", kept.read_bytes()[:-4], b"\xff"):
+        for file in cache.rglob("*.json"):
+            file.write_bytes(damage)
+        assert docs() == ("parsed again",)
+    assert not list(cache.rglob("tmp*"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(library / "mod.py" / "below"))
+    assert docs() == ("parsed again",)
 
 
 def test_doctests_and_tables_are_cut_out_and_prose_is_not() -> None:

@@ -115,10 +115,20 @@ def test_a_plug_in_file_is_read(shell: Shell) -> None:
 def test_a_grid_from_plan_to_leaderboard(shell: Shell) -> None:
     """2 trainers x 2 seeds; the first run takes 3 of the 4 cells, the second what is left."""
     grid = str(shell.folder / "tiny.yaml")
+    why = "no run has finished in this store; `harness run` with --limit 1 computes the first one"
+    row = {"cells": 2, "done": 0, "failed": 0, "running": 0, "pending": 2, "seconds": None}
     assert shell.json("plan", grid) == {
         "cells": 4, "done": 0, "failed": 0, "running": 0, "pending": 4, "seconds": None, "unknown": 4, "controls": 0,
+        "finished": 0, "reason": why,
+        "rows": [row | {"name": "language mle"}, row | {"name": "language bc"}],
     }  # fmt: skip
-    assert shell("plan", grid).stdout == "4 cells: 0 done, 0 failed, 0 running, 4 pending\nestimated time: unknown\n"
+    assert shell("plan", grid).stdout.splitlines() == [
+        "cells  done  pending  time left  row",
+        "    2     0        2          ?  language mle",
+        "    2     0        2          ?  language bc",
+        "4 cells: 0 done, 0 failed, 0 running, 4 pending",
+        f"estimated time: not known yet: {why}",
+    ]
     assert shell.json("status", grid) == {"cells": 4, "done": 0, "failed": 0, "running": 0, "pending": 4, "controls": 0}
     assert not (shell.folder / "results").exists(), "planning and asking leave nothing behind"
     assert "nothing is stored there yet" in shell("ls", "runs", code=3).stderr
@@ -143,6 +153,13 @@ def test_a_grid_from_plan_to_leaderboard(shell: Shell) -> None:
     planned = shell.json("plan", grid, "--seeds", "3")
     assert (planned["done"], planned["pending"], planned["unknown"]) == (4, 2, 0)
     assert planned["seconds"] > 0
+    assert [row["pending"] for row in planned["rows"]] == [1, 1]
+    listed = shell("plan", grid, "trainer=mle,td_mle", "--seeds", "2").stdout
+    assert "    2     2        0          -  language mle\n" in listed
+    assert "none of the 4 finished runs here has the benchmark" in listed
+    printed = [line.split(maxsplit=2)[2] for line in shell("ls", "runs").stdout.splitlines()]
+    assert sorted(printed) == [f"language {trainer} seed {seed}" for trainer in ("bc", "mle") for seed in (0, 1)]
+    assert "language bc seed 0  done  (2 of 3 cells, about 0:00:0" in first.stderr
     assert [row["status"] for row in shell.json("ls", "runs")] == ["done"] * 4
 
     (table,) = shell.json("leaderboard", "tiny")["tables"]

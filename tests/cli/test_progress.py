@@ -6,6 +6,7 @@ import io
 import itertools
 from collections.abc import Iterator
 
+import pytest
 from rich.console import Console
 
 from harness.cli.progress import Tally, follow
@@ -34,9 +35,9 @@ def test_a_log_gets_one_line_per_change_with_the_time_since_the_start() -> None:
         "0:00:40  cell 1/3  aa  skipped",
         "0:01:20  cell 2/3  bb  train",
         "0:02:00  cell 2/3  bb  score",
-        "0:02:40  cell 2/3  bb  done",
+        "0:02:40  cell 2/3  bb  done  (2 of 3 cells, about 0:02:40 left)",
         "0:03:20  cell 3/3  cc  train",
-        "0:04:00  cell 3/3  cc  failed  no room for [bold]this[/bold]",
+        "0:04:00  cell 3/3  cc  failed  no room for [bold]this[/bold]  (2 of 3 cells, 1 failed)",
     ]
 
 
@@ -44,9 +45,29 @@ def test_a_terminal_gets_bars_and_the_same_tally() -> None:
     out = io.StringIO()
     console = Console(file=out, width=120, force_terminal=True, color_system=None)
     assert follow(events(), console) == EXPECTED
-    assert "cells" in out.getvalue()
-    assert "3/3" in out.getvalue()
+    assert "1 of 3 cells, time left known after the first" in out.getvalue()
+    assert "2 of 3 cells, about 0:0" in out.getvalue()
+    assert "2 of 3 cells, 1 failed " in out.getvalue()
     assert "cell 3 failed: no room for [bold]this[/bold]" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("tally", "seconds", "since", "text"),
+    [
+        (Tally(40, 0, 0, 0, []), 0, 5, "0 of 40 cells, time left known after the first"),
+        (Tally(40, 0, 0, 10, []), 0, 5, "10 of 40 cells, time left known after the first"),  # found done: no speed
+        (Tally(40, 10, 0, 10, []), 100, 0, "20 of 40 cells, about 0:03:20 left"),
+        (Tally(40, 10, 0, 10, []), 100, 50, "20 of 40 cells, about 0:02:30 left"),
+        (Tally(40, 10, 0, 29, []), 100, 50, "39 of 40 cells, about 0:00:00 left"),  # longer than the others
+        (Tally(4, 0, 2, 0, []), 100, 0, "0 of 4 cells, 2 failed, about 0:01:40 left"),
+        (Tally(4, 1, 3, 0, []), 100, 0, "1 of 4 cells, 3 failed"),
+        (Tally(4, 4, 0, 0, []), 100, 0, "4 of 4 cells"),
+    ],
+)
+def test_the_time_left_is_that_of_the_cells_that_ended_now(
+    tally: Tally, seconds: float, since: float, text: str
+) -> None:
+    assert tally.text(seconds, since) == text
 
 
 def test_an_empty_grid_is_no_problem() -> None:

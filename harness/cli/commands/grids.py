@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -33,9 +32,14 @@ from harness.cli.arguments import (
     store_exists,
     stored_grid_name,
 )
-from harness.cli.cells import run_cells
-from harness.cli.output import as_json_text, print_leaderboard, say
+from harness.cli.cells import check_models, run_cells
+from harness.cli.output import as_json_text, command, print_leaderboard, say
 from harness.storage.url import DEFAULT_STORE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.grids.plan import Row
 
 
 def demo(store: StoreUrl = DEFAULT_STORE, seeds: SeedCount = None, device: Device = "auto") -> None:
@@ -43,13 +47,13 @@ def demo(store: StoreUrl = DEFAULT_STORE, seeds: SeedCount = None, device: Devic
     from harness.runner.options import RunnerOptions
     from harness.runner.worker import server
 
+    cells = checked_cells(load_grid_argument("demo", seeds=seeds))
     server()
     # its models are too small to share between threads, which only wait for each other on a busy machine
-    tally = run_cells(
-        "demo", checked_cells(load_grid_argument("demo", seeds=seeds)), store, RunnerOptions(device=device, threads=1)
-    )
+    tally = run_cells("demo", cells, store, RunnerOptions(device=device, threads=1))
     print_leaderboard(open_store(store), "demo")
-    typer.echo("\nNext: harness ls grids  |  harness info sequence_match  |  harness run GRID.yaml")
+    here = command()
+    typer.echo(f"\nNext: {here} dashboard  |  {here} info sequence_match  |  {here} ls grids  |  {here} run GRID.yaml")
     raise typer.Exit(1 if tally.failed else 0)
 
 
@@ -63,9 +67,9 @@ def plan(
     include: Include = None,
     as_json: Json = False,
 ) -> None:
-    """Check a grid and show what running it would do; nothing is run."""
+    """Check a grid and list the rows that running it would compute; nothing is run."""
     from harness.grids.grid import first
-    from harness.grids.plan import earlier_models
+    from harness.grids.plan import earlier_models, plan_rows
     from harness.grids.plan import plan as planned
 
     include_files(include)
@@ -75,15 +79,31 @@ def plan(
     found = planned(cells, runs)
     for sentence in earlier_models(cells, runs):
         typer.echo(sentence, err=True)
+    rows = plan_rows(cells, runs)
     if as_json:
-        typer.echo(as_json_text(dataclasses.asdict(found)))
+        listed = [dataclasses.asdict(row) for row in rows]
+        typer.echo(as_json_text(dataclasses.asdict(found) | {"reason": found.reason, "rows": listed}))
         return
     counts = f"{found.done} done, {found.failed} failed, {found.running} running, {found.pending} pending"
-    time = "unknown" if found.seconds is None else str(timedelta(seconds=round(found.seconds)))
-    if found.seconds is not None and found.unknown:
-        time = f"at least {time} ({found.unknown} cells unlike any finished run)"
     controls = f" ({found.controls} of them controls)" if found.controls else ""
-    typer.echo(f"{found.cells} cells{controls}: {counts}\nestimated time: {time}")
+    typer.echo("\n".join(_listed(rows)))
+    typer.echo(f"{found.cells} cells{controls}: {counts}\nestimated time: {found.time}")
+
+
+def _listed(rows: Sequence[Row]) -> list[str]:
+    """A line for each row of a plan, its name last; states that no cell is in have no column."""
+    from datetime import timedelta
+
+    states = ["cells", "done", *(state for state in ("failed", "running") if any(getattr(row, state) for row in rows))]
+    lines = [[*states, "pending", "time left", "row"]]
+    for row in rows:
+        left = "-" if row.done == row.cells else "?" if row.seconds is None else None
+        time = str(timedelta(seconds=round(row.seconds or 0))) if left is None else left
+        lines.append([*(str(getattr(row, state)) for state in (*states, "pending")), time, row.name])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]) - 1)]
+    return [
+        "  ".join([*(word.rjust(width) for word, width in zip(line, widths, strict=False)), line[-1]]) for line in lines
+    ]
 
 
 def run(
@@ -103,12 +123,14 @@ def run(
     include: Include = None,
 ) -> None:
     """Run a grid's unfinished cells; the same command again continues where it stopped."""
+    from harness.grids.grid import first
     from harness.runner.options import RunnerOptions
     from harness.runner.worker import server
 
-    server()  # it gets ready while the grid is read and checked
     included = include_files(include)
     called, cells = asked_cells(grid, overrides, seeds, name, store)
+    check_models(cells if limit is None else first(cells, limit), store)
+    server()  # it loads torch, which no grid that cannot run should wait for
     options = RunnerOptions(
         workers=workers,
         device=device,

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from harness.cli import complete
 from harness.cli.arguments import (
     Device,
     Include,
@@ -35,15 +36,17 @@ def export_model(
     store: StoreUrl = DEFAULT_STORE,
 ) -> None:
     """Write a run's policy as a folder that transformers alone can load, with a model card that says how to sample."""
+    from harness.storage.queries import find_run
+
+    opened = open_store(store)
+    run_id = find_run(opened, run)
+
     import torch
 
     from harness.models.card import card
     from harness.models.export import export
     from harness.runs.load import of_run
-    from harness.storage.queries import find_run
 
-    opened = open_store(store)
-    run_id = find_run(opened, run)
     policy = of_run(opened, run_id, torch.device("cpu"))
     data_hash = (opened.provenance(run_id) or {})["data_hash"]
     export(policy, directory, card(policy, opened.config(run_id), data_hash), overwrite=overwrite)
@@ -97,10 +100,11 @@ def generate(
     device: Device = "auto",
 ) -> None:
     """Continue prompts with a run's policy, an exported one or any model: JSON lines of prompt, text, actions, stop."""
+    from harness.config.sampling import sampling_of
     from harness.data.text_files import read_prompts
-    from harness.generation.generate import as_row, continuations, sampling_of
-    from harness.runs.load import load_policy
-    from harness.system.device import choose_device
+    from harness.storage.queries import find_run, is_run_id
+    from harness.system.hub import check_model
+    from harness.system.model_files import local
 
     given: dict[str, Any] = {
         "temperature": temperature,
@@ -117,6 +121,15 @@ def generate(
     }
     sampling = sampling_of(decoder=decoder, **{name: value for name, value in given.items() if value is not None})
     asked = read_prompts(prompts)
+    if local(model) is None and is_run_id(model):
+        find_run(open_store(store), model)
+    else:
+        check_model(model, repr(model), "no run id, which is hexadecimal, ")
+
+    from harness.generation.generate import as_row, continuations
+    from harness.runs.load import load_policy
+    from harness.system.device import choose_device
+
     policy = load_policy(model, store, choose_device(device))
     if not backspace:
         policy.drop_backspace()
@@ -136,7 +149,10 @@ def generate(
 
 def evaluate(
     model: Annotated[str, typer.Argument(metavar="DIR|HUB_ID", help="Model directory, or Hub id.")],
-    benchmark: Annotated[str, typer.Option(help="Benchmark to score on; see `harness ls benchmarks`.")],
+    benchmark: Annotated[
+        str,
+        typer.Option(help="Benchmark to score on; see `harness ls benchmarks`.", autocompletion=complete.benchmarks),
+    ],
     overrides: Annotated[
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="Settings, as of a grid: corpus=FILE, context=512, top_p=.9."),
@@ -154,7 +170,6 @@ def evaluate(
     from harness.runner.options import RunnerOptions
     from harness.runner.worker import server
 
-    server()
     included = include_files(include)
     asked = [*(overrides or ()), *([] if metrics is None else [f"metrics={metrics}"])]
     grid = as_it_is(model, benchmark, asked, seeds or 1)
@@ -163,6 +178,7 @@ def evaluate(
     trained = [cell.training.steps for cell in cells if not cell.untrained]
     if trained:
         raise ConfigError(f"training.steps={trained[0]}: evaluate trains nothing; write a grid and `harness run` it")
+    server()
     options = RunnerOptions(device=device, threads=threads, include=included)
     tally = run_cells(grid.name, cells, store, options)
     print_leaderboard(open_store(store), grid.name)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from harness.cli import complete
 from harness.cli.arguments import (
     Include,
     Json,
@@ -34,9 +35,16 @@ def ls(
     include_files(include)
     rows: list[dict[str, Any]]
     if kind == "runs":
-        frame = open_store(store).runs()
-        rows = json.loads(frame.to_json(orient="records", date_format="iso"))
-        lines = aligned([[row[key] for key in ("run_id", "status", "benchmark.name", "trainer.name")] for row in rows])
+        from harness.config.names import run_names
+        from harness.system.printable import printable
+
+        opened = open_store(store)
+        rows = json.loads(opened.runs().to_json(orient="records", date_format="iso"))
+        names = run_names(opened.configs().values())
+        for row in rows:  # a run of another version's configuration has no name here
+            plain = f"{row['benchmark.name']} {row['trainer.name']}"
+            row["name"] = names.get(row["run_id"], plain)
+        lines = aligned([[row["run_id"], row["status"], printable(row["name"])] for row in rows])
     elif kind == "grids":
         from harness.grids.grid import grid_names
 
@@ -55,7 +63,12 @@ def ls(
 
 
 def info(
-    name: Annotated[str, typer.Argument(help="Name of a trainer, divergence, metric, measure, benchmark or grid.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Name of a trainer, divergence, metric, measure, benchmark or grid.", autocompletion=complete.described
+        ),
+    ],
     include: Include = None,
     as_json: Json = False,
 ) -> None:

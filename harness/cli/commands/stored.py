@@ -47,14 +47,16 @@ def rescore(
     """Compute metrics of finished runs from their stored rollouts; nothing is trained or generated."""
     from harness.evaluation.scoring import parse_requests
     from harness.grids.settings import split_list
-    from harness.runs.rescore import rescore as rescored
     from harness.storage.store import Store
-    from harness.system.device import choose_device
 
     include_files(include)
     wanted = parse_requests(split_list(metrics))
     with Store.open(store) as opened:
         name = chosen_grid(grid, opened)
+
+        from harness.runs.rescore import rescore as rescored
+        from harness.system.device import choose_device
+
         found = rescored(opened, name, wanted, choose_device(device))
     if as_json:
         typer.echo(as_json_text(dataclasses.asdict(found)))

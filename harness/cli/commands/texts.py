@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli import complete
 from harness.cli.arguments import Device, Include, Json, Metrics, StoreUrl, include_files
 from harness.cli.output import as_json_text, show
 from harness.errors import ConfigError
 from harness.storage.url import DEFAULT_STORE
+
+REFERENCE_LM = "reference-lm"  # the featuriser that belongs to a benchmark
 
 if TYPE_CHECKING:
     from harness.evaluation.features import Features
@@ -31,7 +34,14 @@ def score(
     file: Annotated[
         Path, typer.Argument(help='File of JSON lines {"text": ..., "prompt": ..., "reference": ...}, or .txt.')
     ],
-    metrics: Metrics,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            help="Metrics or measures to compute: diversity@simctg,mauve@mauve-text[featuriser=DIR]; default: those of "
+            "texts, with --reference and --train also those that need them.",
+            autocompletion=complete.metrics,
+        ),
+    ] = None,
     reference: Annotated[
         Path | None, typer.Option(help="File of human texts: pairs with the texts if there are as many, else a set.")
     ] = None,
@@ -46,8 +56,9 @@ def score(
 ) -> None:
     """Score texts from a file with the code that scores runs; exit code 1 if no metric has a value."""
     from harness.data.text_files import as_evaluation, read_texts
-    from harness.evaluation.scoring import parse_requests, score_requests, text_intervals
+    from harness.evaluation.scoring import default_requests, parse_requests, score_requests, text_intervals, with_value
     from harness.grids.settings import split_list
+    from harness.system.hub import check_model
 
     @cache
     def loaded() -> Features:  # with torch, which only some metrics need
@@ -57,7 +68,11 @@ def score(
         return Features(None, choose_device(device))
 
     include_files(include)
-    wanted = parse_requests(split_list(metrics))
+    wanted = default_requests() if metrics is None else parse_requests(split_list(metrics))
+    for one in wanted:
+        featuriser = one.plugin.options.get("featuriser")
+        if featuriser not in (None, REFERENCE_LM):
+            check_model(featuriser, f"featuriser={featuriser!r}")
     given = read_texts(file)
     evaluation = as_evaluation(
         given,
@@ -68,6 +83,12 @@ def score(
         pair=lambda *asked_for: loaded().paired(*asked_for),
     )
     scores = list(score_requests(evaluation, wanted))
+    if metrics is None:
+        without = dict.fromkeys(one.plugin.name for one in wanted)
+        wanted = with_value(wanted, scores)
+        chosen = [one.plugin.name for one in wanted]
+        scores = [score for score in scores if score.value is not None] or scores
+        typer.echo(_by_default(chosen, [name for name in without if name not in chosen]), err=True)
     intervals = {} if bootstrap is None else text_intervals(evaluation, wanted, bootstrap)
     pairing = "none" if not evaluation.references else "pairs" if evaluation.in_pairs else "set"
     if as_json:
@@ -84,7 +105,10 @@ def score(
 
 
 def sensitivity(
-    benchmark: Annotated[str, typer.Argument(help="Benchmark whose prompts have human continuations.")],
+    benchmark: Annotated[
+        str,
+        typer.Argument(help="Benchmark whose prompts have human continuations.", autocompletion=complete.benchmarks),
+    ],
     metrics: Metrics,
     options: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Options of the benchmark: corpus=FILE.")
@@ -96,14 +120,14 @@ def sensitivity(
     as_json: Json = False,
 ) -> None:
     """Show the scores of human texts that were damaged on purpose, as a Markdown table."""
+    from harness.config.run import BASE_TRAINER, RunConfig
     from harness.config.section import Plugin
     from harness.config.written import unquoted
+    from harness.data.splits import load_splits
     from harness.evaluation.scoring import parse_requests
-    from harness.evaluation.sensitivity import as_markdown
-    from harness.evaluation.sensitivity import sensitivity as measured
     from harness.grids.settings import split_list
+    from harness.plugins.options import resolve
     from harness.storage.engines import place_of
-    from harness.system.device import choose_device
 
     include_files(include)
     wanted = parse_requests(split_list(metrics))
@@ -112,12 +136,26 @@ def sensitivity(
         raise ConfigError(f"{wrong[0]!r} is not KEY=VALUE; write the benchmark's options as corpus=FILE")
     written = [(key, unquoted(value)) for key, _, value in (given.partition("=") for given in options or ())]
     chosen = Plugin(name=benchmark, options=dict(written))
+    load_splits(resolve(RunConfig(benchmark=chosen, trainer=Plugin(name=BASE_TRAINER), metrics=())).benchmark)
+
+    from harness.evaluation.sensitivity import as_markdown
+    from harness.evaluation.sensitivity import sensitivity as measured
+    from harness.system.device import choose_device
+
     found = measured(chosen, wanted, place_of(store).folder / "cache", choose_device(device), seed=seed)
     if as_json:
         rows = {name: [_plain(one, None) for one in scores] for name, scores in found.scores.items()}
         typer.echo(as_json_text({"texts": found.texts, "seed": seed, "scores": rows}))
     else:
         typer.echo(as_markdown(found), nl=False)
+
+
+def _by_default(chosen: Sequence[str], others: Sequence[str]) -> str:
+    """The sentence that says which metrics were chosen, and what others want."""
+    wants = {"ngram_js": "--reference FILE", "memorisation": "--train FILE"}
+    text = f"metrics by default: {', '.join(chosen) or 'none has a value'}"
+    text += "".join(f"; {name} needs {wants[name]}" for name in others if name in wants)
+    return f"{text}; --metrics NAME,NAME chooses others (`harness ls metrics`)"
 
 
 def _plain(score: Score, interval: Interval | None) -> dict[str, Any]:

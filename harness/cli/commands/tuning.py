@@ -30,7 +30,8 @@ from harness.cli.arguments import (
     print_notes,
     store_exists,
 )
-from harness.cli.cells import run_cells
+from harness.cli.cells import check_models, run_cells
+from harness.cli.output import command
 from harness.storage.url import DEFAULT_STORE
 
 if TYPE_CHECKING:
@@ -75,8 +76,6 @@ def tune(
     from harness.runner.worker import server
     from harness.storage.store import Store
 
-    if not plan:
-        server()
     included = include_files(include)
     asked = load_grid_argument(grid, overrides, seeds, name)
     cells = check(replace(asked, controls=False))
@@ -89,6 +88,8 @@ def tune(
     typer.echo(_estimate(asked.name, tried, runs, cells, store))
     if plan:
         return
+    check_models([*runs, *cells], store)
+    server()
     options = RunnerOptions(
         workers=workers,
         device=device,
@@ -107,7 +108,8 @@ def tune(
         opened.record_trials(f"{asked.name}-tuned", as_trials(choices))
     typer.echo("\n".join(map(_choice_text, choices)))
     tally = run_cells(f"{asked.name}-tuned", final, store, replace(options, keep_going=keep_going), alone=True)
-    typer.echo(f"Next: harness leaderboard {asked.name}-tuned  |  harness leaderboard {asked.name}-trials")
+    boards = (f"{command()} leaderboard {asked.name}-{kind}" for kind in ("tuned", "trials"))
+    typer.echo(f"Next: {'  |  '.join(boards)}")
     raise typer.Exit(1 if tally.failed else 0)
 
 
@@ -115,9 +117,7 @@ def _estimate(
     name: str, tried: Sequence[Tried], runs: Sequence[RunConfig], cells: Sequence[RunConfig], url: str
 ) -> str:
     """A summary of what tuning would do; the cells as written stand for those with chosen settings, not known yet."""
-    from datetime import timedelta
-
-    from harness.grids.plan import plan
+    from harness.grids.plan import plan, time_text
 
     rows = open_store(url).runs().to_dict("records") if store_exists(url) else []
     of_trials, of_cells = plan(runs, rows), plan(cells, rows)
@@ -125,13 +125,10 @@ def _estimate(
     each = " + ".join(f"{groups} groups x {size} trials" for size, groups in sorted(sizes.items(), reverse=True))
     text = f"{name}: {each} = {of_trials.cells} trials ({of_trials.done} done), then "
     text += f"{of_cells.cells} cells with the chosen settings and their controls"
-    seconds = [part.seconds for part in (of_trials, of_cells)]
-    known = sum(second for second in seconds if second is not None)
-    if any(second is not None for second in seconds):
-        unknown = of_trials.unknown + of_cells.unknown
-        least = f"at least {timedelta(seconds=round(known))} ({unknown} runs unlike any finished one)"
-        return f"{text}\nestimated time: {least if unknown else timedelta(seconds=round(known))}"
-    return f"{text}\nestimated time: unknown"
+    known = [part.seconds for part in (of_trials, of_cells) if part.seconds is not None]
+    reason = of_trials.reason or of_cells.reason
+    time = time_text(sum(known) if known else None, of_trials.unknown + of_cells.unknown, reason)
+    return f"{text}\nestimated time: {time}"
 
 
 def _choice_text(choice: Choice) -> str:

@@ -25,7 +25,8 @@ from harness.cli.arguments import (
     include_files,
     open_store,
 )
-from harness.cli.output import as_json_text
+from harness.cli.cells import named
+from harness.cli.output import as_json_text, command
 from harness.cli.signals import stop_on_signals
 from harness.errors import ConfigError, HarnessError
 from harness.storage.url import DEFAULT_STORE
@@ -56,12 +57,12 @@ def worker(
     from rich.console import Console
 
     from harness.cli.progress import follow
+    from harness.config.names import run_names
     from harness.runner.options import RunnerOptions
     from harness.runner.supervisor import supervise
     from harness.runner.worker import server
     from harness.storage.store import Store
 
-    server()
     included = include_files(include)
     options = RunnerOptions(
         workers=workers,
@@ -77,7 +78,9 @@ def worker(
     )
     with Store.open(store) as opened, stop_on_signals() as stopping:
         name = chosen_grid(grid, opened)
-        tally = follow(supervise(opened, options, None, stopping, grid=name), Console(stderr=True))
+        server()
+        names = run_names(opened.configs(name).values())
+        tally = follow(named(supervise(opened, options, None, stopping, grid=name), names), Console(stderr=True))
         stopped = stopping()
     typer.echo(f"{tally.done} done, {tally.failed} failed")
     raise typer.Exit(RELEASED if stopped else 1 if tally.failed else 0)
@@ -109,6 +112,7 @@ def retry(
 
 def logs(run: RunId, store: StoreUrl = DEFAULT_STORE, as_json: Json = False) -> None:
     """Print what is kept of each attempt at a run: its error, the traceback, and the last lines that it printed."""
+    from harness.config.names import run_names
     from harness.storage.queries import find_run
     from harness.system.printable import printable
 
@@ -118,7 +122,8 @@ def logs(run: RunId, store: StoreUrl = DEFAULT_STORE, as_json: Json = False) -> 
     if as_json:
         typer.echo(as_json_text(attempts))
         return
-    lines = [] if attempts else [f"run {run_id} has not been started yet"]
+    name = run_names(opened.configs().values()).get(run_id, "a configuration of another version")
+    lines = [] if attempts else ["not started yet"]
     for one in attempts:
         ended = f"to {one['ended']}" if one["ended"] else "and not ended; what it prints is kept when it fails"
         lines += [f"attempt {one['attempt']}: {one['outcome']}, from step {one['from_step']}, by {one['owner']}"]
@@ -126,7 +131,8 @@ def logs(run: RunId, store: StoreUrl = DEFAULT_STORE, as_json: Json = False) -> 
         if one["output"]:
             lines += ["it printed last:", *(f"    {line}" for line in one["output"].rstrip().split("\n"))]
         lines.append("")
-    typer.echo("\n".join(map(printable, lines)).rstrip())
+    lines.append(f"run {run_id}: {name}")
+    typer.echo("\n".join(map(printable, lines)))
 
 
 def reproduce(
@@ -148,12 +154,12 @@ def reproduce(
     from harness.storage.queries import find_run
     from harness.storage.store import Store
 
-    server()
     included = include_files(include)
     options = RunnerOptions(device=device, threads=threads, include=included)
     verdicts: list[Verdict] = []
     with Store.open(store) as opened, stop_on_signals() as stopping:
         run_id = find_run(opened, run)
+        server()
         steps = reproduced(opened, run_id, options, stopping)
 
         def watched() -> Iterator[Progress]:
@@ -200,4 +206,4 @@ def launch(
         store, workers, arguments, cluster=cluster, hours=hours, threads=threads, gpus=gpus, parameters=parameters
     )
     typer.echo(f"{engine} started {len(jobs)} jobs: {', '.join(jobs)}; their output is in {log_folder(store)}")
-    typer.echo(f"watch them with: harness status --watch --store '{store}'")
+    typer.echo(f"watch them with: {command()} status --watch --store '{store}'")

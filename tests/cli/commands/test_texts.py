@@ -85,6 +85,37 @@ def test_outside_texts_are_scored(shell: Callable[..., Any], tmp_path: Path) -> 
     assert interval["low"] <= 3 <= interval["high"]
 
 
+def test_without_metrics_those_are_chosen_that_have_a_value(shell: Callable[..., Any], tmp_path: Path) -> None:
+    """Texts alone; with references; with training texts; texts without a word; a file with references of its own."""
+    (tmp_path / "texts.txt").write_text("a b c a b c a b c d e f g h\nd e f g h i j k l m n\n")
+    (tmp_path / "human.txt").write_text("a b c d e f g h i j k l\nx y z u v w x y z\nq r s\n")
+    (tmp_path / "empty.txt").write_text("\n\n")
+    (tmp_path / "pairs.jsonl").write_text('{"text": "a b c d e", "reference": "a b d e f"}\n' * 3)
+
+    def chosen(*args: str, code: int = 0) -> tuple[str, set[str]]:
+        result = shell("score", *args, "--json", code=code)
+        scores = json.loads(result.stdout)["scores"]
+        assert code or all(one["value"] is not None for one in scores)
+        return result.stderr, {one["metric"] for one in scores}
+
+    texts, human = str(tmp_path / "texts.txt"), str(tmp_path / "human.txt")
+    said, alone = chosen(texts)
+    assert {"length", "diversity", "rep_2", "distinct_2"} <= alone
+    assert not {"length_gap", "length_reference", "ngram_js_3", "copied_8"} & alone
+    assert "metrics by default: length, diversity, repetition, distinct" in said
+    assert "ngram_js needs --reference FILE; memorisation needs --train FILE; --metrics" in said
+    said, beside = chosen(texts, "--reference", human)
+    assert beside > alone | {"length_reference", "ngram_js_3"}
+    assert "ngram_js needs" not in said
+    said, copied = chosen(texts, "--train", human)
+    assert "copied_8" in copied
+    assert "memorisation needs" not in said
+    assert "length_gap" in chosen(str(tmp_path / "pairs.jsonl"))[1]
+    assert chosen(str(tmp_path / "empty.txt"))[1] == {"length"}
+    bounded = json.loads(shell("score", texts, "--bootstrap", "20", "--json").stdout)["scores"]
+    assert all("low" in one for one in bounded if one["metric"] == "length")
+
+
 def test_references_may_be_a_set_and_mauve_says_what_to_type(shell: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "texts.txt").write_text("a b\n\nc\n")
     (tmp_path / "human.txt").write_text("x\ny\n")
