@@ -15,12 +15,13 @@ from harness.config.keys import short_keys
 from harness.report.board import Cell, Column, Leaderboard, Row, Table
 from harness.report.exports import emphasis
 from harness.report.rendering import better, cost_heads, costs, header, keys, number, rank
-from harness.stats.ranks import SEEDS_NEEDED, Difference
+from harness.report.sentences import bounded
+from harness.stats.ranks import Difference
 from harness.system.printable import printable
 
 SHOWN_ROWS = 60  # of a table; the download has them all
 SHOWN_DIFFERENCES = 30  # of a forest
-SHOWN_CLAUSES = 3  # of an answer
+MOST_NAMED = 3  # rows that a sentence names; more are counted
 
 BETTER_ROW, WORSE_ROW, OPEN_ROW = "better than the baseline", "worse than the baseline", "not separated from it"
 
@@ -36,28 +37,8 @@ def title(table: Table, board: Leaderboard) -> None:
 
 
 def answer(table: Table) -> None:
-    """The rows that beat the baseline, in one sentence from the differences that the seeds separate."""
-    if table.baseline is None:
-        widgets.notice(_no_baseline(table), "answer")
-        return
-    base = table.rows[table.baseline].label
-    wins, losses = _separated(table, better=True), _separated(table, better=False)
-    against_base = [
-        cell.difference for row in table.rows for cell in row.scores.values() if cell.difference is not None
-    ]
-    if not any(one.found.n >= SEEDS_NEEDED for one in against_base):
-        why = table.findings[0].partition("; ")[0] if table.findings else "no row shares its seeds"
-        widgets.notice(f"Nothing can be said to beat {base} yet: {why}.", "answer")
-        return
-    if not wins:
-        worse = f" Worse than it: {_clauses(losses)}." if losses else ""
-        widgets.notice(f"Nothing beats {base} here.{worse} The seeds separate no other row from it.", "answer")
-        return
-    lost = f" Worse than {base}: {_clauses(losses)}." if losses else ""
-    if len(wins) == 1 and list(wins.values()) == list(losses.values()):
-        (metrics,) = losses
-        lost = f" On {_list(metrics)} the same {'row is' if len(*wins.values()) == 1 else 'rows are'} worse."
-    widgets.notice(f"{base} is beaten by {_clauses(wins)}.{lost} The seeds separate no other row from it.", "answer")
+    """The rows that beat the baseline and MLE at its best temperature, and by how much, in a sentence."""
+    widgets.notice(_no_baseline(table) if table.baseline is None else table.headline, "answer")
 
 
 def _no_baseline(table: Table) -> str:
@@ -72,35 +53,11 @@ def _no_baseline(table: Table) -> str:
     told = (f"{key}={written(plain[0].group[key])}" for key in keys if key in plain[0].group)
     chosen = next(told, None)
     how = "" if chosen is None else f" Choose one: filter the Leaderboard by {chosen}, or type --baseline {chosen}."
-    rows = _list([row.label for row in plain]) if len(plain) <= SHOWN_CLAUSES else ""
+    rows = _list([row.label for row in plain]) if len(plain) <= MOST_NAMED else ""
     return (
         f"{len(plain)} rows here are plain maximum likelihood{f' ({rows})' if rows else ''}, so that no single one is "
         f"the row to beat.{how}"
     )
-
-
-def _separated(table: Table, *, better: bool) -> dict[tuple[str, ...], list[str]]:
-    """Rows that are separated from the baseline, by the scores on which they are."""
-    found: dict[str, list[str]] = {}
-    for row in table.rows:
-        for column in table.columns:
-            if _side(column, row.scores.get(column.name)) == (BETTER_ROW if better else WORSE_ROW):
-                found.setdefault(row.label, []).append(column.metric)
-    alike: dict[tuple[str, ...], list[str]] = {}
-    for label, metrics in found.items():
-        alike.setdefault(tuple(metrics), []).append(label)
-    return alike
-
-
-def _clauses(alike: dict[tuple[str, ...], list[str]]) -> str:
-    clauses = [
-        f"{_list(rows) if len(rows) <= SHOWN_CLAUSES else f'{len(rows)} rows'} on {_list(metrics)}"
-        for metrics, rows in alike.items()
-    ]
-    if len(clauses) > SHOWN_CLAUSES:
-        more = sum(map(len, list(alike.values())[SHOWN_CLAUSES:]))
-        clauses = [*clauses[:SHOWN_CLAUSES], f"{more} more rows on one score or another"]
-    return "; ".join(clauses)
 
 
 def _list(words: Sequence[str]) -> str:
@@ -141,7 +98,7 @@ def draw(table: Table, *, brief: bool = False) -> None:
     widgets.table(
         heads,
         body,
-        caption=f"Mean ± 95 % interval over n seeds; {_legend(table)}",
+        caption=f"Mean ± single 95 % interval of the row over n seeds; {_legend(table)}",
         numbers=1 if brief else len(table.keys),
         pinned=sum(row.control is not None for row in rows),
         base=None if table.baseline is None else next((i for i, r in enumerate(rows) if r is _base(table)), None),
@@ -185,7 +142,10 @@ def _base(table: Table) -> Row:
 def _legend(table: Table) -> str:
     if table.baseline is None:
         return "↓ lower is better, ↑ higher is better"
-    return "green: separated and better than the marked baseline row, orange: separated and worse; grey: not separated"
+    return (
+        "colours are of differences from the marked baseline row, with simultaneous intervals under the pointer: "
+        "green: separated and better, orange: separated and worse; grey: not separated"
+    )
 
 
 def _head(column: Column, table: Table) -> widgets.Cell:
@@ -227,8 +187,17 @@ def _cell(row: Row, column: Column, table: Table, ends: tuple[float, float] | No
         number(cell, row.n),
         f"rank {place}".replace("-", "–") if place and not _all_tie(column, table) else "",
         ("best" if best else "") + side,
+        hint=_hint(cell),
         span=_span(cell, ends),
     )
+
+
+def _hint(cell: Cell) -> str:
+    """The difference behind the colour."""
+    one = cell.difference
+    if one is None or not one.found.n:
+        return ""
+    return f"from the baseline: {bounded(one.interval, '+')}, simultaneous 95 % interval; p = {one.found.p:.2g}"
 
 
 def _span(cell: Cell, ends: tuple[float, float] | None) -> tuple[float, float, float] | None:
@@ -265,8 +234,9 @@ def forest(table: Table, column: Column) -> None:
     readings = [_reading(row, column, cell, difference) for row, cell, difference in found[:SHOWN_DIFFERENCES]]
     separated = [f"{one.label} ({one.mean:+.3g})" for one in readings if one.outcome != OPEN_ROW]
     sentence = (
-        f"{column.metric} minus that of {base} ({better(column)}), with a 95 % interval over shared seeds. "
-        f"Separated at p ≤ .05 over all these comparisons together: {', '.join(separated) or 'none'}."
+        f"{column.metric} minus that of {base} ({better(column)}), with simultaneous 95 % intervals over shared "
+        f"seeds: they leave 0 out exactly where p ≤ .05 over all these comparisons together. Separated: "
+        f"{', '.join(separated) or 'none'}."
     )
     charts.intervals(
         readings,
@@ -277,7 +247,8 @@ def forest(table: Table, column: Column) -> None:
     widgets.downloads(
         pd.DataFrame(
             {"row": row.label, "minus": base, "score": column.ranked_by or column.name, "difference": d.interval.mean}
-            | {"low": d.interval.low, "high": d.interval.high, "p": d.found.p, "n": d.found.n}
+            | {"low": d.interval.low, "high": d.interval.high, "p": d.found.p, "n": d.found.n, "family": d.family}
+            | {"single_low": d.found.difference.low, "single_high": d.found.difference.high}
             for row, _, d in found
         ),
         f"differences-{table.title}-{column.metric}",

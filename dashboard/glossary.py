@@ -15,7 +15,8 @@ WORDS = {
     "backspace": "<backspace> is an action that deletes the last token, so that the model can take back its mistakes.",
     "effect": "The shift of the score by a setting, averaged over all other settings that were run with it.",
     "grid": "A grid is one question: a file of configurations that were run together.",
-    "interval": "95 % Student t over seeds: how far the mean may be off because only n seeds were run.",
+    "interval": "± is a single 95 % interval (Student t over n seeds) of one mean; [low, high] of a difference is "
+    "simultaneous: it holds for all comparisons with this row together, and leaves 0 out exactly where they separate.",
     "n": "Number of seeds that were run: the same configuration with other random numbers.",
     "p": "Probability of so large a difference if the two were equal, over all comparisons of the score together.",
     "rank": "1-3 means: at least first, at most third. Rows whose ranges overlap are not separated by these seeds.",

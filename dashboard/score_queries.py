@@ -124,9 +124,8 @@ def pivot(members: Sequence[Run], numbers: Mapping[str, float | str], across: st
 
 
 def effects(members: Sequence[Run], numbers: Mapping[str, float | str]) -> list[factor_effects.Effect]:
-    """Every factor's main effects."""
-    factors = factor_effects.factors(members)
-    return [one for factor in factors for one in factor_effects.main_effects(members, numbers, factor, factors)]
+    """Every factor's main effects, as one family."""
+    return factor_effects.main_effects(members, numbers)
 
 
 def costs(grid: str | None, run_ids: set[str], score: str, unit: Unit) -> pd.DataFrame:

@@ -14,6 +14,8 @@ from harness.analysis.effects import Effect, factors
 from harness.analysis.filters import written
 from harness.config.keys import short_keys
 from harness.report.rendering import BETTER
+from harness.stats.ranks import SEEDS_NEEDED
+from harness.stats.simultaneous import leaves_out_zero
 from harness.storage.queries import Run, ScoreName
 from harness.system.printable import printable
 
@@ -92,22 +94,24 @@ def effects(found: Sequence[Effect], short: dict[str, str], score: ScoreName, me
         )
         return
     outcomes = {"clear": "interval leaves out 0", "open": "interval holds 0"}
+    few = min(one.effect.n for one in found)
     readings = []
     for one in found[:SHOWN]:
-        low, high = one.effect.low, one.effect.high
-        clear = low is not None and high is not None and (low > 0 or high < 0)
+        clear = leaves_out_zero(one.effect)
+        more = f"{one.effect.n}, over {one.settings} settings of the rest, p = {one.p:.2g}"
         readings.append(
             charts.Reading(
-                f"{short[one.factor]} = {printable(written(one.level))}", one.effect.mean, low, high,
-                outcomes["clear" if clear else "open"], f"{one.effect.n}, over {one.settings} settings of the rest",
+                f"{short[one.factor]} = {printable(written(one.level))}", one.effect.mean, one.effect.low,
+                one.effect.high, outcomes["clear" if clear else "open"], more,
             )
         )  # fmt: skip
     clear_ones = [one.label for one in readings if one.outcome == outcomes["clear"]]
     meaning = measure(score.metric)
     sentence = (
         "Each level's distance from the mean over its setting's levels, over those combinations of the rest that were "
-        "run at all of them, with a 95 % interval over seeds, one at a time. "
+        f"run at all of them, with the simultaneous 95 % interval of all {len(found)} effects over seeds. "
         f"Intervals that leave out 0: {', '.join(clear_ones) or 'none'}."
+        + (f" {few} seeds cannot separate anything: it takes {SEEDS_NEEDED}." if few < SEEDS_NEEDED else "")
         + (f" {score.metric}: {meaning}." if meaning else "")
     )
     unit = f" ({score.unit})" if score.unit else ""
@@ -118,9 +122,12 @@ def effects(found: Sequence[Effect], short: dict[str, str], score: ScoreName, me
         sentence=sentence,
     )
     rows = [
-        (o.factor, written(o.level), o.effect.mean, o.effect.low, o.effect.high, o.effect.n, o.settings) for o in found
-    ]
-    columns = ["factor", "level", "effect", "low", "high", "seeds", "settings"]
+        (o.factor, written(o.level), o.effect.mean, o.effect.low, o.effect.high, o.effect.n, o.settings, o.p, o.family,
+         o.single.low, o.single.high)
+        for o in found
+    ]  # fmt: skip
+    columns = ["factor", "level", "effect", "low", "high", "seeds", "settings", "p", "family"]
+    columns += ["single_low", "single_high"]
     widgets.downloads(lambda: pd.DataFrame(rows, columns=columns), f"effects-{score.metric}")
 
 

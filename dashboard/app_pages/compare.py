@@ -15,6 +15,7 @@ from harness.report.compare import Comparison, ScoreLine
 from harness.report.exports import csv_table
 from harness.report.leaderboard_table import PREFERRED
 from harness.report.rendering import ARROWS, BETTER, comparison_cells, rounded
+from harness.report.sentences import bounded
 from harness.stats.ranks import Difference
 from harness.storage.queries import ScoreName
 from harness.system.printable import printable
@@ -75,8 +76,8 @@ def scores(found: Comparison, chosen: Sequence[Group]) -> None:
     widgets.table(
         ["score", chosen[0].label, *(group.label for group in chosen[1:])],
         [[_name(line), _mean(line, 0), *(_other(line, i) for i in range(1, len(chosen)))] for line in lines],
-        caption=f"Mean ± 95 % interval; below, the paired difference from {chosen[0].label}: green is separated and "
-        "better, orange separated and worse",
+        caption=f"Mean ± single 95 % interval; below, the paired difference from {chosen[0].label} [simultaneous 95 % "
+        "interval]: green is separated and better, orange separated and worse",
         numbers=1,
         tall=len(lines) > 12,
     )
@@ -100,8 +101,7 @@ def _other(line: ScoreLine, side: int) -> widgets.Cell:
     mean, difference = line.means[side], line.differences[side - 1]
     if mean is None or difference is None or not difference.found.n:
         return _mean(line, side)
-    sign = "+" if difference.interval.mean > 0 else ""
-    note = f"{sign}{rounded(difference.interval)}, p = {difference.found.p:.2g}"
+    note = f"{bounded(difference.interval, '+')}, p = {difference.found.p:.2g}"
     return widgets.Cell(rounded(mean), note, _css(line, difference))
 
 

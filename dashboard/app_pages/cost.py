@@ -76,8 +76,9 @@ def page() -> None:
         )
     )  # fmt: skip
     sentence = (
-        f"Mean {score.metric} with its interval over seeds against {UNITS[unit]}; along the dashed line no group has a "
-        f"better mean for less: {', '.join(front['group'])}. Means with overlapping intervals may change places."
+        f"Mean {score.metric} with its single 95 % interval over seeds against {UNITS[unit]}; along the dashed line no "
+        f"group has a better mean for less: {', '.join(front['group'])}. Single intervals separate no groups: the "
+        "Leaderboard does."
     )
     charts.show(drawn, sentence=sentence, height=400)
     tuned = bool(frame["trials"].any())
@@ -138,9 +139,10 @@ def along(members: Sequence[run_queries.Group], score: ScoreName, place: DeltaGe
     on = ", ".join(dict.fromkeys(best["group"]))
     charts.show(
         drawn,
-        sentence=f"Mean {score.metric} on the validation split while training, with its interval over seeds, against "
-        f"{units[unit]}; along the dashed line no point is better for less: {on}. Means that intervals do "
-        "not separate may change places.",
+        sentence=f"Mean {score.metric} on the validation split while training, with its single 95 % interval over "
+        "seeds, against "
+        f"{units[unit]}; along the dashed line no point is better for less: {on}. The intervals are single "
+        "ones, which separate no groups.",
         height=400,
     )
     columns = ["steps", "seconds", "tokens", "mean"]

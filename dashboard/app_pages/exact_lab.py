@@ -161,7 +161,8 @@ def agreement(found: Validity) -> None:
         _unique(readings[:SHOWN]),
         axis=f"rank correlation with {target}",
         kinds=kinds,
-        sentence=f"Rank correlation of each score with {target} over models, with its 95 % interval. Whether a score "
+        sentence=f"Rank correlation of each score with {target} over models, with the simultaneous 95 % interval of "
+        "them all. Whether a score "
         f"agrees depends on which end of it is better. It puts models in the same order: {', '.join(same) or 'none'}.",
     )
     heads, rows = validity_cells(found)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.analysis.groups import settings, varying
-from harness.stats.intervals import Interval, t_interval
+from harness.analysis.groups import grouped, settings, varying
+from harness.stats.intervals import ROUNDING, Interval
+from harness.stats.permutation import Separation, contrasts
+from harness.stats.simultaneous import simultaneous_intervals
 from harness.storage.queries import Run
 
 
@@ -17,13 +19,18 @@ class Effect:
     """One level of a factor: the difference of the score from its mean over the factor's levels.
 
     `effect` is over seeds, each seed's value being the mean over `settings` combinations of the other factors that
-    exist at every level; the effects of a factor's levels sum to 0.
+    exist at every level; the effects of a factor's levels sum to 0.  Its interval is the simultaneous one of all
+    `family` effects that were asked for together, and leaves 0 out exactly where `p` <= .05: the sign flip that ranks
+    rows, too, adjusted for the same effects.  `single` has the effect with its single 95 % interval.
     """
 
     factor: str
     level: Any
     effect: Interval
     settings: int
+    p: float
+    family: int
+    single: Interval
 
 
 def factors(runs: Sequence[Run]) -> list[str]:
@@ -31,21 +38,47 @@ def factors(runs: Sequence[Run]) -> list[str]:
     return varying([settings(config) for config in _configs(runs)])
 
 
-def main_effects(
-    runs: Sequence[Run], values: Mapping[str, float | str], factor: str, among: Sequence[str] | None = None
-) -> list[Effect]:
-    """The main effect of each level of a factor, in the score's unit; empty where nothing is balanced.
+def main_effects(runs: Sequence[Run], values: Mapping[str, float | str], *asked: str) -> list[Effect]:
+    """The main effects of all levels of factors, in the score's unit, as one family; nothing of unbalanced factors.
 
     Args:
         runs: finished runs of one benchmark.
         values: numbers (or reasons why there is none) by run id.
-        factor: a configuration key, one of `factors(runs)`.
-        among: `factors(runs)`, where the caller has it already.
+        asked: configuration keys, among `factors(runs)`; none takes all of these.
 
     A combination of the other factors counts only where it was run at every level, and a seed only where all these
-    cells have a finite number: a level is never better for having been run under easier conditions.
+    cells have a finite number: a level is never better for having been run under easier conditions.  Where factors have
+    different seeds, those of the same seeds are tested together, and p is multiplied by the number of such parts.
     """
-    others = [key for key in (factors(runs) if among is None else among) if key != factor]
+    among = factors(runs)
+    found = [one for factor in asked or among for one in _deviations(runs, values, factor, among)]
+    parts = grouped(range(len(found)), lambda i: found[i].seeds)
+    tested: dict[int, Separation] = {}
+    for part in parts:
+        alike = contrasts([found[i].over_seeds for i in part])
+        tested |= {i: replace(one, p=min(1.0, one.p * len(parts))) for i, one in zip(part, alike, strict=True)}
+    each = [tested[i] for i in range(len(found))]
+    return [
+        Effect(one.factor, one.level, interval, one.settings, test.p, len(found), test.difference)
+        for one, test, interval in zip(found, each, simultaneous_intervals(each), strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class _Deviation:
+    """A level's deviation from the mean over its factor's levels at each of `seeds`."""
+
+    factor: str
+    level: Any
+    seeds: tuple[int, ...]
+    over_seeds: tuple[float, ...]
+    settings: int
+
+
+def _deviations(
+    runs: Sequence[Run], values: Mapping[str, float | str], factor: str, among: Sequence[str]
+) -> list[_Deviation]:
+    others = [key for key in among if key != factor]
     table: dict[tuple[Any, ...], dict[Any, dict[int, float]]] = {}
     for run in runs:
         value = values.get(run.run_id)
@@ -64,15 +97,22 @@ def main_effects(
         for level in levels
     }
     centre = [sum(means[level][i] for level in levels) / len(levels) for i in range(len(seeds))]
+    kept = tuple(sorted(seeds))
     return [
-        Effect(
+        _Deviation(
             factor,
             level,
-            t_interval([value - middle for value, middle in zip(means[level], centre, strict=True)]),
+            kept,
+            tuple(_unrounded(value - middle, middle) for value, middle in zip(means[level], centre, strict=True)),
             len(balanced),
         )
         for level in levels
     ]
+
+
+def _unrounded(deviation: float, middle: float) -> float:
+    """0 in place of a deviation that is rounding alone."""
+    return 0.0 if abs(deviation) <= ROUNDING * abs(middle) else deviation
 
 
 def _configs(runs: Sequence[Run]) -> list[Mapping[str, Any]]:

@@ -17,6 +17,8 @@ from harness.plugins.trainer import BIASED
 from harness.storage.queries import Run, Seeds
 
 Record = dict[str, Any]
+AT_BEST = f"{BASE_TRAINER} at its best temperature"
+"""The control row that an objective must beat, too, if it claims more than a sharper distribution."""
 T = TypeVar("T")
 
 
@@ -95,7 +97,7 @@ def control(config: Mapping[str, Any]) -> str | None:
     if config.get("control") is not None:
         return str(config["control"])
     if config.get("trainer.name") == BASE_TRAINER and config.get("sampling.temperature") == "best":
-        return f"{BASE_TRAINER} at its best temperature"
+        return AT_BEST
     return None
 
 
@@ -183,6 +185,17 @@ def default_baseline(groups: Sequence[Group]) -> list[int]:
     found = [i for i, group in enumerate(groups) if group.control is None and _is_baseline(group)]
     plain = [i for i in found if all(_usual(config) for config in groups[i].configs)]
     return plain or found
+
+
+def at_best_temperature(groups: Sequence[Group], base: int) -> int | None:
+    """The row of MLE at its best temperature, of several the one that shares most settings with the base; or None."""
+    wanted = groups[base].configs[0]
+    found = [i for i, group in enumerate(groups) if group.control == AT_BEST and i != base]
+
+    def shared(i: int) -> int:
+        return sum(wanted.get(key) == value for key, value in groups[i].configs[0].items())
+
+    return max(found, key=shared, default=None)
 
 
 def biased(members: Sequence[Run]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from harness.analysis.costs import Cost, Tuning, Unit
@@ -51,11 +51,12 @@ class Cell:
 @dataclass(frozen=True)
 class ColumnComparison:
     """Comparisons of one column's rows, by index: ranking (None: no order, or too many rows), differences from the
-    baseline."""
+    baseline, and those from MLE at its best temperature, a family of their own (none where that row has no number)."""
 
     column: Column
     ranking: Ranking | None
     against: Mapping[int, Difference]
+    beyond: Mapping[int, Difference] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ class Table:
         baseline: the index of the row that the others' differences are from; None where there is none.
         baselines: indices of all rows that fit what a baseline is; where there are several, none is it.
         given: the start that all rows share and no seed varies, `, given one base model`; empty where none.
+        headline: the rows that beat the baseline and MLE at its best temperature, and by how much, in words; the first
+            finding where the seeds can separate anything.
     """
 
     benchmark: Record
@@ -103,6 +106,7 @@ class Table:
     baseline: int | None
     given: str = ""
     baselines: tuple[int, ...] = ()
+    headline: str = ""
 
 
 @dataclass(frozen=True)
@@ -129,10 +133,15 @@ def plain(number: float | None) -> float | str | None:
 
 
 def plain_difference(difference: Difference) -> Record:
-    """A difference as JSON values; `effect` is in sds of the paired differences."""
+    """A difference as JSON values; `effect` is in sds of the paired differences.
+
+    `low` and `high` are the ends of the simultaneous interval over `family` comparisons, which agrees with `p`, those
+    with `single_` of the interval of this difference alone.
+    """
     found = difference.found
-    effect = plain(found.effect)
-    return plain_interval(found.difference) | {"p": found.p, "effect": effect, "seeds_needed": difference.seeds_needed}
+    alone = {"single_low": found.difference.low, "single_high": found.difference.high}
+    more = {"p": found.p, "effect": plain(found.effect), "seeds_needed": difference.seeds_needed}
+    return plain_interval(difference.interval) | more | {"family": difference.family} | alone
 
 
 def plain_interval(interval: Interval | None) -> Record:

@@ -213,6 +213,9 @@ def _notes(sides: Sequence[Side], groups: Sequence[Group], lines: Sequence[Score
     if any(len(seeds) > n > 0 for seeds in shared):
         notes.append(f"paired over the {n} {by}s that all sides share")
     family = f"the {len(sides) - 1} comparisons with {sides[0].name}" if len(sides) > 2 else "one comparison"
-    notes.append(f"p: two-sided sign flip, adjusted for {family}, not for the {len(lines)} scores")
+    notes.append(
+        f"p: two-sided sign flip, adjusted for {family}, not for the {len(lines)} scores; [low, high]: simultaneous "
+        "95 % interval of the same, which leaves 0 out exactly where they separate; ±: single 95 % interval of one side"
+    )
     overlap = [f"{a.name} and {b.name}" for a, b in itertools.combinations(sides, 2) if set(a.runs) & set(b.runs)]
     return [*notes, *(f"{pair} share runs, which pulls their difference to 0" for pair in overlap)]

@@ -20,6 +20,8 @@ from harness.storage.store import Store
 Format = Literal["csv", "json", "md", "latex"]
 What = Literal["scores", "runs", "curves", "profiles", "interims"]
 COST = ("steps", "tokens", "seconds", "ratio", "looked", "sampled")  # as `costs.Cost.exported` has them
+SINGLE = ("family", "difference_single_low", "difference_single_high")
+"""Columns beside a difference, whose own ends are simultaneous: the comparisons these hold for, and the single ends."""
 Cells: TypeAlias = Sequence[Sequence[str]]
 
 _LATEX = {
@@ -44,7 +46,9 @@ _MARKDOWN = re.compile(r"([\\|*<>`\[\]])")
 def board_text(board: Leaderboard, form: Format) -> str:
     """The leaderboard in a format; CSV has one line per row and score, with every number in full.
 
-    Differences and ranks in it are of the score in `ranked_by`, or where that is empty, of the line's own.
+    Differences and ranks in it are of the score in `ranked_by`, or where that is empty, of the line's own.  `low` and
+    `high` are a single interval of one row's mean, `difference_low` and `difference_high` the simultaneous one of all
+    `family` rows' differences from the baseline, which leaves 0 out exactly where `p` <= .05.
     """
     return _BOARD[form](board)
 
@@ -118,7 +122,7 @@ def _board_json(board: Leaderboard) -> str:
 def _board_csv(board: Leaderboard) -> str:
     names = list(dict.fromkeys(key for table in board.tables for key in table.keys))
     numbers = ("mean", "low", "high", "values", "unscored", "rank_best", "rank_worst")
-    against = ("difference", "difference_low", "difference_high", "p", "pairs", "baseline")
+    against = ("difference", "difference_low", "difference_high", "p", "pairs", "baseline", *SINGLE)
     head = ["table", *names, "control", "n", "metric", "name", "unit", "direction", "ranked_by", *numbers, *against]
     head += [f"cost_{name}" for name in COST] if board.per is not None else []
     tuned = any(row.tuning is not None for table in board.tables for row in table.rows)
@@ -141,12 +145,13 @@ def _board_csv(board: Leaderboard) -> str:
 
 
 def _numbers(cell: Cell, base: str) -> list[Any]:
-    interval, found = cell.interval, None if cell.difference is None else cell.difference.found
+    interval, against = cell.interval, cell.difference
     own = [None, None, None, 0] if interval is None else [interval.mean, interval.low, interval.high, interval.n]
     own += [sum(cell.unscored.values()), *(cell.rank or (None, None))]
-    if found is None:
-        return [*own, None, None, None, None, None, None]
-    return [*own, found.difference.mean, found.difference.low, found.difference.high, found.p, found.n, base]
+    if against is None:
+        return [*own, *[None] * (6 + len(SINGLE))]
+    joint, single, found = against.interval, against.found.difference, against.found
+    return [*own, joint.mean, joint.low, joint.high, found.p, found.n, base, against.family, single.low, single.high]
 
 
 def _board_markdown(board: Leaderboard) -> str:
@@ -196,7 +201,7 @@ def _caption(table: Table) -> str:
     """Method and n of a table."""
     sizes = sorted({row.n for row in table.rows if row.control is None} or {row.n for row in table.rows})
     n = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
-    text = f"{table.title}. Means over n = {n} seeds{table.given}, with 95 % Student-t intervals"
+    text = f"{table.title}. Means over n = {n} seeds{table.given}, with single 95 % Student-t intervals"
     if sizes == [1]:
         text = f"{table.title}. One run a row{table.given}, so no intervals"
     if any(cell.rank for row in table.rows for cell in row.scores.values()):

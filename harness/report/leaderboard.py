@@ -1,4 +1,4 @@
-"""The leaderboard: finished runs grouped by configuration, with n, mean, a 95 % interval and a tied rank per score.
+"""The leaderboard: finished runs by configuration, with n, mean, single 95 % interval and tied rank per score.
 
 Numbers of different benchmarks do not compare, so every benchmark (its options and data included) has its own
 table; scores of different full names never share a column.  Rows stand in the grid's order unless asked otherwise.
@@ -6,6 +6,7 @@ table; scores of different full names never share a column.  Rows stand in the g
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -29,6 +30,7 @@ from harness.storage.queries import (
     read_values,
 )
 from harness.storage.store import Store
+from harness.storage.url import DEFAULT_STORE
 
 __all__ = ["Cell", "Column", "Leaderboard", "Record", "Row", "Table", "check_grid", "check_metrics", "leaderboard"]
 
@@ -105,6 +107,7 @@ def leaderboard(
         nodes=None if per is None else read_nodes(store, grid),
         sort=sort,
         trials=read_trials(store, grid),
+        again="" if budget is not None else _again(store, grid, bool(filters)),
     )
     made = [table(runs, title, asked) for runs, title in zip(members, titles(members), strict=True)]
     shown = [column for one in made for column in one.columns]
@@ -155,6 +158,14 @@ def _values(
     found = read(score for score in chosen if score.metric in PREFERRED)
     scored = {run_id for values in found.values() for run_id in values}
     return found if all(any(run.run_id in scored for run in runs) for runs in members) else read(chosen)
+
+
+def _again(store: Store, grid: str | None, filtered: bool) -> str:
+    """The command that adds MLE at its best temperature to the board."""
+    url = store.database.url
+    words = ["harness", "run", grid or "GRID", *([] if url == DEFAULT_STORE else ["--store", url])]
+    hidden = "a filter may leave it out; " if filtered else ""
+    return f"{hidden}`{shlex.join(words)}` adds it, unless the grid says `controls: false`"
 
 
 def _progress(runs: Sequence[Run]) -> list[str]:

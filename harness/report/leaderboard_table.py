@@ -12,7 +12,17 @@ import numpy as np
 from harness.analysis import costs
 from harness.analysis.costs import Cost, Unit
 from harness.analysis.filters import Filter, written
-from harness.analysis.groups import Group, benchmark, biased, default_baseline, grouped_rows, keys_apart, mean
+from harness.analysis.groups import (
+    AT_BEST,
+    Group,
+    at_best_temperature,
+    benchmark,
+    biased,
+    default_baseline,
+    grouped_rows,
+    keys_apart,
+    mean,
+)
 from harness.config.keys import short_keys
 from harness.config.run import BASELINE
 from harness.config.written import split_pairs, unquoted
@@ -46,7 +56,7 @@ class LeaderboardRequest:
     """Options of a leaderboard, as `leaderboard` describes them, with the stored values that it needs.
 
     `values` are numbers by full name and run id, `nodes` the tokens not learned from by run id, `trials` the runs
-    by which the settings were tuned.
+    by which the settings were tuned, `again` says how MLE at its best temperature is added (empty: it is not).
     """
 
     values: Values
@@ -58,6 +68,7 @@ class LeaderboardRequest:
     nodes: Mapping[str, Nodes] | None = None
     sort: str | None = None
     trials: Sequence[TrialRun] = ()
+    again: str = ""
 
 
 def matches(asked: str, score: ScoreName | Column) -> bool:
@@ -108,7 +119,8 @@ def table(members: Sequence[Run], title: str, request: LeaderboardRequest) -> Ta
         reference = "the cheapest row" if base is None else labels[base]
         notes += costs.cost_notes(request.per, [(labels[i], spent[i]) for i in compared], reference)
         compared = [i for i in compared if (cost := spent[i]) is not None and cost.equal]
-    found = [_compared(column, groups, compared, base, request.values) for column in columns]
+    best = None if base is None else at_best_temperature(groups, base)
+    found = [_compared(column, groups, compared, base, best, request.values) for column in columns]
     cells = {one.column.name: _cells(groups, one, request.values) for one in found}
     made = []
     for i, group in enumerate(groups):
@@ -119,6 +131,10 @@ def table(members: Sequence[Run], title: str, request: LeaderboardRequest) -> Ta
         notes.append(f"{len(compared)} rows are too many to compare every pair: no ranks; filter or group them")
     notes += [*_reasons(columns, made), *biased(members)]
     fit = () if request.baseline else default_baseline(groups)
+    hint = _hint(request.again if benchmark(members[0])["split"] == "test" else "")
+    hint = "" if base is not None and groups[base].control == AT_BEST else hint
+    headline = sentences.headline(found, labels, base, best, hint)
+    findings = [*([headline] if sentences.is_tested(found) else []), *sentences.findings(found, labels, base)]
     order = list(range(len(made))) if request.sort is None else _order(groups, columns, request.sort, request.values)
     return Table(
         benchmark=benchmark(members[0]),
@@ -126,11 +142,12 @@ def table(members: Sequence[Run], title: str, request: LeaderboardRequest) -> Ta
         keys=tuple(keys),
         columns=tuple(columns),
         rows=tuple(made[i] for i in order),
-        findings=tuple(sentences.findings(found, labels, base)),
+        findings=tuple(findings),
         notes=tuple(notes),
         baseline=None if base is None else order.index(base),
         given=sentences.given(members),
         baselines=tuple(sorted(map(order.index, fit))),
+        headline=headline,
     )
 
 
@@ -231,14 +248,27 @@ def _columns(request: LeaderboardRequest, runs: Collection[str]) -> tuple[list[C
     return columns, notes
 
 
+def _hint(again: str) -> str:
+    if not again:
+        return f"{AT_BEST} has no scores of this kind, so whether that is more than a sharper distribution is open"
+    return f"{AT_BEST} is not among these rows, and what does not beat it beats nothing: {again}"
+
+
 def _compared(
-    column: Column, groups: Sequence[Group], compared: Sequence[int], base: int | None, values: Values
+    column: Column,
+    groups: Sequence[Group],
+    compared: Sequence[int],
+    base: int | None,
+    best: int | None,
+    values: Values,
 ) -> ColumnComparison:
     measured = values.get(column.ranked_by or column.name, {})
     among = {i: groups[i].at_seeds(measured) for i in compared}
     ranking = rank(among, column.higher_is_better) if column.ranked_by is not None else None
     against = {} if base is None else differences({base: groups[base].at_seeds(measured), **among}, base)
-    return ColumnComparison(column, ranking, against)
+    rivals = {} if best is None else {i: own for i, own in among.items() if i not in (base, best)}
+    beyond = {} if best is None else differences({best: groups[best].at_seeds(measured), **rivals}, best)
+    return ColumnComparison(column, ranking, against, beyond)
 
 
 def _cells(groups: Sequence[Group], one: ColumnComparison, values: Values) -> list[Cell | None]:

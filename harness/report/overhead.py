@@ -34,7 +34,7 @@ MEASURES = ("seconds", "tokens", "seconds a token")
 
 @dataclass(frozen=True)
 class OverheadRow:
-    """One row.  Means are geometric, and intervals Student's of the mean logarithm over seeds of training.
+    """One row.  Means are geometric, and intervals Student's of the mean logarithm over seeds of training, single ones.
 
     Attributes:
         group: key to value, for the keys that distinguish the rows.
@@ -138,7 +138,7 @@ def _compared(
         lines.append(OverheadRow(group.label, _geometric(took), ratios))
     notes = [
         "ms a step and, after ×, a step divided by mle's (without <backspace>; same seed, data, model and rows): "
-        "geometric means, 95 % Student t of the logarithms over n seeds",
+        "geometric means, [single 95 % Student t of the logarithms] over n seeds, one number each",
         "seconds are of training, with what is sampled for it and without scoring; tokens are all that go through the "
         "model",
     ]

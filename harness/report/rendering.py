@@ -18,6 +18,7 @@ from harness.report.compare import Comparison, ScoreLine
 from harness.report.fitting import FittedTable, Legend
 from harness.report.leaderboard_table import PREFERRED
 from harness.report.overhead import MEASURES, Overhead
+from harness.report.sentences import bounded
 from harness.report.validity import Validity
 from harness.stats.intervals import Interval
 from harness.stats.ranks import Difference
@@ -249,7 +250,7 @@ def _difference_cells(difference: Difference | None) -> list[str]:
         return ["–", "–", "0", "–"]
     seeds = difference.seeds_needed
     needed = "separated" if difference.separated else "–" if seeds is None else f"about {seeds}"
-    return [rounded(difference.interval), f"{difference.found.p:.2g}", str(difference.found.n), needed]
+    return [bounded(difference.interval), f"{difference.found.p:.2g}", str(difference.found.n), needed]
 
 
 def comparison(found: Comparison) -> list[RenderableType]:
@@ -328,13 +329,16 @@ def validity_cells(found: Validity, whole: bool = True) -> tuple[list[str], list
         sign = "–" if one.expected is None else "+" if one.expected > 0 else "−"
         correlation, n = ("–", "0") if one.correlation is None else (_range(one.correlation), str(one.correlation.n))
         rows.append([names[one.score.name], correlation, n, sign, one.verdict or "–"])
-    return ["score", "Spearman [95 %]", "n", "expected", "verdict"], rows
+    return ["score", "Spearman [simultaneous 95 %]", "n", "expected", "verdict"], rows
 
 
 def _range(interval: Interval) -> str:
     if interval.low is None or interval.high is None:
         return f"{interval.mean:.2f}"
-    return f"{interval.mean:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+    low, high = f"{interval.low:z.2f}", f"{interval.high:z.2f}"
+    first = "(0" if interval.low > 0 and float(low) == 0 else f"[{low}"  # a round bracket leaves its end out
+    last = "0)" if interval.high < 0 and float(high) == 0 else f"{high}]"
+    return f"{interval.mean:.2f} {first}, {last}"
 
 
 def overhead(found: Overhead, every: bool = True) -> list[RenderableType]:

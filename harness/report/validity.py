@@ -13,13 +13,12 @@ from harness.errors import ConfigError
 from harness.report.board import plain_interval
 from harness.report.leaderboard import check_grid, check_metrics
 from harness.report.leaderboard_table import matches
-from harness.stats.intervals import Interval, spearman
+from harness.stats.intervals import ROUNDING, Interval, spearman
+from harness.stats.simultaneous import leaves_out_zero, sidak
 from harness.storage.queries import Run, ScoreName, read_names, read_runs, read_values
 from harness.storage.store import Store
 
 SIGN = {"higher": 1, "lower": -1}
-PERFECT = 5
-"""Number of policies whose perfect order is no accident: of 5! orders two are, p = 2 / 120."""
 FEW = 30
 """Number of policies below which a rank correlation is too uncertain to use."""
 
@@ -30,16 +29,19 @@ class Agreement:
 
     Attributes:
         score: the score.
-        correlation: Spearman's, with its 95 % interval and n policies that have both; None where there is none.
+        correlation: Spearman's, with its simultaneous 95 % interval, which holds for all the scores together, and n
+            policies that have both; None where there is none.  A perfect order has no such interval: where so many
+            policies are that no accident makes one of any of the scores, it is all between 0 and the correlation.
         expected: the sign it has where both agree which policy is better; None where one of them has no better end.
-        verdict: `agrees` or `disagrees` where the interval leaves 0 out or the order is perfect, `unclear` otherwise;
-            empty without a sign.
+        verdict: `agrees` or `disagrees` where the interval leaves 0 out, `unclear` otherwise; empty without a sign.
+        single: the correlation with its single 95 % interval.
     """
 
     score: ScoreName
     correlation: Interval | None
     expected: int | None
     verdict: Literal["agrees", "disagrees", "unclear", ""]
+    single: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Validity:
             "scores": [
                 vars(one.score)
                 | {"correlation": plain_interval(one.correlation), "expected": one.expected, "verdict": one.verdict}
+                | {"single": plain_interval(one.single)}
                 for one in self.agreements
             ],
             "notes": list(self.notes),
@@ -127,18 +130,22 @@ def _validity(
     goal = numbers(target)
     if len(policies) > 1 and len({value for value in goal if value == value}) < 2:
         raise ConfigError(f"--target {target.name}: it is the same for all {len(policies)} policies; give another one")
-    agreements = []
-    constant = []
+    paired, constant = [], []
     for score in scores:
         if score.name == target.name:
             continue
         pairs = [(a, b) for a, b in zip(numbers(score), goal, strict=True) if a == a and b == b]
-        correlation = spearman([a for a, _ in pairs], [b for _, b in pairs]) if len(pairs) > 1 else None
-        if correlation is not None and math.isnan(correlation.mean):
+        single = spearman([a for a, _ in pairs], [b for _, b in pairs]) if len(pairs) > 1 else None
+        if single is not None and math.isnan(single.mean):
             constant.append(score.metric)
-            continue
+        else:
+            paired.append((score, pairs, single))
+    family = sum(single is not None for *_, single in paired)
+    agreements = []
+    for score, pairs, single in paired:
+        correlation = None if single is None else _simultaneous(pairs, single, family)
         sign = SIGN.get(score.direction, 0) * SIGN.get(target.direction, 0) or None
-        agreements.append(Agreement(score, correlation, sign, _verdict(correlation, sign)))
+        agreements.append(Agreement(score, correlation, sign, _verdict(correlation, sign), single))
     agreements.sort(key=_strength)
     notes = [
         f"{len(policies)} policies: " + (f"runs of {len(groups)} groups" if over == "runs" else "means over seeds")
@@ -148,7 +155,11 @@ def _validity(
     if over == "runs" and len(groups) < len(runs):
         notes.append("runs that differ in seeds only are not independent: with few groups the intervals are too narrow")
         notes[-1] += "; --over groups takes means"
-    notes.append("every interval stands alone: among many scores some leave 0 out by chance")
+    if family:
+        notes.append(
+            f"intervals are simultaneous: all {family} hold together with probability .95; a verdict stands where one "
+            "leaves 0 out"
+        )
     if len(policies) < FEW:
         notes.append(f"fewer than {FEW} policies: read the intervals, not the order")
     return Validity(title, target, tuple(agreements), tuple(notes))
@@ -157,15 +168,18 @@ def _validity(
 def _verdict(correlation: Interval | None, sign: int | None) -> Literal["agrees", "disagrees", "unclear", ""]:
     if sign is None:
         return ""
-    if correlation is None:
-        return "unclear"
-    if correlation.low is None or correlation.high is None:
-        perfect = abs(correlation.mean) > 1 - 1e-9 and correlation.n >= PERFECT  # has no interval, and needs none
-        if not perfect:
-            return "unclear"
-    elif correlation.low <= 0 <= correlation.high:
+    if correlation is None or not leaves_out_zero(correlation):
         return "unclear"
     return "agrees" if correlation.mean * sign > 0 else "disagrees"
+
+
+def _simultaneous(pairs: Sequence[tuple[float, float]], single: Interval, family: int) -> Interval:
+    """The correlation with its interval at the level at which so many hold together."""
+    level, value = sidak(family), single.mean
+    perfect = abs(value) > 1 - 1e-9
+    if perfect and 2 / math.factorial(min(single.n, 20)) <= 1 - level:  # of n! orders two are perfect
+        return Interval(value, min(value, ROUNDING), max(value, -ROUNDING), single.n)
+    return spearman([a for a, _ in pairs], [b for _, b in pairs], level)
 
 
 def _strength(agreement: Agreement) -> tuple[bool, bool, float]:

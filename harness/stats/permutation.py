@@ -26,7 +26,8 @@ class Separation:
     """One paired comparison out of a family of them."""
 
     difference: Interval
-    """Mean of a - b over the shared seeds, with its own 95 % t interval; the family does not widen it."""
+    """Mean of a - b over the shared seeds with its single 95 % t interval, which the family does not widen: it belongs
+    beside no verdict, `simultaneous_intervals` does."""
     p: float
     """Two-sided, adjusted for the whole family: joint sign flip with the maximum |t|.  1 where no test is possible."""
     n: int
@@ -64,15 +65,28 @@ def separations(values: Sequence[Sequence[float]], pairs: Sequence[tuple[int, in
     mean: 17 to 29 % of such tables get a false rank).
 
     A group with an infinite or undefined value is never separated: its pairs have p = 1, a difference without an
-    interval, and no part in the maximum.  Equal groups have p = 1; a constant difference other than 0 has t = infinity
-    and as small a p as n seeds allow.  With no shared seed the difference is undefined.
+    interval, and no part in the maximum; so have differences too large to square.  Equal groups have p = 1; a constant
+    difference other than 0 has t = infinity and as small a p as n seeds allow.  With no shared seed the difference is
+    undefined.
 
     Raises:
         ValueError: groups of different length, or a pair that names no group.
     """
     table = _table(values)
     _check_pairs(pairs, len(table))
-    differences = _differences(table, pairs)
+    return _tested(_differences(table, pairs))
+
+
+def contrasts(rows: Sequence[Sequence[float]]) -> list[Separation]:
+    """Test rows of differences over the same seeds against 0, as `separations` does those of pairs of groups.
+
+    Raises:
+        ValueError: rows of different length.
+    """
+    return _tested(_table(rows))
+
+
+def _tested(differences: Array) -> list[Separation]:
     intervals = t_intervals(differences, 0.95)
     return [Separation(d, p, d.n) for d, p in zip(intervals, _flip_p(differences).tolist(), strict=True)]
 
@@ -160,7 +174,8 @@ def _unit(rows: Array) -> Array:
 def _flip_p(differences: Array) -> Array:
     """Adjusted p of each row of differences [pairs, n], for the family of all rows; shape [pairs]."""
     count, n = differences.shape
-    usable = np.isfinite(differences).all(axis=1) & (differences != 0).any(axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):  # without a spread there is no interval that could agree
+        usable = np.isfinite(differences.std(axis=1)) & (differences != 0).any(axis=1) if n else np.zeros(count, bool)
     p = np.ones(count)
     if n < 2 or not usable.any():
         return p

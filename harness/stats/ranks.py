@@ -15,8 +15,8 @@ from typing import TypeAlias
 from harness.stats.intervals import Interval
 from harness.stats.permutation import Separation, separations, smallest_p
 from harness.stats.power import seeds_needed
+from harness.stats.simultaneous import LEVEL, simultaneous_intervals
 
-LEVEL = 0.05
 SEEDS_NEEDED = next(n for n in itertools.count(1) if smallest_p(n) <= LEVEL)
 """The fewest seeds whose sign flips can reach p <= .05."""
 RANKED_ROWS = 200
@@ -58,15 +58,15 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Difference:
-    """A row minus another over the seeds that both have, as one comparison of a family of so many."""
+    """A row minus another over the seeds that both have, as one comparison of a family of so many.
+
+    `interval` is the mean, in the score's unit, with the simultaneous 95 % interval of the family: it leaves 0 out
+    exactly where the two are separated.  `found.difference` has the single one.
+    """
 
     found: Separation
     family: int
-
-    @property
-    def interval(self) -> Interval:
-        """The mean, in the score's unit, with its own 95 % t interval."""
-        return self.found.difference
+    interval: Interval
 
     @property
     def separated(self) -> bool:
@@ -145,12 +145,13 @@ def differences(values: Mapping[int, BySeeds], base: int) -> dict[int, Differenc
     family = len(others) + len(pairing.apart)
     rows = [[values[row][seeds] for seeds in pairing.seeds] for row in (base, *others)]
     found = separations(rows, [(i + 1, 0) for i in range(len(others))])
-    differ = {row: Difference(one, family) for row, one in zip(others, found, strict=True)}
     for row in pairing.apart:
         shared = sorted(_shared(values, [base, row]))
         (one,) = separations([[values[i][seeds] for seeds in shared] for i in (base, row)], [(1, 0)])
-        differ[row] = Difference(replace(one, p=1.0), family)
-    return differ
+        found.append(replace(one, p=1.0))
+    intervals = simultaneous_intervals(found)
+    compared = zip((*others, *pairing.apart), found, intervals, strict=True)
+    return {row: Difference(one, family, interval) for row, one, interval in compared}
 
 
 def _shared(values: Mapping[int, BySeeds], rows: Sequence[int]) -> set[int]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from harness.analysis.effects import factors, main_effects
+from harness.stats.simultaneous import leaves_out_zero
 from harness.storage.queries import Run, Seeds
 
 
@@ -47,3 +49,39 @@ def test_a_seed_without_a_number_is_left_out_everywhere():
 def test_what_was_run_at_one_level_only_has_no_effect():
     runs = [run(0, loss="a"), run(1, loss="a")]
     assert main_effects(runs, {one.run_id: 1.0 for one in runs}, "loss") == []
+
+
+@pytest.mark.parametrize("seeds", [2, 5, 6, 9])
+def test_effects_and_their_intervals_agree(seeds: int) -> None:
+    """Factors from none to large, in noise: p <= .05, over all levels of all factors, where the interval leaves 0 out.
+    Two seeds whose effects are nearly constant are far from 0 by themselves, and are not separated."""
+    draw = np.random.default_rng(seeds)
+    runs = [
+        run(s, loss=loss, back=back, lr=lr)
+        for s in range(seeds)
+        for loss in "ab"
+        for back in (0, 1)
+        for lr in (1, 2, 3)
+    ]
+    values: dict[str, float | str] = {
+        one.run_id: 3.0 * (one.config["loss"] == "b") + 0.1 * one.config["lr"] + one.seeds.train + 0.01 * draw.normal()
+        for one in runs
+    }
+    found = main_effects(runs, values)
+    assert [one.family for one in found] == [7] * 7
+    assert all((one.p <= 0.05) == leaves_out_zero(one.effect) for one in found)
+    assert any(one.p <= 0.05 for one in found) == (seeds >= 6)
+    assert any(leaves_out_zero(one.single) for one in found)
+
+
+def test_factors_with_other_seeds_share_the_error() -> None:
+    """`loss` was run at lr 1 with nine seeds, lr 2 for loss a alone with eight: 2 / 2^9 and 2 / 2^8, each twice."""
+    runs = [run(s, loss=loss, lr=1) for s in range(9) for loss in "ab"]
+    runs += [run(s, loss="a", lr=2) for s in range(8)]
+    values: dict[str, float | str] = {
+        one.run_id: (one.config["loss"] == "b") + 2.0 * one.config["lr"] + one.seeds.train for one in runs
+    }
+    found = {(one.factor, one.level): one for one in main_effects(runs, values)}
+    assert [one.effect.n for one in found.values()] == [9, 9, 8, 8]
+    assert [one.p for one in found.values()] == [4 / 2**9, 4 / 2**9, 4 / 2**8, 4 / 2**8]
+    assert [one.p for one in main_effects(runs, values, "loss")] == [2 / 2**9] * 2

@@ -49,9 +49,11 @@ def test_what_beats_the_baseline_is_told_score_by_score(tmp_path: Path, rendered
     """bc's out_of_support and perplexity are lower at each of seven seeds; p = 2/2^7 = .016."""
     boards.answer(table_of(two_groups(tmp_path)))
     (answer,) = Reader(rendered).text
-    assert answer == (
-        "mle is beaten by bc backspace on out_of_support and perplexity. The seeds separate no other row from it."
+    assert answer.startswith(
+        "bc backspace beats mle on out_of_support by 0.1967 [0.1944, 0.1989] fraction, and on perple"
     )
+    assert "what does not beat it beats nothing: `harness run" in answer
+    assert "The seeds separate no other row from it." in answer
 
 
 def test_what_is_worse_is_told_and_so_is_that_nothing_wins(tmp_path: Path, rendered: list[str]) -> None:
@@ -73,7 +75,9 @@ def test_what_wins_and_loses_is_named_once(tmp_path: Path, rendered: list[str]) 
                 finish(store, config(seed, trainer=trainer), scores=scores)
     boards.answer(table_of(new(tmp_path)))
     (answer,) = Reader(rendered).text
-    assert answer.startswith("mle is beaten by bc on out_of_support. On perplexity the same row is worse.")
+    assert answer.startswith(
+        "bc beats mle on out_of_support by 0.2 [0.2, 0.2] fraction. Worse than mle: bc on perplexity."
+    )
 
 
 def test_too_few_seeds_say_nothing(tmp_path: Path, rendered: list[str]) -> None:

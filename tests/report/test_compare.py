@@ -41,7 +41,10 @@ def test_filters_choose_the_sides(store: Store) -> None:
     (difference,) = line.differences
     assert difference is not None
     assert (difference.interval.mean, difference.found.p, difference.found.n) == (pytest.approx(1), 2 / 64, 6)
-    assert found.notes == ("p: two-sided sign flip, adjusted for one comparison, not for the 1 scores",)
+    (note,) = found.notes
+    assert note.startswith(
+        "p: two-sided sign flip, adjusted for one comparison, not for the 1 scores; [low, high]: sim"
+    )
     text = " ".join(as_plain(comparison(found)).split())
     assert "mauve ↑ 0.35 ± 0.20 B 1.35 ± 0.20 1" in text
     assert "0.031 6 separated" in text

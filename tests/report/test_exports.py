@@ -87,7 +87,7 @@ def test_the_best_is_bold_shared_places_are_underlined_and_ties_are_plain(store:
     tex = board_text(board, "latex")
     assert r"b & 6 & \textbf{\underline{1.35 $\pm$ 0.20 (1-2)}} & 5 $\pm$ 0 (1-3) \\" in tex
     assert r"mle & 6 & 0.35 $\pm$ 0.20 (3) & 5 $\pm$ 0 (1-3) \\" in tex
-    assert r"\caption{text. Means over n = 6 seeds, given one base model, with 95 \% Student-t intervals" in tex
+    assert r"\caption{text. Means over n = 6 seeds, given one base model, with single 95 \% Student-t intervals" in tex
     assert "| **1.35 ± 0.20 (1-2)** |" in board_text(board, "md")
     add_groups(store, {"d": [value + 2 for value in UP]})
     assert r"d & 6 & \textbf{2.35 $\pm$ 0.20 (1)} &" in board_text(leaderboard(store), "latex")

@@ -39,7 +39,8 @@ def test_ranks_and_differences_from_mle(store: Store) -> None:
     difference = row(table, "b").scores[MAUVE].difference
     assert difference is not None
     assert (difference.interval.mean, difference.found.p) == (pytest.approx(1), 2 / 64)
-    assert table.findings[0] == "mauve: b beats mle, c; everything else ties"
+    assert table.findings[0] == table.headline
+    assert table.findings[1] == "mauve: b beats mle, c; everything else ties"
     assert "against mle: mauve: better b" in table.findings
     text = " ".join(as_text(leaderboard(store)).split())
     assert "b 6 1.35 ± 0.20 1 " in text
@@ -59,7 +60,8 @@ def test_too_few_seeds_say_so_and_what_more_would_show(store: Store) -> None:
 def test_nothing_separated_is_a_finding_too(store: Store) -> None:
     add_groups(store, {"mle": [0.0, 1.0] * 4, "b": [1.0, 0.0] * 4})
     table = only(leaderboard(store))
-    assert table.findings[0] == "mauve: everything ties"
+    assert table.findings[0] == "Nothing beats mle here. The seeds separate no other row from it."
+    assert table.findings[1] == "mauve: everything ties"
     assert "against mle: nothing is separated from it on any column" in table.findings
 
 
@@ -113,8 +115,8 @@ def test_runs_that_share_a_training_are_one_piece_of_evidence(store: Store) -> N
     assert (interval.n, interval.mean) == (2, pytest.approx(0.5 + 1.5 / 8))
     assert table.findings[0].startswith("2 seeds cannot separate")
     assert board.notes[0] == (
-        "intervals: 95 % Student t over n seeds, given one base model; train, sample seeds vary, metric seeds do not: "
-        "their variance is not in it; runs of one train seed are averaged first"
+        "intervals (±): single 95 % Student t, one row each, over n seeds, given one base model; train, sample seeds "
+        "vary, metric seeds do not: their variance is not in it; runs of one train seed are averaged first"
     )
 
 

@@ -68,7 +68,7 @@ def run(group: str, train: int, sample: int, metric: int, **model: object) -> Ru
 
 
 def test_the_intervals_say_which_variance_they_cover() -> None:
-    start = "intervals: 95 % Student t over n seeds, given one base model"
+    start = "intervals (±): single 95 % Student t, one row each, over n seeds, given one base model"
     assert coverage([run("a", 0, 0, 0)]) == start
     together = [run("a", 0, 0, 0), run("a", 1, 1, 1), run("b", 0, 0, 0)]
     assert coverage(together) == f"{start}; train, sample, metric seeds vary"
@@ -84,5 +84,5 @@ def test_one_base_is_said_only_where_there_is_one() -> None:
     assert [given(runs) for runs in ([plain, loaded], [plain, other], [bare], [bare, plain], [])] == [
         ", given one base model", "", ", given one initialisation", "", "",
     ]  # fmt: skip
-    assert coverage([plain, other]) == "intervals: 95 % Student t over n seeds"
+    assert coverage([plain, other]) == "intervals (±): single 95 % Student t, one row each, over n seeds"
     assert coverage([plain], alone=True) == "no intervals: every row is one run, given one base model"

@@ -37,7 +37,9 @@ def test_correlations_have_the_sign_that_directions_promise(store: Store) -> Non
     good = by_name["good"]
     assert good.correlation is not None
     exact = [float(i) for i in range(12)]
-    oracle = spearman([-e + (-1) ** i * 1.5 for i, e in enumerate(exact)], exact)
+    pairs = [-e + (-1) ** i * 1.5 for i, e in enumerate(exact)], exact
+    assert good.single == spearman(*pairs)
+    oracle = spearman(*pairs, level=0.95 ** (1 / 5))  # good, bad, length, diverged and rare share the error
     assert (good.correlation, good.expected, good.verdict) == (oracle, -1, "agrees")
     assert by_name["bad"].verdict == "disagrees"
     assert "flat" not in by_name

@@ -67,7 +67,7 @@ def leaderboard(
     include: Include = None,
     as_json: Json = False,
 ) -> None:
-    """Compare groups of runs: n, mean, 95 % interval over seeds, and the rank that the seeds leave open."""
+    """Compare groups of runs: n, mean, single 95 % interval, and the rank that the seeds leave open."""
     from harness.grids.settings import split_list
     from harness.report.leaderboard import leaderboard as board
 
