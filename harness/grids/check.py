@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.config.run import RunConfig
 from harness.data.checks import check_whole
@@ -15,6 +16,9 @@ from harness.plugins.benchmark import selection
 from harness.plugins.options import build
 from harness.records.data import Splits
 from harness.registry import TRAINERS
+
+if TYPE_CHECKING:
+    from harness.generation.probe import Verdict
 
 
 def check(grid: Grid) -> list[RunConfig]:
@@ -49,13 +53,43 @@ def check_cells(cells: list[RunConfig]) -> list[RunConfig]:
             selection(config)
         _check_interim(config)
         _check_validation(config, splits)
+    loaded(cells)
     return cells
 
 
+def loaded(cells: Iterable[RunConfig]) -> dict[str, Verdict]:
+    """The verdicts of the probe on the models that the cells load, by name; those that are not here yet are left out.
+
+    Raises:
+        ConfigError: the harness would compute one of them wrongly, or it cannot do what a cell asks for.
+        EnvironmentProblem: a directory holds no model.
+    """
+    found = {}
+    asked = {
+        (config.model, config.actions.backspace, config.sampling.decoder == "contrastive"): None
+        for config in cells
+        if not config.model.from_scratch
+    }
+    for model, backspace, contrastive in asked:
+        from harness.generation.probe import check_model  # it loads torch, which plans of other models do without
+
+        if (verdict := check_model(model, backspace=backspace, contrastive=contrastive)) is not None:
+            found[model.name] = verdict
+    return found
+
+
 def notes(cells: Iterable[RunConfig]) -> list[str]:
-    """The notes of the cells' benchmarks on their data, each sentence once."""
+    """The notes of the cells' benchmarks on their data, and on models that sample slowly, each sentence once."""
+    cells = list(cells)
     benchmarks = {config.benchmark.model_dump_json(): config.benchmark for config in cells}
-    return list(dict.fromkeys(note for benchmark in benchmarks.values() for note in load_splits(benchmark).notes))
+    found = [note for benchmark in benchmarks.values() for note in load_splits(benchmark).notes]
+    found += [
+        f"model.name={name}: {verdict.family} has no cache that single tokens can be computed with, so that every "
+        "sampled token computes its whole text again: exact, and slower"
+        for name, verdict in loaded(cells).items()
+        if verdict.slow
+    ]
+    return list(dict.fromkeys(found))
 
 
 def _check_validation(config: RunConfig, splits: Splits) -> None:
