@@ -16,6 +16,7 @@ from harness.plugins.benchmark import selection
 from harness.plugins.options import build
 from harness.records.data import Splits
 from harness.registry import TRAINERS
+from harness.system.model_files import downloaded, local
 
 if TYPE_CHECKING:
     from harness.generation.probe import Verdict
@@ -71,6 +72,8 @@ def loaded(cells: Iterable[RunConfig]) -> dict[str, Verdict]:
         if not config.model.from_scratch
     }
     for model, backspace, contrastive in asked:
+        if local(model.name) is None and not downloaded(model.name):
+            continue
         from harness.generation.probe import check_model  # it loads torch, which plans of other models do without
 
         if (verdict := check_model(model, backspace=backspace, contrastive=contrastive)) is not None:

@@ -19,8 +19,14 @@ from harness.models.pretrained import wrapped
 from harness.models.tokenizers import characters
 
 WINDOW = 4  # tokens that every window or chunk shrinks to, so that short texts are longer
-WINDOWS = ("sliding_window", "window_size", "attention_chunk_size", "attention_window_size", "local_attention")
-CHUNKS = ("local_attn_chunk_length", "lsh_attn_chunk_length")
+WINDOWS: tuple[str, ...] = (
+    "sliding_window",
+    "window_size",
+    "attention_chunk_size",
+    "attention_window_size",
+    "local_attention",
+)
+WINDOWS += ("local_attn_chunk_length", "lsh_attn_chunk_length")
 WIDE = 128  # a model up to this wide stays as wide as it is
 MOST = 30_000_000  # parameters, and no more
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz"
@@ -45,7 +51,8 @@ _NARROW = {
     "num_heads": 8,
 }
 _FEWER = {"num_experts": 4, "num_local_experts": 4, "n_routed_experts": 4, "num_experts_per_tok": 2}
-_FEWER |= {"n_group": 2, "topk_group": 1, "mamba_chunk_size": 16, "chunk_size": 16}
+_FEWER |= {"n_group": 2, "topk_group": 1}
+_CHUNKS = ("mamba_chunk_size", "chunk_size")  # texts are computed in chunks of as many tokens, whatever comes out
 
 
 def smaller(config: Any) -> list[Any]:
@@ -123,9 +130,12 @@ def _scatter(model: Any) -> None:
 
 def _shallow(own: Any) -> Any:
     """A configuration with one layer of every kind, two at least, and short windows; changed in place."""
-    for name in (*WINDOWS, *CHUNKS):
+    for name in WINDOWS:
         if isinstance(size := getattr(own, name, None), int) and size > WINDOW:
             setattr(own, name, WINDOW)
+    for name in _CHUNKS:
+        if isinstance(size := getattr(own, name, None), int) and size > 16:
+            setattr(own, name, 16)
     layers = own.num_hidden_layers
     lists = {
         name: value
