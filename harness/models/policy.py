@@ -69,6 +69,7 @@ class Policy(Codec):
         self.reference: Policy | None = None
         self.untied = False
         self.adapted = False
+        self._looks_everywhere = False  # True once no layer has asked for a mask of its own
         self._steps: bool | None = None  # True if single tokens may be computed with the model's cache
         self.head = self._head_of()
 
@@ -246,7 +247,8 @@ class Policy(Codec):
 
         input_ids, position_ids: [N, K]; mask: [N, K, S + K], added to each new node's attention scores, see `additive`.
         """
-        cache.join(position_ids)
+        if not self._looks_everywhere:
+            cache.join(position_ids)
         seen = Seen(mask[:, None], position_ids, cache.depths)
         return self._see(seen, input_ids=input_ids, past_key_values=cache, use_cache=True)
 
@@ -260,11 +262,15 @@ class Policy(Codec):
 
     def _see(self, seen: Seen, **options: Any) -> Tensor:
         """Hidden states of nodes that see `seen` and stand at its depths."""
-        every = seen.added.new_ones((len(seen.query), seen.added.shape[-1]), dtype=torch.long)
         if self.kind.positions:
             options["position_ids"] = seen.query
+        if self._looks_everywhere:
+            return self._run(attention_mask=seen.added, **options)
+        every = seen.added.new_ones((len(seen.query), seen.added.shape[-1]), dtype=torch.long)
         with seeing(seen):  # without a mask of ones, positions that go back would be read as a new text
-            return self._run(attention_mask=every, **options)
+            hidden = self._run(attention_mask=every, **options)
+        self._looks_everywhere = bool(seen.asked) and all(seen.asked)
+        return hidden
 
     def _run(self, **options: Any) -> Tensor:
         """Hidden states of the model's base, as its output layer takes them."""

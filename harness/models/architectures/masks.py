@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -29,9 +29,11 @@ class Seen:
     added: Tensor  # [N, 1, K, S] added to attention scores: 0 where visible, else the lowest number of its type
     query: Tensor  # [N, K] depth of each query
     keys: Callable[[], Tensor]  # gives the depth of each key, [N, S]; asked only where a layer does not look everywhere
+    asked: list[bool] = field(default_factory=list)  # True for each mask that a model asked for and that is `added`
 
     def within(self, rule: Rule) -> Tensor:
         """The mask [N, 1, K, S] of layers with this rule, to be added."""
+        self.asked.append(rule is causal_mask_function)
         if rule is causal_mask_function:  # a visible key is never deeper than its query
             return self.added
         row = torch.arange(len(self.query), device=self.query.device)[:, None, None, None]
@@ -53,15 +55,17 @@ def seeing(seen: Seen) -> Iterator[None]:
 
 
 def seen_now() -> Seen | None:
-    """The innermost `seeing`; None outside of any."""
-    return _SEEN.get()
+    """The innermost `seeing`, for a layer that uses its depths; None outside of any."""
+    if (seen := _SEEN.get()) is not None:
+        seen.asked.append(False)
+    return seen
 
 
 def _ours_inside(theirs: Callable[..., Any]) -> Callable[..., Any]:
     """A maker of masks that is `theirs` outside of `seeing`, and inside gives the mask of the rule by depth."""
 
     def make(*args: Any, mask_function: Rule = causal_mask_function, **options: Any) -> Any:
-        seen = seen_now()
+        seen = _SEEN.get()
         return theirs(*args, mask_function=mask_function, **options) if seen is None else seen.within(mask_function)
 
     return make
