@@ -245,6 +245,36 @@ def test_a_cap_is_seen_where_logits_are_small() -> None:
     assert policy.head.cap == 30
 
 
+# ---------------------------------------------------------------------------------- families changed in place
+
+
+@pytest.mark.parametrize(
+    "name", ["gpt_neo_win16", "falcon_alibi", "mpt", "bloom", "llama4_chunk16", "modernbert_decoder"]
+)
+def test_a_frozen_copy_is_its_own_and_blocks_computed_twice_give_the_same_gradient(name: str) -> None:
+    policy, _ = policy_and_plain(name, backspace=True)
+    batch = pack(random_rows(policy, deletes=True)[:2], policy.space, Weighting(gamma=0.9))
+
+    def gradient(of: Policy) -> list[Tensor]:
+        loss = of.evaluate(batch).log_prob.sum()
+        return [
+            one
+            for one in torch.autograd.grad(loss, list(of.parameters().values()), allow_unused=True)
+            if one is not None
+        ]
+
+    before, frozen = policy.log_sum_exp(batch), policy.frozen_copy()
+    once = gradient(policy)
+    pretrained.recompute(policy.model)
+    for expected, found in zip(once, gradient(policy), strict=True):
+        assert torch.allclose(found, expected, rtol=1e-5, atol=1e-6)
+    with torch.no_grad():
+        for one in policy.model.parameters():
+            one.mul_(1.1)
+    assert torch.equal(frozen.log_sum_exp(batch), before)
+    assert not torch.allclose(policy.log_sum_exp(batch), before)
+
+
 # ------------------------------------------------------------------------------------------------------ bfloat16
 
 BFLOAT16 = [
