@@ -68,7 +68,7 @@ def head_of(model: Any, ids: Tensor) -> Head:
         sums = layer(given if before is None else model.get_submodule(before)(given)).float()
         if sums.shape != whole.shape:
             continue
-        for scale, cap in product(_scales(model), _caps(model.config)):
+        for scale, cap in product(_scales(model), _caps(model.config.get_text_config(decoder=True))):
             found = Head(scale, cap, before)
             error = float((found.after(sums) - whole).abs().amax())
             if _alike(found.after(sums), whole, layer.weight.dtype):
@@ -122,10 +122,11 @@ def _before(model: Any, layer: Any, states: Tensor) -> Iterator[str | None]:
 
 def _scales(model: Any) -> list[float]:
     """Scales that the model's configuration or its parts name, 1 first."""
-    places = (model.config, model, base_of(model))
+    text = model.config.get_text_config(decoder=True)
+    places = (text, model, base_of(model))
     named = [(name, value) for name in _SCALES for one in places if (value := getattr(one, name, None)) is not None]
     parts = [float(value) for _, value in named if isinstance(value, int | float)]
-    parts += [1 / float(value) for name in _DIVISORS if (value := getattr(model.config, name, None))]
+    parts += [1 / float(value) for name in _DIVISORS if (value := getattr(text, name, None))]
     return list(dict.fromkeys([1.0, *parts]))
 
 

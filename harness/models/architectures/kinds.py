@@ -114,13 +114,15 @@ def longest(config: Any) -> int:
 
     Rotary factors that change with the length of the text bound it: in a batch the longest row's would be those of all.
     """
-    found = [limit for name in _LIMITS if isinstance(limit := getattr(config, name, None), int) and limit > 0]
+    text = config.get_text_config(decoder=True)  # of a model that sees images, too, the part that writes
+    found = [limit for name in _LIMITS if isinstance(limit := getattr(text, name, None), int) and limit > 0]
     limit = found[0] if found else UNBOUNDED
     return min([limit, *(bound for bound, _ in bounds(config))])
 
 
 def bounds(config: Any) -> list[tuple[int, str]]:
     """Tokens up to which a model stays one function of the text, each with the reason in words."""
+    config = config.get_text_config(decoder=True)
     rope = getattr(config, "rope_parameters", None) or {}
     found = []
     for one in (rope, *(value for value in rope.values() if isinstance(value, dict))):
