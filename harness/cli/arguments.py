@@ -88,21 +88,31 @@ def load_grid_argument(given: str, overrides: Sequence[str] | None = None, seeds
     return load_grid(given, [*(overrides or ()), *([] if seeds is None else [f"seeds={seeds}"])])
 
 
-def checked_cells(grid: Grid, limit: str | None = None) -> list[RunConfig]:
-    """Every cell with all options written out, or the first ones; notes about their data are printed."""
+def checked_cells(grid: Grid, limit: str | None = None, store: str | None = None) -> list[RunConfig]:
+    """Every cell with all options written out, or the first ones; notes about their data and models are printed.
+
+    Verdicts on models are kept beside the store at the URL, where that is a file in a folder that is there.
+    """
     from harness.grids.check import check
     from harness.grids.grid import first
 
-    cells = check(grid)
-    print_notes(cells)
+    folder = _folder(store)
+    cells = check(grid, folder)
+    print_notes(cells, folder)
     return cells if limit is None else first(cells, limit)
 
 
-def print_notes(cells: Iterable[RunConfig]) -> None:
-    """Print on standard error what the cells' benchmarks say about their data."""
+def _folder(store: str | None) -> Path | None:
+    """The folder of the store at the URL; None if it is no file's, or not there."""
+    path = Path((store or "").removeprefix("sqlite:///"))
+    return path.parent if store not in (None, str(path)) and path.parent.is_dir() else None
+
+
+def print_notes(cells: Iterable[RunConfig], folder: Path | None = None) -> None:
+    """Print on standard error what the cells' benchmarks say about their data, and the probe about their models."""
     from harness.grids.check import notes
 
-    for note in notes(cells):
+    for note in notes(cells, folder):
         typer.echo(f"note: {note}", err=True)
 
 

@@ -8,13 +8,9 @@ over the reduced text, nothing of the harness in between.  A model that disagree
 from __future__ import annotations
 
 import copy
-import json
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,44 +19,22 @@ from torch import Tensor
 from harness.actions.batch import pack
 from harness.actions.weights import Weighting
 from harness.config.model import ModelConfig
-from harness.errors import ConfigError, EnvironmentProblem
+from harness.errors import ConfigError
 from harness.generation.rollouts import Start, sample
-from harness.hashing import content_hash
 from harness.models import pretrained
 from harness.models.architectures.head import HeadError
 from harness.models.architectures.kinds import BROKEN, Kind, bounds, kind_of, longest
 from harness.models.architectures.small import outline, small, smaller, told
 from harness.models.policy import Policy
 from harness.records.rollout import Trajectory
-from harness.system.model_files import local
+from harness.records.verdict import Verdict
 
-_CODE = 1  # raise it when the harness computes otherwise, so that verdicts are not those of before
 TOLERANCE = 1e-3  # nats; rounding gives 1e-5, a deletion that leaves its trace gives tenths
 COARSE = 0.5  # nats in bfloat16, whose rounding gives tenths in unlikely tokens of deep models
 _BACK = -1  # stands for `<backspace>` below
 _DELETES = (3, 4, 5, 6, 7, 8, _BACK, _BACK, 9, 10, 11, 12, 13, _BACK, _BACK, _BACK, 14, 15, 16, 17)
 _PLAIN = tuple(range(3, 23))
 _ADVICE = "use an architecture such as gpt2, llama, mistral or qwen"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The finding of a probe.
-
-    Attributes:
-        family: its class.
-        refused: why it cannot be used at all, with what was measured; None if it can.
-        keeps: why it cannot delete; None if it can.
-        slow: True if every sampled token computes its whole text again.
-        measured: largest differences from plain forward passes, in nats, by what was compared; empty where the
-            architecture could not be made small, and is probed when it is first loaded.
-    """
-
-    family: str
-    refused: str | None = None
-    keeps: str | None = None
-    slow: bool = False
-    measured: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,46 +50,16 @@ class Architecture:
         return cls(config.to_json_string(use_diff=False), config)
 
 
-def check_model(
-    model: ModelConfig, *, backspace: bool, contrastive: bool = False, folder: Path | None = None
-) -> Verdict | None:
-    """The verdict on a loaded model's architecture, if a run can use it; None for one that cannot be looked at yet.
-
-    That is a Hub id that has not been downloaded: it is probed once it is.
-
-    Args:
-        model: not one that is built from scratch.
-        backspace: True if the run's action space has `<backspace>`.
-        contrastive: True if the run samples with the contrastive decoder.
-        folder: where verdicts are kept by the hash of the configuration; None keeps them in this process.
+def probe_of(model: ModelConfig) -> Verdict:
+    """The verdict on the architecture of a model that is here.
 
     Raises:
-        ConfigError: the architecture is not computed rightly, or cannot do what the run asks for.
         EnvironmentProblem: the directory holds no model.
     """
-    name = f"model.name={model.name}"
-    try:
-        config = pretrained.config_of(model.name, model.revision)
-    except EnvironmentProblem:
-        if local(model.name) is not None:
-            raise
-        return None
-    if (limit := longest(config)) < model.context:
-        why = "".join(f"; {reason}" for bound, reason in bounds(config) if bound == limit)
-        raise ConfigError(
-            f"{name}: model.context={model.context}: this model holds {limit} tokens; use at most that{why}"
-        )
-    found = _kept(Architecture.of(config), folder)
-    if found.refused is not None:
-        raise ConfigError(f"{name}: {found.refused}")
-    if found.keeps is not None and backspace:
-        raise ConfigError(f"{name}: {found.keeps}")
-    if found.keeps is not None and contrastive:
-        raise ConfigError(
-            f"{name}: sampling.decoder=contrastive tries candidates and takes them back, which this model cannot; use "
-            "another decoder"
-        )
-    return found
+    config = pretrained.config_of(model.name, model.revision)
+    limit = longest(config)
+    bound = "".join(f"; {reason}" for change, reason in bounds(config) if change == limit)
+    return replace(probe(Architecture.of(config)), context=limit, bound=bound)
 
 
 def check_policy(policy: Policy, model: ModelConfig, verdict: Verdict | None) -> None:
@@ -128,22 +72,6 @@ def check_policy(policy: Policy, model: ModelConfig, verdict: Verdict | None) ->
         found = judge(policy, policy.model)
         if found.refused is not None:
             raise ConfigError(f"model.name={model.name}: {found.refused}")
-
-
-def _kept(architecture: Architecture, folder: Path | None) -> Verdict:
-    """The verdict on an architecture, kept in `folder` under a hash of it and of transformers' version."""
-    if folder is None:
-        return probe(architecture)
-    place = folder / "probes" / f"{content_hash([version('transformers'), _CODE, architecture.text])}.json"
-    try:
-        return Verdict(**json.loads(place.read_text()))
-    except (OSError, ValueError, TypeError):
-        found = probe(architecture)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    partial = place.with_suffix(f".{os.getpid()}")
-    partial.write_text(json.dumps(vars(found)))
-    partial.replace(place)
-    return found
 
 
 @lru_cache(maxsize=32)

@@ -18,8 +18,9 @@ from harness.evaluation.evaluate import evaluate
 from harness.evaluation.features import Features
 from harness.evaluation.scoring import score
 from harness.evaluation.token_scorer import choose_token_scorer
-from harness.generation.probe import check_model, check_policy
+from harness.generation.probe import check_policy
 from harness.generation.prompts import choose_prompts
+from harness.generation.verdicts import check_model
 from harness.models.initial import start_policy
 from harness.models.policy import Policy
 from harness.plugins.options import build

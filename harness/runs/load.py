@@ -12,7 +12,8 @@ import torch
 from harness.config.model import ModelConfig
 from harness.errors import EnvironmentProblem, StoreError
 from harness.generation.generate import continuations, sampling_of
-from harness.generation.probe import check_model, check_policy
+from harness.generation.probe import check_policy
+from harness.generation.verdicts import check_model
 from harness.models import lora, pretrained
 from harness.models.export import about_of
 from harness.models.initial import start_policy

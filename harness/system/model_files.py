@@ -7,8 +7,6 @@ import time
 from functools import lru_cache
 from pathlib import Path
 
-from huggingface_hub import constants
-
 from harness.errors import EnvironmentProblem
 
 _CONTENT = ("*.safetensors", "*.bin", "*.json", "*.model", "*.txt")  # configuration, weights and tokenizer
@@ -20,11 +18,6 @@ def local(name: str | Path) -> Path | None:
     """The directory that a name is the path of; None for a Hub id."""
     place = Path(name).expanduser()
     return place if place.is_dir() else None
-
-
-def downloaded(name: str) -> bool:
-    """True if some files of a Hub id are here already."""
-    return (Path(constants.HF_HUB_CACHE) / f"models--{name.replace('/', '--')}").is_dir()
 
 
 def spelled(name: str) -> str:

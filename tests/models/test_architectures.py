@@ -23,13 +23,14 @@ from torch import Tensor
 from harness.actions.batch import Batch, pack
 from harness.actions.weights import Weighting
 from harness.errors import ConfigError
-from harness.generation.probe import Architecture, Verdict, probe
+from harness.generation.probe import Architecture, probe
 from harness.generation.rollouts import Start, sample
 from harness.models import pretrained
 from harness.models.architectures import kinds
 from harness.models.policy import Policy
 from harness.models.tokenizers import characters
 from harness.records import Trajectory
+from harness.records.verdict import Verdict
 
 FILE = Path(__file__).with_name("architectures.json")
 README = FILE.parents[2] / "harness" / "models" / "README.md"

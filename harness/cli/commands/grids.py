@@ -65,7 +65,7 @@ def plan(
     from harness.grids.plan import plan as planned
 
     include_files(include)
-    cells = checked_cells(load_grid_argument(grid, overrides, seeds), limit)
+    cells = checked_cells(load_grid_argument(grid, overrides, seeds), limit, store)
     runs = open_store(store).runs().to_dict("records") if store_exists(store) else []
     found = planned(cells, runs)
     for sentence in earlier_models(cells, runs):
@@ -113,7 +113,7 @@ def run(
         timeout=timeout,
         stall_after=stall_after,
     )
-    tally = run_cells(asked.name, checked_cells(asked), store, options, limit=limit)
+    tally = run_cells(asked.name, checked_cells(asked, store=store), store, options, limit=limit)
     raise typer.Exit(1 if tally.failed else 0)
 
 
