@@ -11,6 +11,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import cycle, islice
 from typing import Any
 
 import torch
@@ -31,7 +32,8 @@ from harness.records.verdict import Verdict
 
 TOLERANCE = 1e-3  # nats; rounding gives 1e-5, a deletion that leaves its trace gives tenths
 COARSE = 0.5  # nats in bfloat16, whose rounding gives tenths in unlikely tokens of deep models
-_BACK = -1  # stands for `<backspace>` below
+# The numbers below stand for tokens that a text may hold, and this one for `<backspace>`.
+_BACK = -1
 _DELETES = (3, 4, 5, 6, 7, 8, _BACK, _BACK, 9, 10, 11, 12, 13, _BACK, _BACK, _BACK, 14, 15, 16, 17)
 _PLAIN = tuple(range(3, 23))
 _ADVICE = "use an architecture such as gpt2, llama, mistral or qwen"
@@ -144,6 +146,12 @@ def fresh(plain: Any, text: Sequence[int]) -> Tensor:
     return plain(input_ids=ids, use_cache=False).logits[0].float()  # type: ignore[no-any-return]
 
 
+def _words(policy: Policy) -> tuple[int, ...]:
+    """Tokens that a text may hold, by the numbers that stand for them here."""
+    writable = (token for token in range(policy.space.size) if token not in policy.space.unwritable)
+    return tuple(islice(cycle(writable), len(_PLAIN) + 4))
+
+
 def _looks_ahead(plain: Any, context: int) -> float:
     """Largest change of a log-probability when more tokens follow."""
     text = (0, *_PLAIN)[:context]
@@ -153,10 +161,10 @@ def _looks_ahead(plain: Any, context: int) -> float:
 
 def _packed(policy: Policy, plain: Any, *, deletes: bool) -> float:
     """Largest difference of a log-probability in the states of two rows of unequal length."""
-    back = policy.space.backspace_id
+    back, start, words = policy.space.backspace_id, policy.start_id, _words(policy)
     written = _DELETES[: policy.context] if deletes else _PLAIN[: policy.context - 2]
-    actions = tuple(back if back is not None and a == _BACK else a for a in written)
-    rows = [((0, 2), actions), ((0,), (5, 6, 7))]
+    actions = tuple(back if back is not None and a == _BACK else words[a] for a in written)
+    rows = [((start, words[2]), actions), ((start,), words[5:8])]
     trajectories = [Trajectory(prompt, acts, (False,) * len(acts)) for prompt, acts in rows]
     batch = pack(trajectories, policy.space, Weighting(gamma=0.9), device=policy.device)
     with torch.no_grad():
@@ -176,11 +184,11 @@ def _packed(policy: Policy, plain: Any, *, deletes: bool) -> float:
 
 def _sampled(policy: Policy, plain: Any, *, deletes: bool) -> float:
     """Largest difference of a sampled action's log-probability, from two prompts of unequal length."""
-    back = policy.space.backspace_id
-    starts = [Start((0,)), Start((0, 5, 6, 7, 8, 9)[: policy.context - 1])]
+    back, start, words = policy.space.backspace_id, policy.start_id, _words(policy)
+    starts = [Start((start,)), Start((start, *words[5:10])[: policy.context - 1])]
 
     def force(row: int, text: tuple[int, ...]) -> int:
-        return back if back is not None and len(text) > len(starts[row].prompt) else 4
+        return back if back is not None and len(text) > len(starts[row].prompt) else words[4]
 
     options: dict[str, Any] = {"epsilon": 0.5, "force": force} if deletes else {}
     most = 0.0

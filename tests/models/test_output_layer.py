@@ -122,7 +122,8 @@ def test_half_precision_is_as_near_as_half_precision_is() -> None:
     assert torch.isfinite(weight.grad).all()
 
 
-def test_memory_holds_one_block_and_not_all_logits(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("cap", [None, 30.0])
+def test_memory_holds_one_block_and_not_all_logits(cap: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """4,000 states over 3,000 actions are 48 MB of logits; no tensor that lives through the forward pass has 1 MB."""
     monkeypatch.setattr("harness.models.output_layer.KEPT", 0)
     hidden = torch.randn(4_000, 8, requires_grad=True)
@@ -135,7 +136,7 @@ def test_memory_holds_one_block_and_not_all_logits(monkeypatch: pytest.MonkeyPat
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         nothing = torch.empty(0, dtype=torch.long)
-        sums_and_chosen(hidden, weight, None, torch.ones(4_000).bool(), None, nothing, nothing)
+        sums_and_chosen(hidden, weight, None, torch.ones(4_000).bool(), None, nothing, nothing, cap=cap)
     assert max(saved) < 2**20
 
 
