@@ -49,6 +49,12 @@ _NARROW = {
     "mamba_num_heads": 8,
     "mamba_head_dim": 16,
     "num_heads": 8,
+    "linear_num_value_heads": 4,
+    "linear_num_key_heads": 2,
+    "linear_key_head_dim": 16,
+    "linear_value_head_dim": 16,
+    "intermediate_size_mlp": 128,
+    "block_ff_dim": 128,
 }
 _FEWER = {"num_experts": 4, "num_local_experts": 4, "n_routed_experts": 4, "num_experts_per_tok": 2}
 _FEWER |= {"n_group": 2, "topk_group": 1}
