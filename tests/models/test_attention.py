@@ -49,7 +49,6 @@ def test_the_cache_in_place_holds_what_transformers_own_holds(name: str) -> None
             mask = mask.expand(len(rows), -1, -1)
             if isinstance(cache, attention.Nodes):
                 policy.extend(cache, ids[rows, begin:end], position, mask)
-                assert cache.depths().tolist() == [list(range(end))] * len(rows)
             else:
                 options = {"past_key_values": cache, "position_ids": position, "attention_mask": mask[:, None]}
                 policy.model.base_model(input_ids=ids[rows, begin:end], **options)
@@ -71,3 +70,15 @@ def test_the_cache_in_place_holds_what_transformers_own_holds(name: str) -> None
     same()
     extend(74, 75, rows[[0, 2]])
     same()
+
+
+def test_depths_follow_the_nodes_of_a_cache() -> None:
+    """Three nodes, one that is written where the third was, two taken back, the second row alone, one more."""
+    cache = attention.Nodes(tiny_policy().model.config)
+    cache.join(torch.tensor([[0, 1, 2], [0, 1, 2]]))
+    cache.join(torch.tensor([[2], [3]]))
+    assert cache.depths().tolist() == [[0, 1, 2, 2], [0, 1, 2, 3]]
+    cache.crop(-2)
+    cache.batch_select_indices(torch.tensor([1]))
+    cache.join(torch.tensor([[5]]))
+    assert cache.depths().tolist() == [[0, 1, 5]]
