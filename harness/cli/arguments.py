@@ -133,11 +133,11 @@ def asked_cells(
     stored = here.grids() if here is not None else []
     is_source = given in grid_names() or given.endswith((".yaml", ".yml"))
     if here is not None and given in stored and not (is_source or overrides or seeds is not None or name):
-        cells = check_cells([here.config(run_id) for run_id in here.runs(given)["run_id"]])
-        print_notes(cells)
+        cells = check_cells([here.config(run_id) for run_id in here.runs(given)["run_id"]], _folder(url))
+        print_notes(cells, _folder(url))
         return given, cells
     grid = load_grid_argument(given, overrides, seeds, name)
-    cells = checked_cells(grid)
+    cells = checked_cells(grid, store=url)
     if name is not None and here is not None and name in stored:
         other = set(here.runs(name)["group_id"]) - {cell.group_id for cell in cells}
         if other:
@@ -148,24 +148,34 @@ def asked_cells(
     return grid.name, cells
 
 
-def checked_cells(grid: Grid, limit: str | None = None) -> list[RunConfig]:
-    """Every cell with all options written out, or the first ones; notes about the grid and its data are printed."""
+def checked_cells(grid: Grid, limit: str | None = None, store: str | None = None) -> list[RunConfig]:
+    """Every cell with all options written out, or the first ones; notes about grid, data and models are printed.
+
+    Verdicts on models are kept beside the store at the URL, where that is a file in a folder that is there.
+    """
     from harness.grids.check import check
     from harness.grids.grid import first
     from harness.grids.idle import doubles, idle_excludes
 
     for note in (*doubles(grid), *idle_excludes(grid)):
         typer.echo(f"note: {note}", err=True)
-    cells = check(grid)
-    print_notes(cells)
+    folder = _folder(store)
+    cells = check(grid, folder)
+    print_notes(cells, folder)
     return cells if limit is None else first(cells, limit)
 
 
-def print_notes(cells: Iterable[RunConfig]) -> None:
-    """Print on standard error what the cells' benchmarks say about their data."""
+def _folder(store: str | None) -> Path | None:
+    """The folder of the store at the URL; None if it is no file's, or not there."""
+    path = Path((store or "").removeprefix("sqlite:///"))
+    return path.parent if store not in (None, str(path)) and path.parent.is_dir() else None
+
+
+def print_notes(cells: Iterable[RunConfig], folder: Path | None = None) -> None:
+    """Print on standard error what the cells' benchmarks say about their data, and the probe about their models."""
     from harness.grids.check import notes
 
-    for note in notes(cells):
+    for note in notes(cells, folder):
         typer.echo(f"note: {note}", err=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from harness.evaluation.evaluate import evaluate, of_texts
 from harness.evaluation.features import Features
 from harness.generation.prompts import choose_prompts, prompt_tokens
 from harness.models import pretrained
+from harness.models.architectures.head import Head
+from harness.models.attention import Nodes
 from harness.models.initial import untrained
 from harness.models.policy import Policy
 from harness.records.data import Example, Splits
@@ -45,8 +48,9 @@ class WeightlessPolicy(Policy):
         self._device = device
         super().__init__(*pretrained.outline(model.name, model.revision), model.context, model.dtype)
 
-    def _check_head(self) -> None:
-        """Accept any output layer: no logits are computed."""
+    def _head_of(self) -> Head:
+        """Any output layer: no logits are computed."""
+        return Head()
 
     @property
     def device(self) -> torch.device:
@@ -126,6 +130,7 @@ class Unigram(Policy):
 
     def __init__(self, policy: Policy, rows: Sequence[Trajectory]) -> None:
         vars(self).update(vars(policy))
+        self.kind = replace(policy.kind, keeps=None)  # it has no states, whatever the model has
         count = np.bincount([action for row in rows for action in row.actions], minlength=policy.space.size)
         writable = np.ones(policy.space.size, bool)
         writable[list(policy.space.unwritable - {policy.end_id})] = False
@@ -136,6 +141,12 @@ class Unigram(Policy):
     def device(self) -> torch.device:
         """Device of the frequencies."""
         return self.log_probs.device
+
+    def new_cache(self) -> Nodes:
+        """A cache of nothing."""
+        cache = super().new_cache()
+        cache.layers = []
+        return cache
 
     def hidden(self, batch: Batch) -> Tensor:
         """Zeros, [N, T, 1]: there is no hidden state."""

@@ -1,9 +1,8 @@
 """Batched sampling with backtracking: every row takes one action in each pass, a `<backspace>` among them.
 
-The cache is append-only: a deletion only makes a node invisible.  The state after it is an earlier node, whose hidden
-state is kept, so that nothing is computed again; in the pass where a row deletes, its new node is never visible.
-Finished rows stay in the batch until they are many, and are then dropped together.  Each row draws from its own stream
-of uniform numbers, so a rollout does not depend on the batch it was sampled in.
+What the rows hold meanwhile is in `writing.py`.  Finished rows stay in the batch until they are many, and are then
+dropped together.  Each row draws from its own stream of uniform numbers, so a rollout does not depend on the batch it
+was sampled in.
 """
 
 from __future__ import annotations
@@ -11,16 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize, pad
+from torch.nn.functional import normalize
 
 from harness.actions.space import END_PIECE, ActionSpace
 from harness.errors import ConfigError
 from harness.generation.decoders import AnyDecoder, Decoder
+from harness.generation.writing import Writing, append, begin
 from harness.models.attention import additive
 from harness.models.policy import Policy
 from harness.records.rollout import Rollout, Trajectory
@@ -76,38 +76,6 @@ class _Taken:
         )
 
 
-@dataclass
-class _Writing:
-    """The M rows in the batch; every tensor has them as its first axis."""
-
-    row: Tensor  # [M] index of each row's start
-    live: Tensor  # [M] bool, False once it has finished
-    taken: Tensor  # [M] own actions so far
-    depth: Tensor  # [M] length of the reduced text, prompt included
-    boundary: Tensor  # [M] length of the prompt
-    limit: Tensor  # [M] longest reduced text, prompt included
-    node_at: Tensor  # [M, D] node of each depth of the reduced text
-    hidden: Tensor  # [M, D', F] hidden state at each depth of the reduced text, D' as far as any row has been
-    token: Tensor  # [M, S] token of each node
-    parent: Tensor  # [M, S] node of the state that each node was written in; -1 for the first, and for padding
-    mask: Tensor  # [M, S] added to a node's attention score: 0, or the lowest number where it is deleted or padding
-    cache: Any
-    nodes: int  # nodes so far, the same for every row
-
-    @property
-    def state(self) -> Tensor:
-        """[M, F] hidden state after the reduced text."""
-        last = (self.depth - 1)[:, None, None].expand(-1, -1, self.hidden.shape[-1])
-        return self.hidden.gather(1, last)[:, 0]
-
-    def keep(self, index: Tensor) -> None:
-        """Keep the rows at `index`, drop the others."""
-        for name, value in vars(self).items():
-            if isinstance(value, Tensor):
-                setattr(self, name, value[index])
-        self.cache.batch_select_indices(index)
-
-
 @torch.inference_mode()
 def sample(
     policy: Policy,
@@ -150,7 +118,8 @@ def sample(
     draws = torch.from_numpy(np.stack([uniforms(seed, row, 3 * budget).reshape(3, budget) for row in identity]))
     draws = draws.to(policy.device)
     done = _Taken.none(len(starts), budget, min(candidates, len(starts)), policy.device)
-    writing = _prefill(policy, starts, max_length or policy.context, budget)
+    texts = [(*start.prompt, *start.given) for start in starts]
+    writing = begin(policy, texts, [len(start.prompt) for start in starts], max_length or policy.context, budget)
     active = len(starts)
     while active:
         legal = writing.depth > writing.boundary
@@ -159,7 +128,7 @@ def sample(
         offered = _untried(writing, logits) if decoder.deterministic else logits
         drawn = decoder.draw(offered, uniform[:, 0], partial(_likeness, policy, writing))
         if epsilon > 0:
-            forced = ((uniform[:, 1] < epsilon) & writing.live).nonzero()[:, 0]
+            forced = ((uniform[:, 1] < epsilon) & writing.acting).nonzero()[:, 0]
             if force is None:
                 drawn[forced] = _random_legal(logits[forced], policy.space, uniform[forced, 2])
             else:
@@ -174,18 +143,19 @@ def sample(
             writing.keep(index)
             drawn, writes = drawn[index], writes[index]
         if active:
-            _append(policy, writing, drawn, writes)
+            append(policy, writing, drawn, writes)
     return _rollouts(policy, starts, done)
 
 
-def _take(writing: _Writing, done: _Taken, drawn: Tensor, log_probs: Tensor, space: ActionSpace, budget: int) -> Tensor:
+def _take(writing: Writing, done: _Taken, drawn: Tensor, log_probs: Tensor, space: ActionSpace, budget: int) -> Tensor:
     """Carry out the drawn action [M] of every live row; returns the rows that write a token, [M] bool.
 
     log_probs: [M, V] log pi in the states where the actions were drawn.
     """
     deletes = torch.zeros_like(writing.live) if space.backspace_id is None else drawn == space.backspace_id
+    acting = writing.acting
     # a start may fill the context: a deletion is then possible, any other action cuts the row
-    acts = writing.live & (deletes | (writing.depth < writing.limit))
+    acts = acting & (deletes | (writing.depth < writing.limit))
     place = torch.where(acts, writing.taken, budget)
     done.action[writing.row, place] = drawn
     done.log_prob[writing.row, place] = log_probs.gather(-1, drawn[:, None])[:, 0].float()
@@ -208,25 +178,9 @@ def _take(writing: _Writing, done: _Taken, drawn: Tensor, log_probs: Tensor, spa
     writing.mask.scatter_(1, last, additive(~deletes[:, None], writing.mask.dtype))
     writing.depth -= deletes.long()
     # a row is cut once the text with this token is as long as it may be
-    writing.live = acts & ~ends & ~spent & (deletes | (writing.depth + 1 < writing.limit))
-    return writing.live & ~deletes
-
-
-def _append(policy: Policy, writing: _Writing, token: Tensor, writes: Tensor) -> None:
-    """Add one node, [M] tokens, to every row; that of a row that does not write is never visible."""
-    new, depth = writing.nodes, writing.depth.clamp(max=policy.context - 1)[:, None]
-    writing.token[:, new] = token
-    writing.parent[:, new] = torch.where(writes, writing.node_at.gather(1, depth - 1)[:, 0], -1)
-    writing.mask[:, new] = additive(writes, writing.mask.dtype)
-    hidden = policy.extend(writing.cache, token[:, None], depth, writing.mask[:, None, : new + 1])
-    # entries beyond a row's depth are never read, so rows that do not write need no special case
-    if (longest := int(depth.max()) + 1) > writing.hidden.shape[1]:
-        room = min(policy.context, 2 * longest) - writing.hidden.shape[1]
-        writing.hidden = pad(writing.hidden, (0, 0, 0, room))
-    writing.hidden.scatter_(1, depth[..., None].expand(-1, -1, hidden.shape[-1]), hidden)
-    writing.node_at.scatter_(1, depth, new)
-    writing.depth += writes
-    writing.nodes += 1
+    goes_on = acts & ~ends & ~spent & (deletes | (writing.depth + 1 < writing.limit))
+    writing.live = goes_on if writing.start is None else goes_on | (writing.live & ~acting)
+    return goes_on & ~deletes
 
 
 def _random_legal(logits: Tensor, space: ActionSpace, uniform: Tensor) -> Tensor:
@@ -236,7 +190,7 @@ def _random_legal(logits: Tensor, space: ActionSpace, uniform: Tensor) -> Tensor
     return Decoder().draw(even, uniform)
 
 
-def _untried(writing: _Writing, logits: Tensor) -> Tensor:
+def _untried(writing: Writing, logits: Tensor) -> Tensor:
     """The logits [M, V], -inf for tokens that were written in this very state and have been deleted."""
     at = writing.node_at.gather(1, writing.depth[:, None] - 1)
     row, node = (writing.parent == at).nonzero(as_tuple=True)  # a last state has deleted children only
@@ -245,11 +199,19 @@ def _untried(writing: _Writing, logits: Tensor) -> Tensor:
     return logits
 
 
-def _likeness(policy: Policy, writing: _Writing, candidates: Tensor) -> Tensor:
+def _likeness(policy: Policy, writing: Writing, candidates: Tensor) -> Tensor:
     """Cosines [M, K] of the state after each candidate to the visible state most like it; see `decoders.Contrastive`.
 
     One forward pass over K further nodes, each of which sees the text and itself; the cache is restored.
+
+    Raises:
+        ConfigError: the model cannot go back.
     """
+    if policy.kind.keeps is not None:
+        raise ConfigError(
+            f"sampling.decoder=contrastive: {policy.kind.family} {policy.kind.keeps}, and cannot try candidates; use "
+            "another decoder, or a model that attends by position, such as gpt2, llama, mistral or qwen"
+        )
     count, width = candidates.shape
     itself = torch.eye(width, dtype=torch.bool, device=candidates.device)
     seen = writing.mask[:, None, : writing.nodes].expand(-1, width, -1)
@@ -269,45 +231,6 @@ def _likeness(policy: Policy, writing: _Writing, candidates: Tensor) -> Tensor:
         own = torch.where(earlier.any(-1), own.masked_fill(~earlier, -torch.inf).amax(-1), 0.0)
         alike = torch.where(candidates == policy.space.backspace_id, own[:, None], alike)
     return alike
-
-
-def _prefill(policy: Policy, starts: Sequence[Start], max_length: int, budget: int) -> _Writing:
-    """The rows after one forward pass over prompts and given tokens, padded at the right; padding is never visible.
-
-    Raises:
-        ConfigError: a start does not fit into the context.
-    """
-    device, count = policy.device, len(starts)
-    texts = [(*start.prompt, *start.given) for start in starts]
-    longest = max(len(text) for text in texts)
-    if longest > policy.context:
-        raise ConfigError(f"model.context={policy.context}: a start of {longest} tokens does not fit; raise it")
-    lengths = torch.tensor([len(text) for text in texts])
-    ids = torch.tensor([(*text, *(0,) * (longest - len(text))) for text in texts]).to(device)
-    index = torch.arange(longest, device=device)
-    real = index < lengths.to(device)[:, None]
-    visible = (index[:, None] >= index) & (real[:, None] | torch.eye(longest, dtype=torch.bool, device=device))
-    cache = policy.new_cache()
-    hidden = policy.extend(cache, ids, index.expand(count, -1), additive(visible, policy.compute_dtype))
-    boundary = torch.tensor([len(start.prompt) for start in starts], device=device)
-    limit = (boundary + max_length).clamp(max=policy.context)
-    node_at = torch.zeros(count, policy.context, dtype=torch.long, device=device)
-    node_at[:, :longest] = index
-    return _Writing(
-        row=torch.arange(count, device=device),
-        live=torch.ones(count, dtype=torch.bool, device=device),
-        taken=torch.zeros(count, dtype=torch.long, device=device),
-        depth=real.sum(1),
-        boundary=boundary,
-        limit=limit,
-        node_at=node_at,
-        hidden=hidden,
-        token=pad(ids, (0, budget)),
-        parent=pad(torch.where(real, index - 1, -1), (0, budget), value=-1),
-        mask=pad(additive(real, policy.compute_dtype), (0, budget)),
-        cache=cache,
-        nodes=longest,
-    )
 
 
 def _piece(policy: Policy, action: int) -> str:

@@ -14,21 +14,24 @@ from harness.grids.grid import Grid
 from harness.plugins.benchmark import selection
 from harness.plugins.options import build
 from harness.records.data import Splits
+from harness.records.verdict import Verdict
 from harness.registry import TRAINERS
 
 
-def check(grid: Grid) -> list[RunConfig]:
+def check(grid: Grid, folder: Path | None = None) -> list[RunConfig]:
     """Every cell of a grid with all options written out, its controls last.
+
+    `folder` is that of a store: verdicts on models that the cells load are kept there.
 
     Raises:
         ConfigError: a cell that cannot run, and why.
     """
     cells = grid.expand()
-    return check_cells([*cells, *controls(cells)] if grid.controls else cells)
+    return check_cells([*cells, *controls(cells)] if grid.controls else cells, folder)
 
 
-def check_cells(cells: list[RunConfig]) -> list[RunConfig]:
-    """The cells as they are, if all of them can run.
+def check_cells(cells: list[RunConfig], folder: Path | None = None) -> list[RunConfig]:
+    """The cells as they are, if all of them can run; `folder` as in `check`.
 
     Raises:
         ConfigError: a cell that cannot run, and why.
@@ -54,13 +57,47 @@ def check_cells(cells: list[RunConfig]) -> list[RunConfig]:
             selection(config)
         _check_interim(config)
         _check_validation(config, splits)
+    loaded(cells, folder)
     return cells
 
 
-def notes(cells: Iterable[RunConfig]) -> list[str]:
-    """The notes of the cells' benchmarks on their data, each sentence once."""
+def loaded(cells: Iterable[RunConfig], folder: Path | None = None) -> dict[str, Verdict]:
+    """The verdicts of the probe on the models that the cells load, by name; those that are not here yet are left out.
+
+    Raises:
+        ConfigError: the harness would compute one of them wrongly, or it cannot do what a cell asks for.
+        EnvironmentProblem: a directory holds no model.
+    """
+    found = {}
+    asked = {
+        (config.model, config.actions.backspace, config.sampling.decoder == "contrastive"): None
+        for config in cells
+        if not config.model.from_scratch
+    }
+    for model, backspace, contrastive in asked:
+        from harness.generation.verdicts import check_model  # a model that is not known yet loads torch
+
+        kept = None if folder is None else folder / "cache"
+        if (verdict := check_model(model, backspace=backspace, contrastive=contrastive, folder=kept)) is not None:
+            found[model.name] = verdict
+    return found
+
+
+def notes(cells: Iterable[RunConfig], folder: Path | None = None) -> list[str]:
+    """The notes of the cells' benchmarks on their data, and on models that sample slowly, each sentence once.
+
+    `folder` as in `check`.
+    """
+    cells = list(cells)
     benchmarks = {config.benchmark.model_dump_json(): config.benchmark for config in cells}
-    return list(dict.fromkeys(note for benchmark in benchmarks.values() for note in load_splits(benchmark).notes))
+    found = [note for benchmark in benchmarks.values() for note in load_splits(benchmark).notes]
+    found += [
+        f"model.name={name}: {verdict.family} has no cache that single tokens can be computed with, so that every "
+        "sampled token computes its whole text again: exact, and slower"
+        for name, verdict in loaded(cells, folder).items()
+        if verdict.slow
+    ]
+    return list(dict.fromkeys(found))
 
 
 def _check_validation(config: RunConfig, splits: Splits) -> None:

@@ -13,7 +13,8 @@ import transformers
 from torch import Tensor
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+
+from harness.models.architectures import masks
 
 NAME = "sdpa_in_blocks"
 BLOCK = 256  # queries, about; smaller ones compute fewer pairs, but spend more on each of them
@@ -42,7 +43,9 @@ def in_blocks(
 
 
 def _of_one(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float) -> Tensor:
-    """Attention [N, 1, H, D] of a single query, whose heads may share keys [N, G, S, D]: two batched products.
+    """Attention [N, 1, H, D'] of a single query, whose heads may share keys [N, G, S, D] and values [N, G, S, D'].
+
+    Two batched products.
 
     A processor's kernel for any number of queries spends more on each pair of row and head than the pair itself takes.
     """
@@ -50,11 +53,11 @@ def _of_one(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: fl
     shared = key.shape[1]
     scores = torch.bmm((query * scaling).reshape(rows * shared, -1, width), key.flatten(0, 1).mT)
     scores.view(rows, heads, -1).add_(mask[:, 0])
-    return torch.bmm(scores.softmax(-1), value.flatten(0, 1)).view(rows, 1, heads, width)
+    return torch.bmm(scores.softmax(-1), value.flatten(0, 1)).view(rows, 1, heads, value.shape[-1])
 
 
 transformers.AttentionInterface.register(NAME, in_blocks)
-transformers.AttentionMaskInterface.register(NAME, sdpa_mask)
+masks.register(NAME)
 
 
 def attend_in_blocks(model: Any) -> None:
@@ -99,17 +102,42 @@ class _Growing(DynamicLayer):  # type: ignore[misc]
         self.keys, self.values = (buffer[:, :, :end] for buffer in self._buffers)
 
 
-def growing_cache(config: Any) -> Any:
-    """An empty cache for a model of this configuration; layers that keep more than keys and values stay transformers'.
+class Nodes(transformers.DynamicCache):  # type: ignore[misc]
+    """Keys and values of nodes, and the depth of each in the reduced text.
 
-    A layer with a sliding window keeps every node: deleted nodes and padding are nodes, too, so that its window would
-    drop nodes that are still visible.
+    A layer with a window keeps every node: deleted nodes and padding are nodes, too, so that the last ones would not
+    be those in its window.
     """
-    cache = transformers.DynamicCache(config=config)
-    cache.layers = [
-        _Growing() if type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) else layer for layer in cache.layers
-    ]
-    return cache
+
+    layers: list[Any]
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config=config)
+        self._depths: list[Tensor] = []  # of consecutive nodes, joined where they are asked for
+        self.layers = [
+            _Growing() if type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) else layer for layer in self.layers
+        ]
+
+    def join(self, depths: Tensor) -> None:
+        """Note the depths [N, K] of K new nodes."""
+        self._depths.append(depths)
+
+    def depths(self) -> Tensor:
+        """Depths [N, S] of all nodes."""
+        self._depths = [torch.cat(self._depths, 1)]
+        return self._depths[0]
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Remove the last nodes, `-tokens_to_remove` of them."""
+        super().crop(tokens_to_remove)
+        if self._depths:
+            self._depths = [self.depths()[:, :tokens_to_remove]]
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep the rows at `indices`, drop the others."""
+        super().batch_select_indices(indices)
+        if self._depths:
+            self._depths = [self.depths()[indices]]
 
 
 def additive(visible: Tensor, dtype: torch.dtype) -> Tensor:

@@ -19,7 +19,12 @@ from harness.actions.batch import ActionValues, Batch
 from harness.config.model import ModelConfig
 from harness.errors import ConfigError
 from harness.models import pretrained
-from harness.models.attention import additive, attend_in_blocks, growing_cache
+from harness.models.architectures.families import prepare
+from harness.models.architectures.head import Head, head_of
+from harness.models.architectures.kinds import base_of, bounds, kind_of, longest
+from harness.models.architectures.masks import Seen, seeing
+from harness.models.architectures.stream import Stream, steps_alike
+from harness.models.attention import Nodes, additive, attend_in_blocks
 from harness.models.codec import Codec
 from harness.models.output_layer import States, sums_and_chosen
 from harness.plugins.trainer import Value
@@ -29,7 +34,9 @@ class Policy(Codec):
     """A causal LM as a policy over the action space.
 
     Attributes, beside those of `Codec`, whose `space` has `<backspace>` once `add_backspace` was called:
-        model: the transformers model; its `base_model` gives hidden states, its output embeddings the logits.
+        model: the transformers model.
+        kind: the model's abilities; `<backspace>` is not for all.
+        head: how its logits come from its hidden states and its output embeddings.
         dtype: the arithmetic, as `model.dtype` of a configuration; bfloat16 arithmetic may have float32 weights.
         value: the value function that `evaluate` returns.
         value_head: the linear layer [F] -> [1] for `value = head`, or None.
@@ -42,17 +49,19 @@ class Policy(Codec):
         """A policy of a loaded model; without `context`, of all tokens that it holds.
 
         Raises:
-            ConfigError: the model holds fewer tokens, it has no end token (see `Codec`), or its logits are transformed
-                after the output layer.
-            EnvironmentProblem: its architecture has no positions, as with ALiBi.
+            ConfigError: the model holds fewer tokens, it has no end token (see `Codec`), or its logits come from hidden
+                states in a way that is not supported.
         """
-        limit = pretrained.longest(model.config)
+        limit = longest(model.config)
         if context is not None and context > limit:
-            raise ConfigError(f"model.context={context}: this model holds {limit} tokens; use at most that")
+            why = "".join(f"; {reason}" for bound, reason in bounds(model.config) if bound == limit)
+            raise ConfigError(f"model.context={context}: this model holds {limit} tokens; use at most that{why}")
+        self.kind = kind_of(model)
         size = int(model.get_input_embeddings().weight.shape[0])
         super().__init__(tokenizer, size, context or limit, pretrained.declared_ends(model))
         self.model = model.eval()
         attend_in_blocks(model)
+        prepare(model)
         self.dtype = dtype
         if pretrained.has_backspace(model, tokenizer):
             self.mark_backspace()
@@ -61,19 +70,15 @@ class Policy(Codec):
         self.reference: Policy | None = None
         self.untied = False
         self.adapted = False
-        self._check_head()
+        self._looks_everywhere = False  # True once no layer has asked for a mask of its own
+        self._steps: bool | None = None  # True if single tokens may be computed with the model's cache
+        self.head = self._head_of()
 
-    def _check_head(self) -> None:
-        """Refuse an architecture that scales or caps its logits after the output layer: `logits` would be wrong."""
+    def _head_of(self) -> Head:
+        """The path from hidden states to logits, held against the model's own."""
         ids = torch.tensor([[self.start_id, self.end_id]], device=self.device)
         with torch.no_grad(), self.autocast():
-            whole = self.model(input_ids=ids, use_cache=False).logits.float()
-            ours = self._head(self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state)
-        if not torch.allclose(whole, ours.float(), rtol=1e-3, atol=1e-3):
-            raise ConfigError(
-                f"model.name: {type(self.model).__name__} transforms its logits after the output layer, "
-                "which is not supported; use an architecture such as gpt2, llama, opt or qwen"
-            )
+            return head_of(self.model, ids)
 
     # -------------------------------------------------------------------------------------------- life cycle
 
@@ -128,7 +133,12 @@ class Policy(Codec):
         self.tokenizer.save_pretrained(directory)
 
     def add_backspace(self) -> None:
-        """Append the `<backspace>` row to the vocabulary, input and output alike, at the mean of the other rows."""
+        """Append the `<backspace>` row to the vocabulary, input and output alike, at the mean of the other rows.
+
+        Raises:
+            ConfigError: the model cannot go back to an earlier state.
+        """
+        self.kind.check_backspace()
         if self.space.backspace_id is None:
             row = pretrained.append_row(self.model)
             self.space = self.space_of(row + 1, backspace_id=row)
@@ -211,65 +221,82 @@ class Policy(Codec):
     # ----------------------------------------------------------------------------------------- forward passes
 
     def hidden(self, batch: Batch) -> Tensor:
-        """Last hidden states [N, T, F] of every node, by one forward pass."""
-        with self.autocast():
-            if batch.plain:  # right padding is invisible to a causal mask
-                out = self.model.base_model(input_ids=batch.input_ids, use_cache=False)
-            else:
-                out = self.model.base_model(
-                    input_ids=batch.input_ids,
-                    position_ids=batch.position_ids,
-                    attention_mask=additive(batch.visible(), self.compute_dtype),
-                    use_cache=False,
-                )
-        return out.last_hidden_state  # type: ignore[no-any-return]
+        """Hidden states [N, T, F] of every node, by one forward pass.
+
+        Raises:
+            ConfigError: the batch deletes, and the model cannot go back to an earlier state.
+        """
+        if batch.plain:  # right padding is invisible to a causal model
+            return self._run(input_ids=batch.input_ids, use_cache=False)
+        self.kind.check_backspace()
+        depth = batch.position_ids
+        seen = Seen(additive(batch.visible(), self.compute_dtype), depth, lambda: depth)
+        return self._see(seen, input_ids=batch.input_ids, use_cache=False)
 
     def state_hidden(self, batch: Batch) -> Tensor:
-        """Last hidden states [N, A + 1, F] of the state before each action, and of the last one."""
+        """Hidden states [N, A + 1, F] of the state before each action, and of the last one."""
         hidden = self.hidden(batch)
         return hidden.gather(1, batch.states[..., None].expand(-1, -1, hidden.shape[-1]))
 
     def last_hidden(self, ids: Tensor) -> Tensor:
         """Hidden states [N, F] after plain texts of one length, [N, T] token ids."""
-        with self.autocast():
-            return self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state[:, -1]  # type: ignore[no-any-return]
+        return self._run(input_ids=ids, use_cache=False)[:, -1]
 
-    def new_cache(self) -> Any:
+    def new_cache(self) -> Nodes:
         """An empty append-only cache for `extend`."""
-        return growing_cache(self.model.config)
+        return Nodes(self.model.config)
 
     @torch.no_grad()
-    def extend(self, cache: Any, input_ids: Tensor, position_ids: Tensor, mask: Tensor) -> Tensor:
+    def extend(self, cache: Nodes, input_ids: Tensor, position_ids: Tensor, mask: Tensor) -> Tensor:
         """Hidden states [N, K, F] of K new nodes, which join the cache of S earlier ones.
 
         input_ids, position_ids: [N, K]; mask: [N, K, S + K], added to each new node's attention scores, see `additive`.
         """
+        if not self._looks_everywhere:
+            cache.join(position_ids)
+        seen = Seen(mask[:, None], position_ids, cache.depths)
+        return self._see(seen, input_ids=input_ids, past_key_values=cache, use_cache=True)
+
+    def new_stream(self) -> Stream:
+        """The states of a model that cannot go back, in the order of a text."""
+        parts = self._run, self.model.config, self.kind
+        if self._steps is None:
+            ids = torch.tensor([[self.start_id, self.end_id] * 3], device=self.device)
+            self._steps = steps_alike(*parts, ids)
+        return Stream(*parts, cached=self._steps)
+
+    def _see(self, seen: Seen, **options: Any) -> Tensor:
+        """Hidden states of nodes that see `seen` and stand at its depths."""
+        if self.kind.positions:
+            options["position_ids"] = seen.query
+        if self._looks_everywhere:
+            return self._run(attention_mask=seen.added, **options)
+        every = seen.added.new_ones((len(seen.query), seen.added.shape[-1]), dtype=torch.long)
+        with seeing(seen):  # without a mask of ones, positions that go back would be read as a new text
+            hidden = self._run(attention_mask=every, **options)
+        self._looks_everywhere = bool(seen.asked) and all(seen.asked)
+        return hidden
+
+    def _run(self, **options: Any) -> Tensor:
+        """Hidden states of the model's base, as its output layer takes them."""
         with self.autocast():
-            out = self.model.base_model(
-                input_ids=input_ids,
-                position_ids=position_ids,
-                attention_mask=mask[:, None],
-                past_key_values=cache,
-                use_cache=True,
-            )
-        return out.last_hidden_state  # type: ignore[no-any-return]
+            hidden: Tensor = base_of(self.model)(**options).last_hidden_state
+            return hidden if self.head.before is None else self.model.get_submodule(self.head.before)(hidden)
 
     @property
     def compute_dtype(self) -> torch.dtype:
         """The type of attention's arithmetic."""
         return torch.bfloat16 if self.dtype == "bfloat16" else _weights(self.dtype)
 
-    def _head(self, hidden: Tensor) -> Tensor:
-        with self.autocast():
-            return self.model.get_output_embeddings()(hidden)  # type: ignore[no-any-return]
-
     def logits(self, hidden: Tensor, legal: Tensor) -> Tensor:
         """Logits [..., V] in float32 or wider from hidden states [..., F]; an illegal `<backspace>` is -inf.
 
         legal: [...] bool.
         """
-        logits = self._head(hidden)
+        with self.autocast():
+            logits: Tensor = self.model.get_output_embeddings()(hidden)
         logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+        logits = self.head.after(logits)
         if self.space.backspace_id is not None:  # in place: another [..., V] would cost as much as the softmax
             logits[..., self.space.backspace_id] = logits[..., self.space.backspace_id].masked_fill(~legal, -torch.inf)
         return logits
@@ -304,8 +331,11 @@ class Policy(Codec):
         head = self.model.get_output_embeddings()
         half = torch.bfloat16 if self.dtype == "bfloat16" else states.hidden.dtype  # as autocast would have it
         bias = None if head.bias is None else head.bias.to(half)
-        layer = states.hidden.to(half), head.weight.to(half), bias
-        return sums_and_chosen(*layer, states.legal, self.space.backspace_id, state, action)
+        hidden, scale = states.hidden.to(half), self.head.scale
+        if scale != 1.0:  # (scale h) W' + scale b: in half precision exact for powers of two, as in use
+            hidden, bias = hidden * scale, None if bias is None else bias * scale
+        layer = hidden, head.weight.to(half), bias
+        return sums_and_chosen(*layer, states.legal, self.space.backspace_id, state, action, cap=self.head.cap)
 
 
 def _weights(dtype: str) -> torch.dtype:

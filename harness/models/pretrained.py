@@ -25,6 +25,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from harness.actions.space import BACKSPACE
 from harness.config.model import ModelConfig
 from harness.errors import ConfigError, EnvironmentProblem
+from harness.models.architectures.kinds import longest
 from harness.models.tokenizers import END, UNKNOWN
 from harness.system.model_files import content_of, local
 
@@ -39,14 +40,9 @@ transformers.logging.disable_progress_bar()
 
 def built(config: ModelConfig, tokenizer: Tokenizer, weights: torch.dtype) -> tuple[Any, Any]:
     """A randomly initialised small model of `config`'s architecture and its tokenizer; equal seeds, equal weights."""
-    special = {"eos_token": END, "bos_token": END}
-    if tokenizer.token_to_id(UNKNOWN) is not None:
-        special["unk_token"] = UNKNOWN
-    wrapped = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **special
-    )
-    end = wrapped.eos_token_id
-    shared = {"vocab_size": len(wrapped), "bos_token_id": end, "eos_token_id": end}
+    own = wrapped(tokenizer)
+    end = own.eos_token_id
+    shared = {"vocab_size": len(own), "bos_token_id": end, "eos_token_id": end}
     assert config.width is not None  # ModelConfig fills both in
     assert config.heads is not None
     if config.name == "gpt2":
@@ -73,7 +69,17 @@ def built(config: ModelConfig, tokenizer: Tokenizer, weights: torch.dtype) -> tu
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.base_seed or 0)
         model = transformers.AutoModelForCausalLM.from_config(architecture)
-    return model.to(weights), wrapped
+    return model.to(weights), own
+
+
+def wrapped(tokenizer: Tokenizer) -> Any:
+    """A tokenizer of this harness as transformers' own class."""
+    special = {"eos_token": END, "bos_token": END}
+    if tokenizer.token_to_id(UNKNOWN) is not None:
+        special["unk_token"] = UNKNOWN
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **special
+    )
 
 
 def loaded(
@@ -156,27 +162,6 @@ def _reading(what: str, advice: str) -> Iterator[None]:
         reason, *more = (str(error).strip() or type(error).__name__).splitlines()
         reason += f" {more[0].strip()}" if more and reason.endswith(":") else ""
         raise EnvironmentProblem(f"{what} cannot be loaded: {reason}\n{advice} while online") from error
-
-
-def longest(config: Any) -> int:
-    """Number of tokens that a model of this configuration holds, at most the sliding window of its layers.
-
-    Our masks replace the layers' own, so that a text longer than the window would be seen in full.
-
-    Raises:
-        EnvironmentProblem: its architecture has no positions, as with ALiBi.
-    """
-    found = getattr(config, "max_position_embeddings", None)
-    if found is None:
-        name = (getattr(config, "architectures", None) or [type(config).__name__])[0]
-        raise EnvironmentProblem(
-            f"{name} does not say how many tokens it holds (max_position_embeddings); a policy needs positions of its "
-            "own for what follows a deletion: use an architecture such as gpt2, llama, opt or qwen"
-        )
-    window, layers = getattr(config, "sliding_window", None), getattr(config, "layer_types", None)
-    if window is not None and (layers is None or "sliding_attention" in layers):
-        found = min(found, window)
-    return int(found)
 
 
 def tokenizer_of(name: str | Path, revision: str | None = None) -> Any:
@@ -267,6 +252,20 @@ def known(name: str | Path, revision: str | None = None) -> Known:
         vocabulary = tokenizer_of(name, revision).get_vocab()
     weights = getattr(config, "dtype", None) or torch.float32
     return Known(longest(config), BACKSPACE in vocabulary, weights)
+
+
+def config_of(name: str | Path, revision: str | None = None) -> Any:
+    """The transformers configuration of a model in a local directory, or on the Hub if it has been downloaded.
+
+    Raises:
+        EnvironmentProblem: there is none here.
+    """
+    place = local(name)
+    options: dict[str, Any] = {"local_files_only": True}
+    if place is None:
+        options["revision"] = revision
+    with _reading(f"model.name={str(name)!r}", _ADVICE):
+        return transformers.AutoConfig.from_pretrained(str(place or name), **options)
 
 
 def _check_quantised(kind: str) -> None:

@@ -18,7 +18,9 @@ from harness.evaluation.evaluate import evaluate
 from harness.evaluation.features import Features
 from harness.evaluation.scoring import score
 from harness.evaluation.token_scorer import choose_token_scorer
+from harness.generation.probe import check_policy
 from harness.generation.prompts import choose_prompts
+from harness.generation.verdicts import check_model
 from harness.models.initial import start_policy
 from harness.models.policy import Policy
 from harness.plugins.options import build
@@ -151,16 +153,22 @@ def policy_source(
 
     Raises:
         OutOfSpace: there is no room for the base.
+        ConfigError: the harness would compute the model wrongly.
     """
     if config.control is not None:
         return ControlSource(config, config.control, control_policy(config, splits, device))
-    base = None
+    base, verdict = None, None
     if config.model.from_scratch:
         base = yield from prepare_base(config, splits, folder / "cache", device)
+    else:
+        verdict = check_model(config.model, backspace=config.actions.backspace, folder=folder / "cache")
     found = find(
         policy_folder(folder, config), config, splits.data_hash, device, lambda: start_policy(config, base, device)
     )
     if found is None:
-        return TrainingSource(config, splits, base, start_policy(config, base, device))
+        policy = start_policy(config, base, device)
+        if not config.model.from_scratch:
+            check_policy(policy, config.model, verdict)
+        return TrainingSource(config, splits, base, policy)
     policy, origin = found
     return KeptSource(config, splits, base, policy, origin)

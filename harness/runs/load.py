@@ -8,8 +8,11 @@ from typing import Any
 
 import torch
 
+from harness.config.model import ModelConfig
 from harness.errors import EnvironmentProblem, StoreError
 from harness.generation.generate import continuations, sampling_of
+from harness.generation.probe import check_policy
+from harness.generation.verdicts import check_model
 from harness.models import lora, pretrained
 from harness.models.export import about_of
 from harness.models.initial import start_policy
@@ -62,6 +65,7 @@ def load_policy(
         StoreError: the run is not finished, trains nothing, or its policy is not there any more.
         UnknownName: no such run, or several.
         EnvironmentProblem: neither a directory with a model nor a Hub id that can be reached.
+        ConfigError: the harness would compute the model wrongly.
     """
     place = local(what)
     if place is None and is_run_id(str(what)):
@@ -72,10 +76,14 @@ def load_policy(
     except EnvironmentProblem as error:
         raise EnvironmentProblem(f"no run id, which is hexadecimal, and no model: {error}") from error
     about = about_of(place)
+    checked = ModelConfig(name=str(what), context=about.get("context", min(known.context, 128)))
+    verdict = check_model(checked, backspace=known.backspace)
     dtype = about.get("dtype", known.dtype)
     weights = known.weights if dtype == "bfloat16" and known.weights is torch.bfloat16 else None
     loaded = Policy.load(what if place is None else place, about.get("context"), dtype, weights=weights)
-    return LoadedPolicy.of(loaded.to(torch.device(device)))
+    loaded.to(torch.device(device))
+    check_policy(loaded, checked, verdict)
+    return LoadedPolicy.of(loaded)
 
 
 def of_run(store: Store, run_id: str, device: torch.device) -> Policy:

@@ -40,13 +40,18 @@ def test_the_cache_in_place_holds_what_transformers_own_holds(name: str) -> None
     """Three nodes, then 70 more one by one (the room of 64 grows), then two taken back, rows dropped, one more."""
     policy = tiny_policy(name, context=80)
     ids = torch.randint(6, (4, 76), generator=torch.Generator().manual_seed(0))
-    caches = attention.growing_cache(policy.model.config), transformers.DynamicCache(config=policy.model.config)
+    caches = attention.Nodes(policy.model.config), transformers.DynamicCache(config=policy.model.config)
 
     def extend(begin: int, end: int, rows: torch.Tensor) -> None:
         for cache in caches:
             mask = additive(torch.arange(end) <= torch.arange(begin, end)[:, None], torch.float64)
             position = torch.arange(begin, end).expand(len(rows), -1)
-            policy.extend(cache, ids[rows, begin:end], position, mask.expand(len(rows), -1, -1))
+            mask = mask.expand(len(rows), -1, -1)
+            if isinstance(cache, attention.Nodes):
+                policy.extend(cache, ids[rows, begin:end], position, mask)
+            else:
+                options = {"past_key_values": cache, "position_ids": position, "attention_mask": mask[:, None]}
+                policy.model.base_model(input_ids=ids[rows, begin:end], **options)
 
     def same() -> None:
         for own, theirs in zip(caches[0].layers, caches[1].layers, strict=True):
@@ -65,3 +70,15 @@ def test_the_cache_in_place_holds_what_transformers_own_holds(name: str) -> None
     same()
     extend(74, 75, rows[[0, 2]])
     same()
+
+
+def test_depths_follow_the_nodes_of_a_cache() -> None:
+    """Three nodes, one that is written where the third was, two taken back, the second row alone, one more."""
+    cache = attention.Nodes(tiny_policy().model.config)
+    cache.join(torch.tensor([[0, 1, 2], [0, 1, 2]]))
+    cache.join(torch.tensor([[2], [3]]))
+    assert cache.depths().tolist() == [[0, 1, 2, 2], [0, 1, 2, 3]]
+    cache.crop(-2)
+    cache.batch_select_indices(torch.tensor([1]))
+    cache.join(torch.tensor([[5]]))
+    assert cache.depths().tolist() == [[0, 1, 5]]

@@ -23,9 +23,18 @@ def inputs(dtype: torch.dtype, bias: bool = True) -> tuple[Tensor, Tensor, Tenso
     return random(STATES, WIDTH), random(SIZE, WIDTH), random(SIZE) if bias else None, legal
 
 
-def naive(hidden: Tensor, weight: Tensor, bias: Tensor | None, legal: Tensor, backspace: int | None) -> Tensor:
+def naive(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    legal: Tensor,
+    backspace: int | None,
+    cap: float | None = None,
+) -> Tensor:
     """[STATES, SIZE] legal logits."""
     logits = torch.nn.functional.linear(hidden, weight, bias)
+    if cap is not None:
+        logits = cap * torch.tanh(logits / cap)
     if backspace is not None:
         logits = logits.masked_fill((torch.arange(SIZE) == backspace) & ~legal[:, None], -torch.inf)
     return logits
@@ -40,20 +49,30 @@ ACTION = torch.tensor([4, 2, 0, 2, 9, 1, 6])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("backspace", [BACK, None])
 @pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize("cap", [None, 1.5])
 def test_equal_to_whole_logits_in_value_and_gradient(
-    dtype: torch.dtype, bound: float, bias: bool, backspace: int | None, kept: bool, monkeypatch: pytest.MonkeyPatch
+    dtype: torch.dtype,
+    bound: float,
+    bias: bool,
+    backspace: int | None,
+    kept: bool,
+    cap: float | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Blocks of four states, so that the last one is short; probabilities kept, or computed again."""
+    """Blocks of four states, so that the last one is short; probabilities kept, or computed again.
+
+    Logits are up to 5, so that a cap of 1.5 leaves slopes from 1 to .01.
+    """
     monkeypatch.setattr("harness.models.output_layer.LEAST", 4)
     monkeypatch.setattr("harness.models.output_layer.BLOCK", 1)
     if not kept:
         monkeypatch.setattr("harness.models.output_layer.KEPT", 0)
     given = inputs(dtype, bias)
     results = []
-    logits = naive(*given, backspace)
+    logits = naive(*given, backspace, cap)
     for total, chosen in (
         (logits.logsumexp(-1), logits[STATE, ACTION]),
-        sums_and_chosen(*given, backspace, STATE, ACTION),
+        sums_and_chosen(*given, backspace, STATE, ACTION, cap=cap),
     ):
         loss = total.sin().sum() + (total**2).sum() + (chosen * torch.arange(1, 8)).sum() - (chosen**2).sum()
         wanted = [tensor for tensor in given[:3] if tensor is not None]
@@ -64,14 +83,15 @@ def test_equal_to_whole_logits_in_value_and_gradient(
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_gradients_by_finite_differences(kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("cap", [None, 1.5])
+def test_gradients_by_finite_differences(kept: bool, cap: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.models.output_layer.LEAST", 4)
     monkeypatch.setattr("harness.models.output_layer.BLOCK", 1)
     if not kept:
         monkeypatch.setattr("harness.models.output_layer.KEPT", 0)
     hidden, weight, bias, legal = inputs(torch.float64)
     assert torch.autograd.gradcheck(
-        lambda *moved: sums_and_chosen(*moved, legal, BACK, STATE, ACTION), (hidden, weight, bias)
+        lambda *moved: sums_and_chosen(*moved, legal, BACK, STATE, ACTION, cap=cap), (hidden, weight, bias)
     )
 
 
@@ -102,7 +122,8 @@ def test_half_precision_is_as_near_as_half_precision_is() -> None:
     assert torch.isfinite(weight.grad).all()
 
 
-def test_memory_holds_one_block_and_not_all_logits(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("cap", [None, 30.0])
+def test_memory_holds_one_block_and_not_all_logits(cap: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """4,000 states over 3,000 actions are 48 MB of logits; no tensor that lives through the forward pass has 1 MB."""
     monkeypatch.setattr("harness.models.output_layer.KEPT", 0)
     hidden = torch.randn(4_000, 8, requires_grad=True)
@@ -115,7 +136,7 @@ def test_memory_holds_one_block_and_not_all_logits(monkeypatch: pytest.MonkeyPat
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         nothing = torch.empty(0, dtype=torch.long)
-        sums_and_chosen(hidden, weight, None, torch.ones(4_000).bool(), None, nothing, nothing)
+        sums_and_chosen(hidden, weight, None, torch.ones(4_000).bool(), None, nothing, nothing, cap=cap)
     assert max(saved) < 2**20
 
 

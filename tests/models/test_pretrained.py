@@ -92,18 +92,17 @@ def test_weights_of_another_shape_are_an_error(tmp_path: Path) -> None:
         load_policy(tmp_path)
 
 
-def test_an_architecture_without_positions_is_named(tmp_path: Path) -> None:
+def test_an_architecture_without_a_longest_text_holds_2048_tokens(tmp_path: Path) -> None:
     """Bloom leans on distances instead, so that its configuration says of no length that it is the longest."""
     policy = tiny_policy(backspace=False)
     size = len(policy.tokenizer)
     model = BloomForCausalLM(BloomConfig(vocab_size=size, hidden_size=16, n_layer=1, n_head=2))
-    with pytest.raises(EnvironmentProblem, match=r"Bloom.* does not say how many tokens it holds"):
-        Policy(model, policy.tokenizer, None)
+    assert Policy(model, policy.tokenizer, None).context == 2048
     model.save_pretrained(tmp_path)
     policy.tokenizer.save_pretrained(tmp_path)
-    for use in (load_policy, lambda place: as_it_is(str(place), "language", [], 1)):
-        with pytest.raises(EnvironmentProblem, match="BloomForCausalLM does not say how many tokens it holds"):
-            use(tmp_path)
+    assert as_it_is(str(tmp_path), "language", [], 1).expand()[0].model.context == 1024
+    with pytest.raises(ConfigError, match=r"model\.context=2049: this model holds 2048 tokens; use at most that"):
+        Policy(model, policy.tokenizer, 2049)
 
 
 def test_four_bits_need_a_gpu_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,8 +118,8 @@ def test_four_bits_need_a_gpu_and_say_so(monkeypatch: pytest.MonkeyPatch) -> Non
         Policy.start(config, None)
 
 
-def test_a_model_that_looks_through_a_window_holds_what_the_window_shows() -> None:
-    """64 positions, a window of 10: contexts of up to 10.  Deleted nodes count for nothing there: rollouts with more
+def test_a_window_counts_positions_of_the_reduced_text() -> None:
+    """64 positions, a window of 10, texts of up to 30.  Deleted nodes count for nothing there: rollouts with more
     nodes than the window have the log-probabilities that plain forward passes over their reduced texts give.
     """
     tokenizer = sentencepiece_like(["a b c"], 270)
@@ -136,17 +135,17 @@ def test_a_model_that_looks_through_a_window_holds_what_the_window_shows() -> No
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_config(config).double()
-    with pytest.raises(ConfigError, match=r"model\.context=11: this model holds 10 tokens; use at most that"):
-        Policy(model, tokenizer, 11, "float64")
-    policy = Policy(model, tokenizer, None, "float64")
+    assert Policy(model, tokenizer, None, "float64").context == 64
+    policy = Policy(model, tokenizer, 30, "float64")
     policy.add_backspace()
-    assert policy.context == 10
     back = policy.space.backspace_id
-    deleting = Decoder(bias=(back, 5.0)) if back is not None else None
+    deleting = Decoder(bias=(back, 3.0)) if back is not None else None
     rollouts = sample(policy, [Start((policy.start_id,))] * 20, seed=0, decoder=deleting)
-    assert max(len(rollout.trajectory.actions) - rollout.trajectory.actions.count(back) for rollout in rollouts) > 10
-    for rollout in rollouts[:5]:
+    assert max(len(rollout.tokens) for rollout in rollouts) > 20
+    deleting_ones = [rollout for rollout in rollouts if back in rollout.trajectory.actions]
+    for rollout in sorted(deleting_ones, key=lambda one: -len(one.tokens))[:3]:
         actions = rollout.trajectory.actions
+        assert len(rollout.tokens) > 15
         for t, log_prob in enumerate(rollout.log_probs):
             text = (policy.start_id, *policy.space.reduce(actions[:t]))
             logits = fresh_logits(policy, text)

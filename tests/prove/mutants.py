@@ -188,4 +188,28 @@ MUTANTS = (
         (("head.weight = nn.Parameter(head.weight.detach().clone())", "head.weight.requires_grad_(True)"),),
         ("tests/training/test_loop.py::test_scope_head_trains_the_output_layer_and_the_value_head_alone",),
     ),
+    Mutant(
+        "a model that carries a state along the text is let through",
+        "harness/models/architectures/kinds.py",
+        (("elif cache is not None and _recurrent(config):", "elif False:"),),
+        ("tests/models/test_architectures.py::test_the_probe_says_in_two_seconds_what_is_so[jamba]",),
+    ),
+    Mutant(
+        "the probe accepts what it measures",
+        "harness/generation/probe.py",
+        (("if not most <= tolerance:", "if False:"),),
+        ("tests/models/test_architectures.py::test_a_hybrid_that_is_let_through_is_refused_by_measurement[jamba]",),
+    ),
+    Mutant(
+        "layers with a window look everywhere",
+        "harness/models/architectures/masks.py",
+        (("return self.added.masked_fill(~looks, torch.finfo(self.added.dtype).min)", "return self.added"),),
+        ("tests/models/test_architectures.py::test_deletions_are_exact[mistral_win16]",),
+    ),
+    Mutant(
+        "the slope of capped logits is that of their size",
+        "harness/models/output_layer.py",
+        (("return 1 - (capped / cap).square_()", "return 1 - (capped / cap).abs_()"),),
+        ("tests/models/test_output_layer.py::test_equal_to_whole_logits_in_value_and_gradient",),
+    ),
 )

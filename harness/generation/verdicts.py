@@ -1,0 +1,87 @@
+"""Verdicts of the probe, kept by the hash of a model's configuration: known ones cost no import of torch."""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib.metadata import version
+from pathlib import Path
+
+from huggingface_hub import try_to_load_from_cache
+
+from harness.config.model import ModelConfig
+from harness.errors import ConfigError
+from harness.hashing import content_hash
+from harness.records.verdict import Verdict
+from harness.system.model_files import local
+
+_CODE = 1  # raise it when the harness computes otherwise, so that verdicts are not those of before
+
+
+def check_model(
+    model: ModelConfig, *, backspace: bool, contrastive: bool = False, folder: Path | None = None
+) -> Verdict | None:
+    """The verdict on a loaded model's architecture, if a run can use it; None for one that cannot be looked at yet.
+
+    That is a Hub id that has not been downloaded: it is probed once it is.
+
+    Args:
+        model: not one that is built from scratch.
+        backspace: True if the run's action space has `<backspace>`.
+        contrastive: True if the run samples with the contrastive decoder.
+        folder: where verdicts are kept; None keeps them in this process.
+
+    Raises:
+        ConfigError: the architecture is not computed rightly, or cannot do what the run asks for.
+        EnvironmentProblem: the directory holds no model.
+    """
+    if (found := _verdict(model, folder)) is None:
+        return None
+    name = f"model.name={model.name}"
+    if found.refused is not None:
+        raise ConfigError(f"{name}: {found.refused}")
+    if found.keeps is not None and backspace:
+        raise ConfigError(f"{name}: {found.keeps}")
+    if found.keeps is not None and contrastive:
+        raise ConfigError(
+            f"{name}: sampling.decoder=contrastive tries candidates and takes them back, which this model cannot; use "
+            "another decoder"
+        )
+    if found.context < model.context:
+        raise ConfigError(
+            f"{name}: model.context={model.context}: this model holds {found.context} tokens; use at most that"
+            f"{found.bound}"
+        )
+    return found
+
+
+def _verdict(model: ModelConfig, folder: Path | None) -> Verdict | None:
+    """The verdict that is kept in `folder`, or the probe's, which is kept then; None for what is not here."""
+    place = local(model.name)
+    written = (
+        str(place / "config.json")
+        if place is not None
+        else try_to_load_from_cache(model.name, "config.json", revision=model.revision)
+    )
+    if place is None and not isinstance(written, str):
+        return None
+    kept = None
+    if folder is not None and Path(str(written)).is_file():
+        text = Path(str(written)).read_text(errors="replace")
+        kept = folder / "probes" / f"{content_hash([version('transformers'), _CODE, text])}.json"
+        try:
+            return Verdict(**json.loads(kept.read_text()))
+        except (OSError, ValueError, TypeError):
+            pass  # not known, or written by another version
+    from harness.generation.probe import probe_of  # it loads torch
+
+    found = probe_of(model)
+    if kept is not None:
+        try:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            partial = kept.with_suffix(f".{os.getpid()}")
+            partial.write_text(json.dumps(vars(found)))
+            partial.replace(kept)
+        except OSError:
+            pass  # a folder that cannot be written to: it is probed again
+    return found
