@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -119,9 +119,16 @@ def load_grid_argument(
 
 
 def asked_cells(
-    given: str, overrides: Sequence[str] | None, seeds: int | None, name: str | None, url: str
+    given: str,
+    overrides: Sequence[str] | None,
+    seeds: int | None,
+    name: str | None,
+    url: str,
+    before: Callable[[list[RunConfig]], None] | None = None,
 ) -> tuple[str, list[RunConfig]]:
     """The name of a grid and its cells, checked: of a shipped grid or a file, or else as a grid is stored.
+
+    `before` looks at the cells first: checking them may load torch, for a model that is not known yet.
 
     Raises:
         ConfigError: `name` is that of a stored grid with other cells.
@@ -133,10 +140,15 @@ def asked_cells(
     stored = here.grids() if here is not None else []
     is_source = given in grid_names() or given.endswith((".yaml", ".yml"))
     if here is not None and given in stored and not (is_source or overrides or seeds is not None or name):
-        cells = check_cells([here.config(run_id) for run_id in here.runs(given)["run_id"]], _folder(url))
+        cells = [here.config(run_id) for run_id in here.runs(given)["run_id"]]
+        if before is not None:
+            before(cells)
+        check_cells(cells, _folder(url))
         print_notes(cells, _folder(url))
         return given, cells
     grid = load_grid_argument(given, overrides, seeds, name)
+    if before is not None:
+        before(grid.expand())
     cells = checked_cells(grid, store=url)
     if name is not None and here is not None and name in stored:
         other = set(here.runs(name)["group_id"]) - {cell.group_id for cell in cells}

@@ -68,12 +68,18 @@ def run_cells(
 
 
 def check_models(cells: Iterable[RunConfig], url: str) -> None:
-    """Refuse unfinished cells whose model cannot be loaded here, before worker processes wait for the Hub.
+    """Refuse unfinished cells whose model of the Hub cannot be loaded, before worker processes wait for it.
+
+    Directories are examined with the grid.
 
     Raises:
         EnvironmentProblem: neither a model directory, nor kept here, nor within reach.
     """
-    loaded = {cell.run_id: cell.model.name for cell in cells if not cell.model.from_scratch}
+    loaded = {
+        cell.run_id: cell.model.name
+        for cell in cells
+        if not cell.model.from_scratch and not cell.model.name.startswith((".", "/", "~"))
+    }
     if not loaded:
         return
     done = set(open_store(url).runs(status="done")["run_id"]) if store_exists(url) else set()

@@ -116,7 +116,9 @@ class Chaos:
         A frozen process stands still for longer than its lease.
         """
         if how in NAMES:
-            (self.failpoints / how).write_text("kill")
+            ready = self.failpoints.with_name("ready")
+            ready.write_text("kill")
+            ready.rename(self.failpoints / how)  # whole at once: a process may come to the point at any time
             return True
         victims = self.victims()
         if not victims:

@@ -83,7 +83,7 @@ def test_a_changed_grid_is_named_in_every_command(shell: Shell) -> None:
     (both,) = shell.json("leaderboard", "--group-by", "trainer,backspace")["tables"]
     assert [(row["n"], row["group"]["training.steps"]) for row in both["rows"]] == [(2, 3), (2, 4)]
     assert "2 done now" not in shell("run", name).stdout
-    assert shell("plan", name).stdout.startswith("2 cells: 2 done")
+    assert "\n2 cells: 2 done" in shell("plan", name).stdout
     assert shell.json("status", name)["done"] == 2
     assert len(shell("export", name, "--what", "runs").stdout.splitlines()) == 3
     assert "A: training.steps" not in shell("compare", "seeds.train=0", "seeds.train=1", "--grid", name).stdout

@@ -39,6 +39,7 @@ from harness.storage.url import DEFAULT_STORE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from harness.config.run import RunConfig
     from harness.grids.plan import Row
 
 
@@ -128,8 +129,11 @@ def run(
     from harness.runner.worker import server
 
     included = include_files(include)
-    called, cells = asked_cells(grid, overrides, seeds, name, store)
-    check_models(cells if limit is None else first(cells, limit), store)
+
+    def reachable(cells: list[RunConfig]) -> None:
+        check_models(cells if limit is None else first(cells, limit), store)
+
+    called, cells = asked_cells(grid, overrides, seeds, name, store, before=reachable)
     server()  # it loads torch, which no grid that cannot run should wait for
     options = RunnerOptions(
         workers=workers,
