@@ -377,5 +377,5 @@ def as_lines(facts: Mapping[str, Any], indent: str = "") -> str:
         if isinstance(value, dict):
             lines += [f"{indent}{key}:", as_lines(value, indent + "  ")]
         else:
-            lines.append(f"{indent}{key}: {value}")
+            lines.append(f"{indent}{key}: {'–' if value is None else value}")
     return "\n".join(lines)

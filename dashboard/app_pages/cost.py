@@ -159,7 +159,7 @@ def table(frame: pd.DataFrame, heads: Sequence[str], columns: Sequence[str], cap
             [
                 widgets.Cell(row["group"], css="best" if row["front"] else ""),
                 str(row["n"]),
-                *(widgets.number(row[key]) for key in columns),
+                *(widgets.number(None if pd.isna(row[key]) else row[key]) for key in columns),
             ]
             for row in frame.head(SHOWN).to_dict("records")
         ],

@@ -35,8 +35,10 @@ def page() -> None:
     divergences(known, here)
     profiles(here)
     st.header("Cheap scores that track an exact one", anchor=False, help=WORDS["spearman"])
-    if scores:
-        tracking(list(dict.fromkeys([*known, *scores])), here)
+    if not scores:
+        widgets.notice("No run of this benchmark has a score.")
+        return
+    tracking(list(dict.fromkeys([*known, *scores])), here)
 
 
 def divergences(known: Sequence[ScoreName], here: Sequence[Group]) -> None:
@@ -72,8 +74,10 @@ def profiles(here: Sequence[Group]) -> None:
         left.selectbox("Number", list(named), index=wanted, key="profile", bind="query-params")
     ]  # fmt: skip
     chosen = selectors.several(here, [group.label for group in here[:4]], MOST, "One curve each.", "curves")
-    if chosen:
-        curves(profile, chosen)
+    if not chosen:
+        widgets.notice("Choose a group to see its curve.")
+        return
+    curves(profile, chosen)
 
 
 def curves(profile: ProfileName, chosen: Sequence[Group]) -> None:
@@ -129,10 +133,14 @@ def tracking(scores: Sequence[ScoreName], here: Sequence[Group]) -> None:
     if models > QUICK and not st.toggle(
         f"Set {models:,} models side by side", key="many", bind="query-params", help="This takes a while."
     ):
+        widgets.notice("So many are compared only on demand.")
         return
     members = [run_id for group in here for run_id in group.run_ids]
-    for found in score_queries.validity(GRID, target.name, "groups" if means else "runs", members):
-        agreement(found)
+    found = score_queries.validity(GRID, target.name, "groups" if means else "runs", members)
+    if not found:
+        widgets.notice(f"No model of this benchmark has a number for {target.metric}, so nothing can be set beside it.")
+    for one in found:
+        agreement(one)
 
 
 def agreement(found: Validity) -> None:

@@ -69,6 +69,8 @@ def failures(count: int) -> None:
 def answers() -> None:
     """Findings, benchmark by benchmark."""
     board = score_queries.board(GRID)
+    if not board.tables and run_queries.runs(GRID):
+        widgets.notice("No run is done yet, so there is nothing to compare.")
     for place, table in enumerate(board.tables, start=1):
         boards.title(table, board)
         boards.answer(table)

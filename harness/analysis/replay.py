@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,7 +21,8 @@ class Frame:
         kind: `token` where it wrote one, `backspace` where it deleted one, or `end`.
         piece: the text of its token; `[ID]` where the store has only the token's id.
         token: the action's id.
-        log_prob: of the action in nats, before temperature and truncation; None where it was injected.
+        log_prob: of the action in nats, before temperature and truncation; None where it was injected, or where no
+            policy wrote the text: an expert's.
         injected: whether it was given rather than sampled.
         partner: of a deleted token the number of the `<backspace>` that deleted it, and the reverse; else None.
         candidates: the likeliest actions in its state, likeliest first: (piece, action id, probability); where they
@@ -69,7 +71,7 @@ def frames(row: Row, backspace: int | None) -> tuple[Frame, ...]:
             kind=kinds[i],
             piece=NAMES.get(kinds[i]) or (row["pieces"][i] if len(row["pieces"]) else f"[{actions[i]}]"),
             token=int(actions[i]),
-            log_prob=None if row["injected"][i] else float(row["log_probs"][i]),
+            log_prob=None if row["injected"][i] or math.isnan(row["log_probs"][i]) else float(row["log_probs"][i]),
             injected=bool(row["injected"][i]),
             partner=partners.get(i + 1),
             state=states[i],

@@ -35,6 +35,7 @@ from harness.stats.ranks import RANKED_ROWS, differences, rank
 from harness.storage.queries import Nodes, Run, ScoreName, TrialRun, Values
 from harness.system.model_files import model_id
 
+PLAIN = "plain"  # a row that has none of the keys by which the others differ
 PREFERRED = (
     "exact_kl",
     "out_of_support",
@@ -155,11 +156,12 @@ def row_labels(groups: Sequence[Group]) -> list[str]:
     """A short label for each row: `bc backspace`, `sequence_match alpha=0.1`; values that are off are left out."""
     keys = list(dict.fromkeys(key for group in groups for key in group.label))
     short = dict(zip(keys, short_keys(keys), strict=True))
-    brief = [" ".join(_words(short, group)) or "plain" for group in groups]
+    brief = [" ".join(_words(short, group)) or PLAIN for group in groups]
     if len(set(brief)) == len(brief):
         return brief
     return [
-        ", ".join(f"{short[k]}={written(v)}" for k, v in group.label.items()) or str(group.control) for group in groups
+        ", ".join(f"{short[k]}={written(v)}" for k, v in group.label.items()) or group.control or PLAIN
+        for group in groups
     ]
 
 

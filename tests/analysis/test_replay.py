@@ -43,6 +43,12 @@ def test_an_example_by_hand() -> None:
     assert [frame.piece for frame in found] == pieces
 
 
+def test_an_experts_actions_have_no_probability() -> None:
+    """No policy wrote them: their stored log-probability is NaN, which no page may print."""
+    written = row([1, END], pieces=["a", "<end>"]) | {"log_probs": [float("nan"), -0.5]}
+    assert [frame.log_prob for frame in frames(written, BACK)] == [None, -0.5]
+
+
 def test_older_files_have_ids_in_place_of_pieces() -> None:
     assert [frame.piece for frame in frames(row([1, 2, BACK, END]), BACK)] == ["[1]", "[2]", "<backspace>", "<end>"]
 
