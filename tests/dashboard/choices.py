@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
 
-from stores import APP, SECONDS
+from stores import APP, SECONDS, Reader
 from streamlit.runtime.media_file_manager import MediaFileManager
 from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import HeadingBase, UnknownElement, Widget
 
 FRAME = ("Grid 1", "Benchmark 1")  # each of their choices has the choices of all other widgets below it
-KINDS = ("selectbox", "multiselect", "button_group", "toggle", "number_input", "slider", "text_input", "button")
+LISTS = ("selectbox", "button_group", "radio", "select_slider")
+RANGES = ("number_input", "slider")
+KINDS = (*LISTS, "multiselect", *RANGES, "toggle", "checkbox", "text_input", "button")
 FILTERS = ("trainer=nobody", "=", "trainer=mle", "")  # typed into a text field, which has no list of choices
-FEW = 6  # numbers of a slider or a number field; the first and the last are among them
+FEW = 6  # numbers of a slider or a number field; the first, the middle and the last are among them
+LOWEST = 4  # the level of an expander, below every heading
+PYTHON = re.compile(r"(?<!\w)(nan|NaN|NaT|<NA>|None(?! of ))(?!\w)")
+GENERATED = re.compile(
+    r'(?<=<td class="texts">).*?(?=</td>)|<div class="text.*?</div>|<code.*?</code>|“[^”]*”', re.DOTALL
+)
 
 Choice = tuple[str, Any]
 """A widget's name on its page, which is its label and its number among those of that label, and a value."""
@@ -21,15 +30,15 @@ Choice = tuple[str, Any]
 
 def values(widget: Any) -> list[Any]:
     """The values that a reader can give a widget; of a text or a long range some."""
-    if widget.type in ("selectbox", "button_group"):
+    if widget.type in LISTS:
         return list(widget.options)
     if widget.type == "multiselect":
         most = widget.proto.max_selections or len(widget.options)
         return [[], *([one] for one in widget.options), list(widget.options)[:most]]
-    if widget.type in ("number_input", "slider"):
+    if widget.type in RANGES:
         low, high = int(widget.min), int(widget.max)
-        return list(dict.fromkeys([*range(low, min(high, low + FEW - 2) + 1), high]))
-    return {"toggle": [False, True], "text_input": list(FILTERS), "button": [True]}[widget.type]
+        return list(dict.fromkeys([*range(low, min(high, low + FEW - 3) + 1), (low + high) // 2, high]))
+    return {"text_input": list(FILTERS), "button": [True]}.get(widget.type, [False, True])
 
 
 def widgets(app: AppTest) -> dict[str, Any]:
@@ -47,12 +56,56 @@ def choices(app: AppTest) -> list[Choice]:
     return [(name, value) for name, widget in widgets(app).items() for value in values(widget)]
 
 
+def faults(app: AppTest) -> list[str]:
+    """Everything that no page should show: an exception, a heading above nothing, a missing value's name in Python."""
+    if app.exception:
+        return [str(error.message or error.value) for error in app.exception]
+    found = [f"{kind}: a widget that no test uses" for kind in sorted(_unused(app))]
+    found += [f"{name}: no choice" for name, one in widgets(app).items() if one.type in LISTS and not one.options]
+    above: dict[int, str] = {}
+    for level, words in [*_parts(app), (1, "")]:
+        found += [f"“{match[0]}” in: {words}" for match in PYTHON.finditer(words)]
+        found += [f"{heading}: nothing below it" for place, heading in above.items() if 0 < level <= place]
+        above = {place: one for place, one in above.items() if place < level} | ({level: words} if level else {})
+    return found
+
+
+def _parts(app: AppTest) -> Iterator[tuple[int, str]]:
+    """The page from top to bottom: the level of each heading or 0, and its words; a page's lead belongs to its title.
+
+    An expander's label is a heading.  Widgets ask and downloads save: neither says anything.  Of a generated text
+    nothing is left but that it is there.
+    """
+    for one in app.main:
+        if isinstance(one, HeadingBase):
+            yield int(one.tag[1]), str(one.value)
+        elif one.type == "expander":
+            yield LOWEST, str(one.label)
+        elif one.type == "html" and not one.proto.body.startswith('<p class="lead">'):
+            read = Reader([GENERATED.sub("…", one.proto.body)])
+            level = next((place for place in (2, 3) if one.proto.body.startswith(f"<h{place}>")), 0)
+            yield from ((level, words) for words in ([" ".join(read.text)] if level else [*read.hints, *read.text]))
+        elif one.type == "code":
+            yield 0, str(one.value)
+
+
+def _unused(app: AppTest) -> set[str]:
+    """Kinds of widgets on the page whose choices `values` does not know; a download changes nothing."""
+    found = {one.type for one in app.main if isinstance(one, Widget | UnknownElement) or _selects(one)}
+    return found - {*KINDS, "download_button", "vega_lite_chart"}
+
+
+def _selects(one: Any) -> bool:
+    """A table or chart in which a reader may select something."""
+    return bool(getattr(getattr(one, "proto", None), "selection_mode", None))
+
+
 class Reading:
     """One page read choice by choice, each as the choices before it left the page.
 
     Attributes:
         opened: the choices that were opened, each below those of grid and benchmark that were made before it.
-        failed: those that ended in an exception, a download's included, with its words.
+        failed: those with a fault, an exception in a download included, in words.
     """
 
     def __init__(self, page: str, monkeypatch: Any) -> None:
@@ -78,11 +131,15 @@ class Reading:
             app = self._at(frame)
             depth = 1 + max((FRAME.index(name) for name, _ in frame), default=-1)
             frames += [(*frame, one) for one in choices(app) if one[0] in FRAME[depth:] and not _is_set(app, one)]
-            self._under(frame, app)
+            app = self._under(frame, app)
+            self._saved.clear()
+            for one in [one for one in choices(app) if one[0] in FRAME]:  # below what was chosen last
+                if one in choices(app) and not _is_set(app, one):
+                    self._choose(app, (*frame, ("then", "the last choice of each"), one))
         return self
 
-    def _under(self, frame: tuple[Choice, ...], app: AppTest) -> None:
-        """Every choice of the other widgets, and of those that a choice brings."""
+    def _under(self, frame: tuple[Choice, ...], app: AppTest) -> AppTest:
+        """Every choice of the other widgets, and of those that a choice brings; the page as the last one leaves it."""
         above = tuple(one for one in frame if one[0] != FRAME[0])
         known = self._known.setdefault(above, [])
         todo: list[tuple[Choice, ...]] = [()]
@@ -96,6 +153,7 @@ class Reading:
             fresh = [one for one in choices(app) if one not in known and one[0] not in FRAME]
             known += fresh
             todo[:0] = [(*path, one) for one in fresh]
+        return app
 
     def _at(self, path: tuple[Choice, ...]) -> AppTest:
         """The page in a new session after these choices, as far as they are there."""
@@ -118,7 +176,7 @@ class Reading:
         choice = f"{self.page}: {' > '.join(f'{name} = {value}' for name, value in path) or 'as it opens'}"
         if choice not in self.opened:
             self.opened.append(choice)
-        words = [str(error.message or error.value) for error in app.exception]
+        words = faults(app)
         for name in [] if words else sorted(self._files.keys() - self._saved):
             self._saved.add(name)
             try:
@@ -126,7 +184,7 @@ class Reading:
             except Exception as error:  # whatever it is, there is no file
                 words.append(f"{name}: {error!r}")
         if words:
-            self.failed[choice] = words[0]
+            self.failed[choice] = "; ".join(words)
 
 
 def _is_set(app: AppTest, one: Choice) -> bool:

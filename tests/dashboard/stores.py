@@ -49,7 +49,7 @@ def finish(store: Store, run: RunConfig, value: float = 0.5, grid: str = "g", **
     """A finished run with a curve, scores, a profile and two rollouts; `interims` are scores while training."""
     store.enqueue(grid, [run])
     assert store.claim(run.run_id, this_owner())
-    steps = [Step(n, 10 * n, 0.5 * n, 2.0 / n, 1e-3, {"reward": n}) for n in (1, 2, 3)]
+    steps = more.pop("steps", [Step(n, 10 * n, 0.5 * n, 2.0 / n, 1e-3, {"reward": n}) for n in (1, 2, 3)])
     store.log(run.run_id, this_owner(), steps, None, more.pop("interims", ()))
     results: dict[str, Any] = {
         "scores": [
@@ -87,6 +87,14 @@ def one_run(folder: Path) -> str:
     return new(folder)
 
 
+def one_seed(folder: Path) -> str:
+    return two_groups(folder, seeds=1)
+
+
+def sample(_: Path) -> str:
+    return f"sqlite:///{APP.parent / 'sample' / 'runs.db'}"
+
+
 def two_groups(folder: Path, seeds: int = 7) -> str:
     """mle at .5 + seed / 100 and bc with <backspace> .2 below it: seven seeds separate the two."""
     with Store(new(folder)) as store:
@@ -105,6 +113,30 @@ def sizes(folder: Path) -> str:
                 for trainer, worse in (("mle", 0), ("bc", 1)):
                     run = config(seed, bool(worse), trainer, benchmark=benchmark)
                     finish(store, run, 0.5 + worse + seed / 100 + place / 10, provenance={"data_hash": f"d{place}"})
+    return new(folder)
+
+
+def two_benchmarks(folder: Path) -> str:
+    """Two benchmarks with nothing in common: `language` has a law, interim scores, curves by position and 23 prompts.
+
+    `text` has three groups on other seeds, one prompt and no law: one with scores, one whose scores have reasons only,
+    and one without a score, a curve or a text.
+    """
+    language: Any = {"name": "language", "length": 12}
+    many = {"prompts": [Example(f" start {i}", "an end") for i in range(23)], "rollouts": [rollout()] * 23}
+    with Store(new(folder)) as store:
+        for seed in range(2):
+            for trainer, worse in (("mle", 0.0), ("bc", 0.1)):
+                run = config(seed, bool(worse), trainer, benchmark=language)
+                far = [score("exact_kl", worse + seed / 9), score("out_of_support", 0.5 + worse + seed / 100)]
+                points = [Interim(Spent(n, 9 * n, 0.5), Spent(n - 1, 9 * n - 9, 0.0), tuple(far[1:])) for n in (1, 2)]
+                finish(store, run, interims=points, provenance={"data_hash": "l"}, scores=far, **many)
+        none = {"profiles": [], "provenance": {"data_hash": "t"}}
+        reasons = [score("out_of_support", None, reason="no law"), score("perplexity", None, reason="no text")]
+        for seed in (3, 4):
+            finish(store, config(seed), scores=[score("perplexity", 9.0), score("diversity", 0.9, "reference")], **none)
+            finish(store, config(seed, True), scores=reasons, **none)
+            finish(store, config(seed, trainer="bc"), scores=[], prompts=[], rollouts=[], steps=[], **none)
     return new(folder)
 
 
@@ -133,6 +165,19 @@ def scored_on_the_way(folder: Path) -> str:
                     for n, value in enumerate(values, start=1)
                 ]
                 finish(store, run, interims=points)
+    return new(folder)
+
+
+def failed_again(folder: Path) -> str:
+    """Two cells that failed twice, and one that failed once and gave no reason."""
+    with Store(new(folder)) as store:
+        for seed, times in ((0, 2), (1, 2), (2, 1)):
+            for place in range(times):
+                store.enqueue("g", [config(seed)])
+                assert store.claim(config(seed).run_id, this_owner())
+                store.log(config(seed).run_id, this_owner(), [Step(1 + place, 5, 0.5, 2.0, 1e-3, {})])
+                why = f"Traceback\nOutOfMemory: seed {seed}" if times > 1 else ""
+                store.fail(config(seed).run_id, this_owner(), why)
     return new(folder)
 
 
@@ -229,13 +274,14 @@ def htmls(app: AppTest) -> list[str]:
 
 
 class Reader(html.parser.HTMLParser):
-    """The tags, attributes and text of HTML."""
+    """The tags, attributes, addresses, hints and text of HTML."""
 
     def __init__(self, bodies: Sequence[str]) -> None:
         super().__init__()
         self.tags: set[str] = set()
         self.attributes: set[str] = set()
         self.links: list[str] = []
+        self.hints: list[str] = []
         self.text: list[str] = []
         with closing(self):
             for body in bodies:
@@ -245,6 +291,7 @@ class Reader(html.parser.HTMLParser):
         self.tags.add(tag)
         self.attributes |= {name for name, _ in attrs}
         self.links += [str(value) for name, value in attrs if name in ("href", "src")]
+        self.hints += [str(value) for name, value in attrs if name in ("title", "aria-label")]
 
     def handle_data(self, data: str) -> None:
         self.text.append(data)
