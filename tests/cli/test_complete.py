@@ -138,11 +138,16 @@ def test_the_command_is_named_as_it_must_be_typed(tmp_path: Path, monkeypatch: p
 
 
 def test_make_install_ends_with_what_to_type() -> None:
-    """Nothing is installed: make says what it would do, and the last of it is the sentence."""
+    """Nothing is installed: make says what it would do; the last of it is the sentence, inside another make, too."""
     root = Path(__file__).parents[2]
-    done = subprocess.run(["make", "-n", "-o", ".venv/installed", "install"], cwd=root, capture_output=True, text=True)
-    assert ".venv/bin/harness" in done.stdout.splitlines()[-1], done
+    alone = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    for environment in (alone, alone | {"MAKELEVEL": "1", "MAKEFLAGS": "w"}):
+
+        def shown(target: str, environment: dict[str, str] = environment) -> list[str]:
+            make = ["make", "--no-print-directory", "-n", "-o", ".venv/installed", target]
+            return subprocess.run(make, cwd=root, env=environment, capture_output=True, text=True).stdout.splitlines()
+
+        assert ".venv/bin/harness" in shown("install")[-1]
+        for target in ("demo", "test"):
+            assert "source" not in "\n".join(shown(target))
     assert os.access(root / "README.md", os.R_OK)
-    for line in ("demo", "test"):
-        quiet = subprocess.run(["make", "-n", "-o", ".venv/installed", line], cwd=root, capture_output=True, text=True)
-        assert "source" not in quiet.stdout
