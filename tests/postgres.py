@@ -46,7 +46,8 @@ def server(folder: Path) -> Iterator[str]:
         port = free.getsockname()[1]
     options = ["-A", "trust", "-U", "harness", "-E", "UTF8", "--no-sync"]
     subprocess.run([bins / "initdb", "-D", data, *options], check=True, capture_output=True, cwd="/", **who)
-    settings = f"-h 127.0.0.1 -p {port} -k {data} -c max_connections=100 -c fsync=off"
+    # no socket file: its path may have 107 bytes, and temporary folders lie deep
+    settings = f"-h 127.0.0.1 -p {port} -k '' -c max_connections=100 -c fsync=off"
     control = [bins / "pg_ctl", "-D", data, "-w"]
     start = [*control, "-l", data / "log", "-o", settings, "start"]
     subprocess.run(start, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/", **who)

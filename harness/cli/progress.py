@@ -16,6 +16,8 @@ from harness.records.progress import Progress
 from harness.runner.options import error_pattern
 from harness.system.printable import printable
 
+QUIET = 50.0  # seconds after which a log says again in which stage a cell is, and how far
+
 FINAL = ("done", "failed", "skipped")
 
 
@@ -76,17 +78,19 @@ def follow(events: Iterable[Progress], console: Console, clock: Callable[[], flo
 def _lines(events: Iterable[Progress], console: Console, clock: Callable[[], float]) -> Tally:
     tally = Tally(0, 0, 0, 0, [])
     start = clock()
-    shown: dict[str, tuple[str, str]] = {}
+    shown: dict[str, tuple[str, str, float]] = {}
     explained: set[str] = set()
     for event in events:
         tally.add(event)
-        stage, message = shown.get(event.run_id, ("", ""))
-        if event.stage != stage or event.message not in ("", message):
-            shown[event.run_id] = (event.stage, event.message)
-            elapsed = clock() - start
+        stage, message, at = shown.get(event.run_id, ("", "", start))
+        elapsed = clock() - start
+        new = event.stage != stage or event.message not in ("", message)
+        if new or start + elapsed - at > QUIET:
+            shown[event.run_id] = (event.stage, event.message, start + elapsed)
             line = f"{timedelta(seconds=int(elapsed))}  cell {event.cell}/{event.cells}"
             line += f"  {event.label or event.run_id}  {event.stage}"
             line += f"  {event.message}" if event.message else ""
+            line += "" if new else f"  {event.fraction:.0%}"
             line += f"  ({tally.text(elapsed)})" if event.stage in ("done", "failed") else ""
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         _explain(event, console, explained)

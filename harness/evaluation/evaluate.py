@@ -22,6 +22,7 @@ from harness.plugins.metric import Unscorable
 from harness.records.data import Example, Mistake, Splits
 from harness.records.evaluation import Evaluation, ExactStep, FinishedLaw, TokenScorer
 from harness.records.law import Law
+from harness.records.progress import Report, unreported
 from harness.records.rollout import Rollout
 
 CANDIDATE_ROLLOUTS = 32  # rollouts of a run that keep the likeliest actions of each state, for its replay
@@ -36,14 +37,18 @@ def evaluate(
     config: RunConfig,
     features: Features,
     token_scorer: TokenScorer | None = None,
+    report: Report = unreported,
 ) -> Evaluation:
-    """Build the `Evaluation` that the metrics of `config` need; the policy is not changed."""
+    """Build the `Evaluation` that the metrics of `config` need; the policy is not changed.
+
+    `report` gets the share of the rollouts that is done.
+    """
     sampling, seed = config.sampling, config.seeds.sample
 
     def forced(epsilon: float) -> tuple[Rollout, ...]:
         return tuple(sample_prompts(policy, prompts, sampling, seed, epsilon))
 
-    rollouts = tuple(sample_prompts(policy, prompts, sampling, seed, candidates=CANDIDATE_ROLLOUTS))
+    rollouts = tuple(sample_prompts(policy, prompts, sampling, seed, candidates=CANDIDATE_ROLLOUTS, report=report))
     evaluation = replace(
         of_texts(prompts, rollouts, policy.space, splits, config, features),
         likelihood=likelihood(policy, splits.test),

@@ -15,6 +15,7 @@ from harness.generation.rollouts import Replace, Start, sample
 from harness.models.batching import BATCH_ROWS, slices
 from harness.models.policy import Policy
 from harness.records.data import Example
+from harness.records.progress import Report, unreported
 from harness.records.rollout import Rollout
 from harness.seeding import key
 
@@ -64,10 +65,11 @@ def sample_prompts(
     epsilon: float = 0.0,
     force: Replace | None = None,
     candidates: int = 0,
+    report: Report = unreported,
 ) -> Iterator[Rollout]:
     """One rollout for each prompt, in order, as `sample_starts`."""
     starts = [Start(prompt_tokens(policy, example.prompt)) for example in prompts]
-    return sample_starts(policy, starts, sampling, seed, epsilon, force, candidates)
+    return sample_starts(policy, starts, sampling, seed, epsilon, force, candidates, report)
 
 
 def sample_starts(
@@ -78,17 +80,24 @@ def sample_starts(
     epsilon: float = 0.0,
     force: Replace | None = None,
     candidates: int = 0,
+    report: Report = unreported,
 ) -> Iterator[Rollout]:
     """One rollout from each start, in order; start i draws from stream i of `seed`, independently of its batch.
 
     `epsilon` is the chance that an action is replaced by that of `force`, or by a uniformly random legal one; the other
     actions are drawn from the same streams as with epsilon = 0, so that a policy is compared with itself.
     The first `candidates` rollouts keep the likeliest actions of each state.  For best-of-n and rejection see `chosen`.
+    `report` gets the share of the rollouts that is done; once for each try of those that are written several times.
     """
     decoder = decoder_of(sampling, policy.space.backspace_id)
 
     def write(which: Sequence[int], again: int) -> Iterator[Rollout]:
         stream = key(seed, "evaluation", again) if again else key(seed, "evaluation")
+        done = 0
+
+        def inside(share: float) -> None:
+            report((done + share * len(rows)) / len(which))
+
         for rows in slices(which, BATCH_ROWS):
             yield from sample(
                 policy,
@@ -100,7 +109,9 @@ def sample_starts(
                 force=force,
                 max_length=sampling.length,
                 candidates=sum(row < candidates for row in rows),
+                report=inside,
             )
+            done += len(rows)
 
     if sampling.best_of == 1 and not sampling.reject:
         return write(range(len(starts)), 0)

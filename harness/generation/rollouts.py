@@ -7,6 +7,7 @@ was sampled in.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +24,7 @@ from harness.generation.decoders import AnyDecoder, Decoder
 from harness.generation.writing import Writing, append, begin
 from harness.models.attention import additive
 from harness.models.policy import Policy
+from harness.records.progress import Report, unreported
 from harness.records.rollout import Rollout, Trajectory
 
 CANDIDATES = 5  # likeliest actions that are kept of a state
@@ -89,6 +91,7 @@ def sample(
     max_length: int | None = None,
     max_actions: int | None = None,
     candidates: int = 0,
+    report: Report = unreported,
 ) -> list[Rollout]:
     """One rollout from each start.
 
@@ -103,6 +106,7 @@ def sample(
         max_length: tokens that the reduced text may hold after the prompt, at most (default) the rest of the context.
         max_actions: budget of actions of each row, default twice the context.
         candidates: number of rollouts, from the first on, that keep the likeliest actions of each state they act in.
+        report: gets the share that is done, after every action: of the rows, or of the budget where that is more.
 
     Returns:
         N rollouts in order; `stop` is "ended", "depth" (the longest text) or "budget" (of actions).
@@ -121,7 +125,7 @@ def sample(
     texts = [(*start.prompt, *start.given) for start in starts]
     writing = begin(policy, texts, [len(start.prompt) for start in starts], max_length or policy.context, budget)
     active = len(starts)
-    while active:
+    for passes in itertools.count(1):
         legal = writing.depth > writing.boundary
         logits = policy.logits(writing.state, legal)
         uniform = draws[writing.row, :, writing.taken.clamp(max=budget - 1)]
@@ -142,8 +146,10 @@ def sample(
             index = writing.live.nonzero()[:, 0]
             writing.keep(index)
             drawn, writes = drawn[index], writes[index]
-        if active:
-            append(policy, writing, drawn, writes)
+        report(max(1 - active / len(starts), min(1.0, passes / budget)))
+        if not active:
+            break
+        append(policy, writing, drawn, writes)
     return _rollouts(policy, starts, done)
 
 

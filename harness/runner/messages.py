@@ -31,7 +31,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Stop:
-    """The request to save a checkpoint and end the job at hand; from the supervisor to the process."""
+    """The request to save the training at hand and to end; from the supervisor to the process."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Stopped:
-    """The end of a job as `Stop` asked for, with everything saved; from the process to the supervisor."""
+    """The end of a job as `Stop` asked for, with its training saved; from the process to the supervisor."""
 
 
 Message: TypeAlias = Event | Failed | Stopped

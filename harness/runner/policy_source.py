@@ -28,6 +28,7 @@ from harness.plugins.trainer import Trainer
 from harness.records.data import Example, Splits
 from harness.records.evaluation import Evaluation
 from harness.records.events import Event, Resumed, StageProgress
+from harness.records.progress import Report, unreported
 from harness.records.training import Interim
 from harness.registry import TRAINERS
 from harness.training.base_model import prepare_base
@@ -65,7 +66,14 @@ class ControlSource:
         yield from ()
         return Learned()
 
-    def evaluate(self, held: Splits, prompts: tuple[Example, ...], config: RunConfig, features: Features) -> Evaluation:
+    def evaluate(
+        self,
+        held: Splits,
+        prompts: tuple[Example, ...],
+        config: RunConfig,
+        features: Features,
+        report: Report = unreported,
+    ) -> Evaluation:
         """The control's texts for the metrics."""
         return CONTROLS[self.kind](self.policy, held, prompts, config, features)
 
@@ -95,16 +103,19 @@ class TrainingSource:
         config, training = self.config, self._training()
         for event in train(training, attempt):
             yield event
-            if isinstance(event, StageProgress) and training.due:  # before the step is saved: with its checkpoint
-                training.interims.append(self._interim(training, held_out, features))
-                yield training.interims[-1]
+            if isinstance(event, StageProgress) and training.due:
+                interim = self._interim(training, held_out, features)
+                with attempt.reporting:
+                    training.interims.append(interim)
+                    training.due = False
+                    yield interim
         threads = sorted(training.threads)
         if config.untrained:  # it is what was loaded, and lies there already
             return Learned(None, threads)
         folder, data_hash = policy_folder(attempt.folder, config), self.splits.data_hash
-        return Learned(
-            keep(self.policy, folder, config, training.points, data_hash, training.interims, threads), threads
-        )
+        origin = keep(self.policy, folder, config, training.points, data_hash, training.interims, threads)
+        attempt.training = None
+        return Learned(origin, threads)
 
     def _training(self) -> Training:
         config, policy = self.config, self.policy
@@ -123,10 +134,17 @@ class TrainingSource:
         evaluation = self.evaluate(held, prompts, config, features)
         return Interim(training.spent, training.before, tuple(score(evaluation, config.interim_metrics)))
 
-    def evaluate(self, held: Splits, prompts: tuple[Example, ...], config: RunConfig, features: Features) -> Evaluation:
-        """The policy's likelihoods and rollouts for the metrics."""
+    def evaluate(
+        self,
+        held: Splits,
+        prompts: tuple[Example, ...],
+        config: RunConfig,
+        features: Features,
+        report: Report = unreported,
+    ) -> Evaluation:
+        """The policy's likelihoods and rollouts for the metrics; `report` gets the share of the rollouts."""
         token_scorer = choose_token_scorer(self.policy, self.splits.law, self.base, config.model)
-        return evaluate(self.policy, held, prompts, config, features, token_scorer)
+        return evaluate(self.policy, held, prompts, config, features, token_scorer, report)
 
 
 @dataclass(frozen=True)

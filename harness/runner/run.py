@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ def run(config: RunConfig, device: torch.device, attempt: Attempt) -> Iterator[E
     Yields how far which stage is and what is to be stored, and last the results.
     """
     began = time.perf_counter()
+    yield StageProgress("load", 0.0)
     splits = load_splits(config.benchmark)
     features = yield from _features(config, splits, attempt.folder, device)
     source = yield from policy_source(config, splits, attempt.folder, device)
@@ -51,9 +53,9 @@ def run(config: RunConfig, device: torch.device, attempt: Attempt) -> Iterator[E
     yield StageProgress("sample", 0.0)
     tuned = yield from _temperature(config, policy, held_out, features)
     sampled_as = config if tuned is None else config.at_temperature(tuned.temperature)
-    evaluation = source.evaluate(held, prompts, sampled_as, features)
+    report = partial(_sampled, attempt)
+    evaluation = source.evaluate(held, prompts, sampled_as, features, report)
 
-    yield StageProgress("score", 0.0)
     scores = yield from _scores(config, evaluation, tuned)
     curves = tuple(profiles(evaluation, config.metrics or ()))
     facts = {
@@ -70,6 +72,11 @@ def run(config: RunConfig, device: torch.device, attempt: Attempt) -> Iterator[E
     }
     failpoint("results.computed")
     yield Results(scores, curves, evaluation.prompts, evaluation.rollouts, evaluation.backspace_id, facts)
+
+
+def _sampled(attempt: Attempt, share: float) -> None:
+    """Report the share of the rollouts that is done."""
+    attempt.report(StageProgress("sample", share))
 
 
 def _features(
@@ -96,10 +103,10 @@ def _scores(
     config: RunConfig, evaluation: Evaluation, tuned: ChosenTemperature | None
 ) -> Generator[StageProgress, None, tuple[Score, ...]]:
     """Scores of the run's metrics, and the chosen temperature as one more."""
-    scores: list[Score] = []
-    for one in score(evaluation, config.metrics or ()):
-        scores.append(one)
-        yield StageProgress("score", 0.0)  # a sign of life: a metric may take long
+    metrics, scores = config.metrics or (), list[Score]()
+    for done, metric in enumerate(metrics):
+        yield StageProgress("score", done / len(metrics))
+        scores += score(evaluation, [metric])
     if tuned is not None:
         scores.append(tuned.as_score(evaluation.texts_hash))
     return tuple(scores)

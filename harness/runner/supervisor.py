@@ -24,7 +24,9 @@ from harness.storage.store import Store
 from harness.system.processes import host_of, this_owner
 
 TICK = 0.2  # seconds between two looks at the clock
+REPEAT = 5.0  # seconds of silence after which the last progress of a cell is yielded again
 POLL = 1.0  # seconds between two attempts to claim a cell where none was free
+PROMPT = 4.0  # seconds that a worker has for its answer to a request to stop
 LONGEST = 2.0  # seconds between two attempts to reach a store that is out of reach
 
 
@@ -84,6 +86,7 @@ class _Pool:
         self.position: dict[str, int] = {}
         self.workers = [WorkerProcess(options, context) for _ in range(options.workers)]
         self.claimed: dict[WorkerProcess, CellRecorder] = {}  # the last cell of each worker; held, or ended
+        self.shown: dict[str, tuple[float, Stage, float]] = {}  # of each run: when its progress was yielded, and what
         self.outcomes: list[Ended] = []
         self.held_elsewhere: set[str] = set()  # runs for which that was reported
         self.last_claim, self.last_poll = -POLL, time.monotonic()
@@ -144,6 +147,8 @@ class _Pool:
                 yield from self._poll(cell)
             except StoreError as error:  # the others are polled all the same
                 problem = error
+            if cell.held and time.monotonic() - self.shown[cell.run_id][0] > REPEAT:
+                yield self._progress(cell.run_id, *self.shown[cell.run_id][1:], "")
         if problem is not None:
             raise problem
         return True
@@ -177,7 +182,7 @@ class _Pool:
         self.claimed[worker] = cell = CellRecorder(self.store, self.options, claim, worker, crashes)
         cell.start(config)
         step = claim.checkpoints[0].step if claim.checkpoints else 0
-        yield self._progress(claim.run_id, "base", 0.0, f"goes on from step {step}" if step else "")
+        yield self._progress(claim.run_id, "load", 0.0, f"goes on from step {step}" if step else "")
 
     def _poll(self, cell: CellRecorder) -> Iterator[Progress]:
         for event in cell.poll(again=cell.crashes + 1 < self.options.crashes):
@@ -215,20 +220,27 @@ class _Pool:
         config = self.known.get(run_id)
         label = "" if config is None else config.label
         position = self.position.setdefault(run_id, len(self.position) + 1)
+        if stage != "waiting":
+            self.shown[run_id] = time.monotonic(), stage, fraction
         return Progress(run_id, position, len(self.position), stage, fraction, message, label, details)
 
     def close(self) -> None:
-        """Let the workers save what they have within `options.grace`, release their cells, and end them."""
+        """Let the workers save what they have, release their cells, and end them.
+
+        One that saves a training has `options.grace` for it.  One that does not say so within `PROMPT` computes
+        something that cannot be cut, and is ended: its run goes on from its last checkpoint.
+        """
         try:
-            for cell in self._held():
+            began, grace = time.monotonic(), dict.fromkeys(self._held(), min(PROMPT, self.options.grace))
+            for cell in grace:
                 cell.process.ask_to_stop()
-            deadline = time.monotonic() + self.options.grace
-            while (held := self._held()) and time.monotonic() < deadline:
+            while held := [cell for cell in self._held() if time.monotonic() < began + grace[cell]]:
                 _wait(held, TICK)
                 for cell in held:
                     try:
-                        for _ in cell.poll(again=True):
-                            pass
+                        for event in cell.poll(again=True):
+                            if event.stage == "save":
+                                grace[cell] = self.options.grace
                     except StoreError:  # the others save their cells all the same, and this one perhaps a moment later
                         time.sleep(TICK)
         finally:  # also where a second Ctrl-C ends the wait

@@ -21,9 +21,13 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
 from harness.records.events import StageProgress
 from harness.runner.messages import Failed, Job, Message, Stop, Stopped
+
+if TYPE_CHECKING:
+    from harness.training.resume import Attempt
 
 PROGRESS_EVERY = 0.2  # seconds between two reports of progress in one stage
 
@@ -55,8 +59,8 @@ def work(connection: Connection, output: str, threads: int, include: Sequence[st
         sys.stdout.reconfigure(line_buffering=True)  # what a process printed is read while it lives, or after a crash
     faulthandler.enable(file, all_threads=False)  # a crash leaves the lines of Python that it came from
     jobs: SimpleQueue[Job] = SimpleQueue()
-    stop = threading.Event()
-    threading.Thread(target=_receive, args=(connection, jobs, stop), daemon=True).start()
+    reporter = _Reporter(connection)
+    threading.Thread(target=_receive, args=(reporter, jobs), daemon=True).start()
 
     import torch
     from threadpoolctl import threadpool_limits
@@ -76,39 +80,77 @@ def work(connection: Connection, output: str, threads: int, include: Sequence[st
         try:
             if problem is not None:
                 raise problem
-            for message in _computed(job, stop):
-                _send(connection, message)
+            for message in _computed(job, reporter):
+                reporter.send(message)
         except BaseException as error:  # `sys.exit()` in a plug-in included
             failed = _failed(error)
             if failed.error == failed.headline:  # the store keeps the traceback with what the attempt printed
                 with contextlib.suppress(OSError):  # on a full disk
                     traceback.print_exception(error)
                     sys.stderr.flush()
-            _send(connection, failed)
+            reporter.send(failed)
 
 
-def _send(connection: Connection, message: Message) -> None:
-    """Report to the supervisor; where it has closed the pipe, this process ends, too.
+class _Reporter:
+    """The way of messages to the supervisor, for two threads: one computes, one receives.
 
-    An OSError of a run, such as a file that a plug-in misses, is no closed pipe, and must not come here.
+    Attributes:
+        connection: the pipe.
+        attempt: the attempt at hand; None between jobs.
     """
-    try:
-        connection.send(message)
-    except OSError:
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.attempt: Attempt | None = None
+        self._sending = threading.Lock()
+        self._shown, self._at = "", 0.0
+
+    def send(self, message: Message) -> None:
+        """Report to the supervisor; where it has closed the pipe, this process ends, too.
+
+        An OSError of a run, such as a file that a plug-in misses, is no closed pipe, and must not come here.
+        """
+        with self._sending:
+            try:
+                self.connection.send(message)
+            except OSError:
+                _end()
+
+    def progress(self, event: StageProgress) -> None:
+        """Report how far a stage is, at most every `PROGRESS_EVERY` seconds."""
+        if event.stage != self._shown or time.monotonic() - self._at >= PROGRESS_EVERY:
+            self._shown, self._at = event.stage, time.monotonic()
+            self.send(event)
+
+    def stop(self) -> None:
+        """Save the training at hand, say so, and end this process in the middle of whatever it computes.
+
+        What is computed besides a training is not kept, and there is nothing to save.  The other thread goes on
+        meanwhile: an operation of torch or C cannot be cut, and may take longer than there is time.
+        """
+        attempt = self.attempt
+        try:
+            if attempt is not None and attempt.unsaved():
+                self.send(StageProgress("save", 0.0))
+                with attempt.reporting:
+                    if attempt.unsaved():  # else it was the other thread's turn to save
+                        self.send(attempt.save())
+            self.send(Stopped())
+        except Exception as error:
+            self.send(_failed(error))
         _end()
 
 
-def _receive(connection: Connection, jobs: SimpleQueue[Job], stop: threading.Event) -> None:
-    """Queue jobs and pass on `Stop`; when the pipe closes, the supervisor has ended, and this process ends, too."""
+def _receive(reporter: _Reporter, jobs: SimpleQueue[Job]) -> None:
+    """Queue jobs until `Stop` comes; when the pipe closes, the supervisor has ended, and this process ends, too."""
     while True:
         try:
-            message = connection.recv()
+            message = reporter.connection.recv()
         except (EOFError, OSError):
             _end()
         if isinstance(message, Stop):
-            stop.set()
-        else:
-            jobs.put(message)
+            reporter.stop()
+        jobs.put(message)
 
 
 def _end() -> None:
@@ -118,26 +160,24 @@ def _end() -> None:
     os._exit(75)
 
 
-def _computed(job: Job, stop: threading.Event) -> Iterator[Message]:
-    """Messages of a job; progress in one stage at most every `PROGRESS_EVERY` seconds."""
+def _computed(job: Job, reporter: _Reporter) -> Iterator[Message]:
+    """Messages of a job but its progress, which is reported where it is made."""
     from harness.config.run import RunConfig
     from harness.runner.run import run
     from harness.system.device import choose_device
-    from harness.training.resume import Attempt, StopRequested
+    from harness.training.resume import Attempt
 
-    attempt = Attempt(job.run_id, job.attempt, Path(job.folder), job.checkpoints, job.every, stop.is_set)
-    shown, at = "", 0.0
+    reporter.attempt = attempt = Attempt(
+        job.run_id, job.attempt, Path(job.folder), job.checkpoints, job.every, reporter.progress
+    )
     try:
         for event in run(RunConfig.model_validate_json(job.config), choose_device(job.device), attempt):
             if isinstance(event, StageProgress):
-                if stop.is_set() and event.stage != "train":  # training saves itself first
-                    raise StopRequested
-                if event.stage == shown and time.monotonic() - at < PROGRESS_EVERY:
-                    continue
-                shown, at = event.stage, time.monotonic()
-            yield event
-    except StopRequested:
-        yield Stopped()
+                reporter.progress(event)
+            else:
+                yield event
+    finally:
+        reporter.attempt = None
 
 
 def _failed(error: BaseException) -> Failed:

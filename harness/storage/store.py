@@ -192,7 +192,14 @@ class Store(Queue):
             connection.execute(sa.insert(REPRODUCTIONS), [row])
 
     def record_interims(self, connection: sa.Connection, run_id: str, interims: Sequence[Interim]) -> None:
-        """Append interim scores to a run, inside a fenced transaction."""
+        """Append interim scores to a run, inside a fenced transaction; those of a step replace what it has.
+
+        A training that was saved in a step that was then scored, and lost before the next checkpoint, scores it again.
+        """
+        steps = [interim.spent.step for interim in interims]
+        if steps:
+            same = sa.and_(INTERIMS.c.run_id == run_id, INTERIMS.c.step.in_(steps))
+            connection.execute(sa.delete(INTERIMS).where(same))
         rows = [row for interim in interims for row in interim_rows(run_id, interim)]
         if rows:
             connection.execute(sa.insert(INTERIMS), rows)

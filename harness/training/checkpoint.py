@@ -41,8 +41,9 @@ class State:
 
     @property
     def hash(self) -> str:
-        """SHA-256 of everything but the seconds of training and the values that hold them (curve, interim scores)."""
-        facts = {name: value for name, value in self.facts.items() if name not in ("seconds", "points", "interims")}
+        """SHA-256 of everything but the seconds of training and the values that hold them: curve, interim scores."""
+        timed = ("seconds", "points", "interims", "due")
+        facts = {name: value for name, value in self.facts.items() if name not in timed}
         return hashlib.sha256(State(self.tensors, facts).to_bytes()).hexdigest()
 
 

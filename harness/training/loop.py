@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,11 +19,12 @@ from harness.data.stream import ExpertStream, Normalizer
 from harness.errors import HarnessError
 from harness.models.policy import Policy
 from harness.plugins.trainer import Moment, Replay, Trainer
+from harness.records.progress import Report, unreported
 from harness.records.rollout import Trajectory
 from harness.records.training import Interim, Spent, Step
 from harness.seeding import key
 from harness.training.checkpoint import State
-from harness.training.replay_buffer import ReplayBuffer, StartMeasure
+from harness.training.replay_buffer import Contents, ReplayBuffer, StartMeasure
 
 CURVE_POINTS = 50  # a curve has about this many points, whatever the budget
 
@@ -87,6 +89,27 @@ class Budget:
         return config.lr * shape[config.schedule]
 
 
+@dataclass(frozen=True)
+class Gradient:
+    """The gradient of one step, which lies in the parameters, and what belongs to the step's point of the curve.
+
+    Attributes:
+        began: time at which the step began, by `time.perf_counter`.
+        lr: the learning rate.
+        loss: its total.
+        terms: its terms by name, each the sum over the micro-batches that have it, times their shares.
+        shares: the sums of these shares; a micro-batch may lack a term.
+        age: mean age of the rollouts, in steps.
+    """
+
+    began: float
+    lr: float
+    loss: torch.Tensor
+    terms: Mapping[str, torch.Tensor]
+    shares: Mapping[str, float]
+    age: float
+
+
 class Training:
     """One run's optimisation, step by step; cut at any step and continued from its state, it ends in the same bits.
 
@@ -96,7 +119,7 @@ class Training:
         progress: share of the budget used, in [0, 1].
         points: the curve so far.
         interims: interim scores so far; the caller appends them when `due`.
-        due: True if the last step passed a point at which the run is to be scored.
+        due: True if the last step passed a point at which the run is to be scored; the caller sets it to False then.
         before: steps, tokens and seconds spent when that step began.
         threads: numbers of CPU threads that computed it; several if it was resumed with another number, which moves
             the last bits.
@@ -133,6 +156,13 @@ class Training:
         self.interims: list[Interim] = []
         self.due, self.before = False, self.spent
         self.threads = {torch.get_num_threads()}
+        self._settle()
+
+    def _settle(self) -> None:
+        """Note the counts of a finished step, which the computation of the next gradient already moves."""
+        counts: dict[str, Any] = {"step": self.step, "seconds": self.seconds}
+        counts |= {"tokens": self.meter.with_gradient, "without_gradient": self.without_gradient}
+        self._settled = counts, None if self.buffer is None else self.buffer.contents
 
     def _buffer(self, replay: Replay) -> ReplayBuffer:
         noise = self.stream.noise
@@ -170,7 +200,7 @@ class Training:
     @property
     def sampled(self) -> int:
         """Nodes that sampling the replay buffer's rollouts has put through the policy so far."""
-        return 0 if self.buffer is None else self.buffer.sampled_nodes
+        return 0 if self.buffer is None else self.buffer.contents.sampled_nodes
 
     @property
     def spent(self) -> Spent:
@@ -180,7 +210,7 @@ class Training:
     @property
     def sampled_actions(self) -> int:
         """Actions in the replay buffer's rollouts so far, injected ones left out."""
-        return 0 if self.buffer is None else self.buffer.sampled_actions
+        return 0 if self.buffer is None else self.buffer.contents.sampled_actions
 
     def _batch(self, step_rows: list[Trajectory], part: np.ndarray, *, is_expert: bool) -> Batch:
         scale = 1.0 if self.buffer is None or is_expert else self.buffer.starts.mass
@@ -199,11 +229,15 @@ class Training:
     def advance(self) -> Step | None:
         """Take one optimiser step; its point of the curve, or None between points.
 
-        A curve has about `CURVE_POINTS` points, the first and the last step among them; `terms` are means over the
-        step's micro-batches, with the sampler's actions so far and the rollouts' age if there are rollouts.
-
         Raises:
             Diverged: the loss is not finite.
+        """
+        return self.update(self.gradient())
+
+    def gradient(self, report: Report = unreported) -> Gradient:
+        """Compute the gradient of the next step; meanwhile `state` is the state before the step.
+
+        `report` gets the share of the step's rollouts that is sampled, where it needs fresh ones.
         """
         began, self.before = time.perf_counter(), self.spent
         training, step = self.config.training, self.step
@@ -214,12 +248,12 @@ class Training:
         rollouts: list[Trajectory] = []
         age = 0.0
         if self.buffer is not None:
-            self.buffer.refresh(self.policy, step)
+            self.buffer.refresh(self.policy, step, report)
             rollouts, age = self.buffer.draw(training.rows, step)
         moment = Moment(self.progress, torch.Generator().manual_seed(key(self.seed, "loss", step) >> 1))
         total = torch.zeros((), device=self.policy.device)
         terms: dict[str, torch.Tensor] = {}
-        shares: dict[str, float] = {}  # a micro-batch may lack a term
+        shares: dict[str, float] = {}
         for part in np.array_split(np.arange(training.rows), training.accumulation):
             share = len(part) / training.rows
             loss = self.trainer.loss(
@@ -233,46 +267,60 @@ class Training:
             for name, value in loss.terms.items():
                 terms[name] = terms.get(name, torch.zeros(())) + torch.as_tensor(value).detach() * share
                 shares[name] = shares.get(name, 0.0) + share
-        torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), training.clip)
+        return Gradient(began, lr, total, terms, shares, age)
+
+    def update(self, gradient: Gradient) -> Step | None:
+        """Change the parameters; the step's point of the curve, or None between points.
+
+        A curve has about `CURVE_POINTS` points, the first and the last step among them; `terms` are means over the
+        step's micro-batches, with the sampler's actions so far and the rollouts' age if there are rollouts.
+
+        Raises:
+            Diverged: the loss is not finite.
+        """
+        torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), self.config.training.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        marked = int(self.progress * CURVE_POINTS) if step else -1
+        marked = int(self.progress * CURVE_POINTS) if self.step else -1
         self.step += 1
-        self.seconds += time.perf_counter() - began
+        self.seconds += time.perf_counter() - gradient.began
         self.progress = self.budget.used(self.step, self.tokens, self.seconds)
         self.due = due(self.config, self.before, self.spent, finished=self.finished)
+        self._settle()
         if int(self.progress * CURVE_POINTS) == marked and not self.finished:
             return None
-        value = float(total)
+        value = float(gradient.loss)
         if not math.isfinite(value):
             raise Diverged(
                 f"the loss is {value} after {self.step} steps; lower training.lr (model.base_lr where it is a base's) "
                 "or trainer.alpha"
             )
-        named = {name: float(term) / shares[name] for name, term in terms.items()}
+        named = {name: float(term) / gradient.shares[name] for name, term in gradient.terms.items()}
         if self.without_gradient:
             named["tokens_without_gradient"] = float(self.without_gradient)
         if self.buffer is not None:
             named["tokens_sampled"] = float(self.sampled)
-            named |= {"rollout_age": age, "sampled_actions": float(self.sampled_actions)}
-        self.points.append(Step(self.step, self.tokens, self.seconds, value, lr, named, self.progress))
+            named |= {"rollout_age": gradient.age, "sampled_actions": float(self.sampled_actions)}
+        self.points.append(Step(self.step, self.tokens, self.seconds, value, gradient.lr, named, self.progress))
         return self.points[-1]
 
     def state(self) -> State:
         """All that the next step depends on beside the configuration: weights, moments, counts, rollouts.
 
         It holds no generator: every stream of randomness belongs to a seed, a purpose and a step, and the schedule and
-        the order of the data are functions of the counts.
+        the order of the data are functions of the counts.  Another thread may ask for it while this one is in
+        `gradient`.
         """
         tensors = {f"policy.{name}": p.detach() for name, p in self.parameters.items()}
         for name, parameter in self.parameters.items():
             moments = self.optimizer.state.get(parameter, {})
             tensors |= {f"optimizer.{name}.{moment}": value for moment, value in moments.items()}
-        counts = {"step": self.step, "seconds": self.seconds, "threads": sorted(self.threads)}
-        counts |= {"tokens": self.meter.with_gradient, "without_gradient": self.without_gradient}
-        replay = None if self.buffer is None else self.buffer.state()
-        facts = {**counts, "replay": replay, "points": [dataclasses.asdict(point) for point in self.points]}
+        counts, contents = self._settled
+        replay = None if contents is None else contents.as_json()
+        facts: dict[str, Any] = {**counts, "threads": sorted(self.threads), "replay": replay}
+        facts["points"] = [dataclasses.asdict(point) for point in self.points]
         facts["interims"] = [interim.as_json() for interim in self.interims]
+        facts["due"] = dataclasses.asdict(self.before) if self.due else None
         return State({name: tensor.to("cpu", copy=True) for name, tensor in tensors.items()}, facts)
 
     def restore(self, state: State) -> None:
@@ -291,8 +339,11 @@ class Training:
         self.points = [Step(**point) for point in state.facts["points"]]
         self.threads |= set(state.facts["threads"])
         if self.buffer is not None:
-            self.buffer.restore(state.facts["replay"])
+            self.buffer.contents = Contents.from_json(state.facts["replay"])
         self.progress = self.budget.used(self.step, self.tokens, self.seconds)
+        if state.facts.get("due") is not None:
+            self.due, self.before = True, Spent(**state.facts["due"])
+        self._settle()
 
 
 def fit(policy: Policy, trainer: Trainer, stream: ExpertStream, config: RunConfig) -> Iterator[Step]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ from harness.actions.weights import Weighting
 from harness.generation.rollouts import Start, sample
 from harness.models.policy import Policy
 from harness.plugins.trainer import Replay
+from harness.records.progress import Report, unreported
 from harness.records.rollout import Rollout, Trajectory
 from harness.seeding import generator, key
 
@@ -86,6 +87,39 @@ def nodes(rollout: Rollout) -> int:
     return len(rollout.trajectory.prompt) + given + max(0, len(rollout.trajectory.actions) - given - 1)
 
 
+@dataclass(frozen=True)
+class Contents:
+    """The content of a replay buffer, which `refresh` replaces as a whole.
+
+    Attributes:
+        rows: the rollouts, oldest first, each with the step whose policy it is of.
+        drawn: number of rollouts so far; names the next ones' random numbers.
+        sampled_actions: actions in them, injected ones left out.
+        sampled_nodes: nodes that they have put through the policy.
+    """
+
+    rows: tuple[tuple[int, Trajectory], ...] = ()
+    drawn: int = 0
+    sampled_actions: int = 0
+    sampled_nodes: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """The content as JSON values."""
+        rows = [[sampled_at, dataclasses.asdict(row)] for sampled_at, row in self.rows]
+        sampled = {"sampled_actions": self.sampled_actions, "sampled_nodes": self.sampled_nodes}
+        return {"rows": rows, "drawn": self.drawn, **sampled}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Contents:
+        """The content that `as_json` was called on."""
+        rows = tuple(
+            (sampled_at, Trajectory(**{name: tuple(value) for name, value in row.items()}))
+            for sampled_at, row in values["rows"]
+        )
+        # older versions did not count the nodes
+        return cls(rows, values["drawn"], values["sampled_actions"], values.get("sampled_nodes", 0))
+
+
 class ReplayBuffer:
     """The last `replay.size` rollouts; `refresh` adds fresh ones, `draw` gives training rows."""
 
@@ -93,45 +127,36 @@ class ReplayBuffer:
         self.replay = replay
         self.starts = starts
         self.seed = seed
-        self.sampled_actions = 0
-        self.sampled_nodes = 0
-        self._rows: deque[tuple[int, Trajectory]] = deque(maxlen=replay.size)
-        self._drawn = 0
+        self.contents = Contents()
 
-    def refresh(self, policy: Policy, step: int) -> None:
-        """Sample `replay.fresh` rollouts from the policy as it is at `step`, if `step` is a multiple of `every`."""
+    def refresh(self, policy: Policy, step: int, report: Report = unreported) -> None:
+        """Sample `replay.fresh` rollouts from the policy as it is at `step`, if `step` is a multiple of `every`.
+
+        `report` gets the share of them that is done.
+        """
         if step % self.replay.every:
             return
-        rng = generator(self.seed, "starts", step)
+        before, rng = self.contents, generator(self.seed, "starts", step)
         starts = self.starts.draw(self.replay.fresh, rng)
         fresh = sample(
             policy,
             starts,
             seed=key(self.seed, "rollouts"),
-            rows=range(self._drawn, self._drawn + len(starts)),
+            rows=range(before.drawn, before.drawn + len(starts)),
             epsilon=self.replay.epsilon,
+            report=report,
         )
-        self._drawn += len(starts)
-        self.sampled_actions += sum(rollout.trajectory.injected.count(False) for rollout in fresh)
-        self.sampled_nodes += sum(nodes(rollout) for rollout in fresh)
-        self._rows.extend((step, rollout.trajectory) for rollout in fresh)
+        rows = (*before.rows, *((step, rollout.trajectory) for rollout in fresh))
+        self.contents = Contents(
+            rows=rows[-self.replay.size :],
+            drawn=before.drawn + len(starts),
+            sampled_actions=before.sampled_actions + sum(one.trajectory.injected.count(False) for one in fresh),
+            sampled_nodes=before.sampled_nodes + sum(map(nodes, fresh)),
+        )
 
     def draw(self, count: int, step: int) -> tuple[list[Trajectory], float]:
         """`count` rows with replacement, and their mean age in optimiser steps."""
         rng = generator(self.seed, "replay", step)
-        chosen = [self._rows[int(index)] for index in rng.integers(len(self._rows), size=count)]
+        rows = self.contents.rows
+        chosen = [rows[int(index)] for index in rng.integers(len(rows), size=count)]
         return [row for _, row in chosen], float(np.mean([step - sampled_at for sampled_at, _ in chosen]))
-
-    def state(self) -> dict[str, Any]:
-        """The buffer as JSON values: its rows with the steps that sampled them, and its counts."""
-        rows = [[sampled_at, dataclasses.asdict(row)] for sampled_at, row in self._rows]
-        sampled = {"sampled_actions": self.sampled_actions, "sampled_nodes": self.sampled_nodes}
-        return {"rows": rows, "drawn": self._drawn, **sampled}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Restore the buffer that `state` was taken from."""
-        self._rows.clear()
-        for sampled_at, row in state["rows"]:
-            self._rows.append((sampled_at, Trajectory(**{name: tuple(values) for name, values in row.items()})))
-        self._drawn, self.sampled_actions = state["drawn"], state["sampled_actions"]
-        self.sampled_nodes = state.get("sampled_nodes", 0)  # older versions did not count them

@@ -1,10 +1,12 @@
-"""One attempt at a run: resume from the newest whole checkpoint, train, save at intervals."""
+"""One attempt at a run: resume from the newest whole checkpoint, train, save at intervals and when asked to stop."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from harness.records.events import Event, Resumed, SavedCheckpoint, StageProgress
@@ -15,13 +17,12 @@ from harness.training.checkpoint import State
 from harness.training.loop import Training
 
 
-class StopRequested(Exception):
-    """The attempt was asked to stop, and its state is saved."""
-
-
-@dataclass(frozen=True)
+@dataclass
 class Attempt:
-    """One attempt at a run: the checkpoints to resume from, the place and pace of its own, and the request to stop.
+    """One attempt at a run: the checkpoints to resume from, and the place and pace of its own.
+
+    Another thread may save the training at any moment, also in the middle of a step: what it then saves is the end of
+    the step before.
 
     Attributes:
         run_id: the run.
@@ -29,7 +30,9 @@ class Attempt:
         folder: the store's folder.
         checkpoints: the registered ones, newest first.
         every: seconds between two checkpoints; more if saving is slow.
-        stopping: True if the attempt is to stop; called after every step.
+        report: takes how far a stage is in the middle of what yields no events.
+        training: the training at hand, from its first step until its policy is kept.
+        reporting: held while the training's state has changed and the events that say so are not all yielded.
     """
 
     run_id: str
@@ -37,7 +40,10 @@ class Attempt:
     folder: Path
     checkpoints: tuple[SavedCheckpoint, ...] = ()
     every: float = 60.0
-    stopping: Callable[[], bool] = lambda: False
+    report: Callable[[StageProgress], None] = lambda _: None
+    training: Training | None = None
+    reporting: threading.Lock = field(default_factory=threading.Lock)
+    _saved: tuple[int, bool] = (0, False)  # step of the last state in a file, and whether scoring it was due
 
     def newest(self) -> tuple[State | None, Resumed]:
         """The newest whole registered state (None without one), and the event that reports it."""
@@ -49,21 +55,39 @@ class Attempt:
             damaged.append(saved.path)
         return None, Resumed(0, (), tuple(damaged))
 
-    def save(self, state: State) -> SavedCheckpoint:
-        """Write a checkpoint under a name of this attempt.
+    def begin(self, training: Training) -> None:
+        """Take on a training in the state that the newest checkpoint holds, or at its start."""
+        self._saved, self.training = (training.step, training.due), training
+
+    def unsaved(self) -> bool:
+        """True if there is a training whose state is in no file yet."""
+        return self.training is not None and self._saved != (self.training.step, self.training.due)
+
+    def save(self) -> SavedCheckpoint:
+        """Write a checkpoint of the training at hand under a name of this attempt; called with `reporting` held.
 
         Raises:
             OutOfSpace: it cannot be written; the registered ones stay as they are.
         """
+        assert self.training is not None
+        state = self.training.state()
         path = f"checkpoints/{self.run_id}/{self.number}-{state.facts['step']}.safetensors"
         try:
-            return checkpoint.write(state, self.folder, path)
+            saved = checkpoint.write(state, self.folder, path)
         except OSError as error:
             raise OutOfSpace(
                 f"{self.folder / path} cannot be written: {error.strerror}; a checkpoint of this run takes "
                 f"{len(state.to_bytes()) / 1e6:.1f} MB: make room for it and run the same command again, it goes on "
                 "from the last one that was stored"
             ) from error
+        self._saved = self.training.step, self.training.due
+        return saved
+
+
+def _sampling(training: Training, attempt: Attempt, share: float) -> None:
+    """Report how far a step's rollouts are; the first ones are a stage of their own, later ones a part of training."""
+    first = training.step == 0
+    attempt.report(StageProgress("rollouts", share) if first else StageProgress("train", training.progress))
 
 
 SHARE = 20  # saving may take up to 1/20 of the time
@@ -73,7 +97,6 @@ def train(training: Training, attempt: Attempt) -> Iterator[Event]:
     """Train to the end of the budget, from the newest whole checkpoint on; yields at least one event a step.
 
     Raises:
-        StopRequested: asked to stop; the last event was a checkpoint of the step before.
         OutOfSpace: a checkpoint could not be written.
         Diverged: the loss is not finite.
     """
@@ -81,19 +104,22 @@ def train(training: Training, attempt: Attempt) -> Iterator[Event]:
     if state is not None:
         training.restore(state)
     yield resumed
+    attempt.begin(training)
+    if training.due:  # saved before it was scored
+        yield StageProgress("train", training.progress)
     saved_at, pause = time.monotonic(), attempt.every
     while not training.finished:
-        point = training.advance()
-        if point is not None:
-            yield point
+        gradient = training.gradient(partial(_sampling, training, attempt))
+        with attempt.reporting:
+            point = training.update(gradient)
+            if point is not None:
+                yield point
         yield StageProgress("train", training.progress)
-        stopping, since = attempt.stopping(), time.monotonic() - saved_at
-        if stopping or since > pause:
+        if time.monotonic() - saved_at > pause:
             began = time.monotonic()
-            saved = attempt.save(training.state())
-            failpoint("checkpoint.written")
-            yield saved
+            with attempt.reporting:
+                saved = attempt.save()
+                failpoint("checkpoint.written")
+                yield saved
             saved_at = time.monotonic()
             pause = max(attempt.every, SHARE * (saved_at - began))
-        if stopping:
-            raise StopRequested

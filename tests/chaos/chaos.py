@@ -64,15 +64,22 @@ def cells(count: int) -> list[RunConfig]:
 
 
 def serve(url: str, errors: str) -> None:
-    """Run a supervisor until the grid is done; any error that ends it is written to `errors`."""
+    """Run a supervisor until the grid is done; any error that ends it is written to `errors`.
+
+    A supervisor that is killed while it asks the server for a worker takes the server with it.  Here all share one, so
+    that the others end with it: by no fault of theirs, and as if they had been killed.
+    """
     # The workers' server is the one that this process came from: importing torch again would take seconds.
     shared = resource_tracker.ensure_running
+    parent = os.getppid()
     forkserver.ensure_running = forkserver._forkserver.ensure_running = shared  # type: ignore[attr-defined]
     try:
         with Store(url, lease=LEASE) as store:
             for _ in supervise(store, RULES, None, lambda: False):
                 pass
     except BaseException:
+        if os.getppid() != parent:
+            raise
         (Path(errors) / str(os.getpid())).write_text(traceback.format_exc())
         raise
 

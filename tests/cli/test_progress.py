@@ -27,17 +27,30 @@ EXPECTED = Tally(cells=3, done=1, failed=1, skipped=1, failures=[("cc", "no room
 
 
 def test_a_log_gets_one_line_per_change_with_the_time_since_the_start() -> None:
-    """The clock ticks 40 s per reading: the first reading is zero, and the second line is at 80 s = 0:01:20."""
+    """The clock ticks 40 s per reading: the first reading is zero, and the second event is at 80 s = 0:01:20."""
     out = io.StringIO()
     ticks = itertools.count(0, 40)
     assert follow(events(), Console(file=out, width=20), clock=lambda: next(ticks)) == EXPECTED
     assert out.getvalue().splitlines() == [
         "0:00:40  cell 1/3  aa  skipped",
         "0:01:20  cell 2/3  bb  train",
-        "0:02:00  cell 2/3  bb  score",
-        "0:02:40  cell 2/3  bb  done  (2 of 3 cells, about 0:02:40 left)",
-        "0:03:20  cell 3/3  cc  train",
-        "0:04:00  cell 3/3  cc  failed  no room for [bold]this[/bold]  (2 of 3 cells, 1 failed)",
+        "0:02:40  cell 2/3  bb  score",
+        "0:03:20  cell 2/3  bb  done  (2 of 3 cells, about 0:03:20 left)",
+        "0:04:00  cell 3/3  cc  train",
+        "0:04:40  cell 3/3  cc  failed  no room for [bold]this[/bold]  (2 of 3 cells, 1 failed)",
+    ]
+
+
+def test_a_log_is_never_silent_for_a_minute() -> None:
+    """An event of each of two cells every 10 s for 3 minutes: beside its first one, a line of each after 60, 120 s."""
+    found = (Progress(cell, 1, 2, "sample", second / 200, "") for second in range(0, 180, 10) for cell in ("aa", "bb"))
+    out = io.StringIO()
+    ticks = itertools.count(0, 5)
+    follow(found, Console(file=out, width=80), clock=lambda: next(ticks))
+    assert [line for line in out.getvalue().splitlines() if "aa" in line] == [
+        "0:00:05  cell 1/2  aa  sample",
+        "0:01:05  cell 1/2  aa  sample  30%",
+        "0:02:05  cell 1/2  aa  sample  60%",
     ]
 
 

@@ -39,6 +39,25 @@ def test_resumed_at_any_step_the_end_is_the_same(trainer: dict[str, Any]) -> Non
         assert resumed(trainer, content) == (end, [point for point in points if point[0] > step])
 
 
+@pytest.mark.parametrize("trainer", variants(every_choice=False), ids=lambda given: given["name"])
+def test_a_state_taken_within_a_step_is_that_before_it(trainer: dict[str, Any]) -> None:
+    """At step 12 a buffer is refreshed: the gradient is there, rollouts and counts have moved, the state has not."""
+    run = training(trainer)
+    while run.step < 12:
+        run.advance()
+    before = run.state()
+    gradient = run.gradient()
+    within = run.state()
+    assert (within.hash, within.facts) == (before.hash, before.facts)
+    point = run.update(gradient)
+    assert run.state().hash != before.hash
+    again = training(trainer)
+    again.restore(within)
+    other = again.advance()
+    assert again.state().hash == run.state().hash
+    assert (point and point.loss) == (other and other.loss)
+
+
 @pytest.mark.prove("trainings cut and resumed", cases=25, seconds=12)
 @pytest.mark.parametrize("trainer", variants(every_choice=True), ids=str)
 def test_resumed_in_a_fresh_process_the_end_is_the_same(trainer: dict[str, Any], tmp_path: Path) -> None:

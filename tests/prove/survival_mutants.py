@@ -89,8 +89,8 @@ SURVIVAL_MUTANTS = (
     ),
     Mutant(
         "asked to stop, a worker saves nothing",
-        "harness/training/resume.py",
-        (("if stopping or since > pause:", "if since > pause:"),),
+        "harness/runner/worker.py",
+        (("if attempt is not None and attempt.unsaved():", "if False:"),),
         ("tests/cli/test_app.py::test_a_worker_that_is_terminated_gives_its_cell_back_and_exits_with_75",),
     ),
     Mutant(
@@ -139,8 +139,8 @@ SURVIVAL_MUTANTS = (
     left_out(
         "how many nodes were sampled",
         "harness/training/replay_buffer.py",
-        'self.sampled_nodes = state.get("sampled_nodes", 0)',
-        "pass",
+        'values.get("sampled_nodes", 0)',
+        "0",
     ),
     left_out("the threads", "harness/training/loop.py", 'self.threads |= set(state.facts["threads"])', "pass"),
     left_out(
@@ -152,26 +152,54 @@ SURVIVAL_MUTANTS = (
     left_out(
         "the progress",
         "harness/training/loop.py",
-        "\n        self.progress = self.budget.used(self.step, self.tokens, self.seconds)\n\n\ndef fit",
-        "\n\n\ndef fit",
+        "self.progress = self.budget.used(self.step, self.tokens, self.seconds)\n        if state",
+        "if state",
     ),
-    left_out("the replay buffer", "harness/training/loop.py", 'self.buffer.restore(state.facts["replay"])', "pass"),
+    left_out(
+        "the replay buffer",
+        "harness/training/loop.py",
+        'self.buffer.contents = Contents.from_json(state.facts["replay"])',
+        "pass",
+    ),
     left_out(
         "the rollouts' ages",
         "harness/training/replay_buffer.py",
-        "self._rows.append((sampled_at, Trajectory(",
-        "self._rows.append((0, Trajectory(",
+        "(sampled_at, Trajectory(",
+        "(0, Trajectory(",
     ),
     left_out(
         "how many rollouts were drawn",
         "harness/training/replay_buffer.py",
-        'self._drawn, self.sampled_actions = state["drawn"], state["sampled_actions"]',
-        'self.sampled_actions = state["sampled_actions"]',
+        'cls(rows, values["drawn"], ',
+        "cls(rows, 0, ",
     ),
     left_out(
         "how many actions were sampled",
         "harness/training/replay_buffer.py",
-        'self._drawn, self.sampled_actions = state["drawn"], state["sampled_actions"]',
-        'self._drawn = state["drawn"]',
+        'values["drawn"], values["sampled_actions"], ',
+        'values["drawn"], 0, ',
+    ),
+    Mutant(
+        "a state taken within a step holds a part of the step",
+        "harness/training/loop.py",
+        (
+            (
+                "        counts, contents = self._settled",
+                "        self._settle()\n        counts, contents = self._settled",
+            ),
+        ),
+        (f"{RESUME}::test_a_state_taken_within_a_step_is_that_before_it",),
+    ),
+    Mutant(
+        "a point at which a training was saved is not scored",
+        "harness/training/loop.py",
+        (('if state.facts.get("due") is not None:', "if False:"),),
+        ("tests/runner/test_interim.py::test_saved_in_the_step_that_is_scored_it_is_scored_once",),
+    ),
+    Mutant(
+        "a stage that cannot be cut is waited for",
+        "harness/runner/supervisor.py",
+        (("min(PROMPT, self.options.grace)", "self.options.grace"),),
+        ("tests/runner/test_stop.py",),
     ),
 )

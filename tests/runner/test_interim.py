@@ -7,14 +7,20 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from shell import Shell
 
 from harness.config.run import RunConfig
 from harness.errors import ConfigError
 from harness.grids.check import check
 from harness.grids.grid import load_grid
+from harness.records.events import StageProgress
+from harness.records.training import Interim
 from harness.runner.grid import run_grid
+from harness.runner.run import run as compute
 from harness.storage.store import Store
+from harness.training.checkpoint import write
+from harness.training.resume import Attempt
 
 TIMES = ["seconds", "seconds_before"]
 GRID = """
@@ -131,6 +137,36 @@ def test_stopped_and_continued_it_has_the_same_scores_once(whole: tuple[Store, R
         mine, theirs = (one.interims(run_id=config.run_id).drop(columns=TIMES) for one in (other, store))
         pd.testing.assert_frame_equal(mine, theirs)
         assert weights(other, config) == weights(store, config)
+
+
+@pytest.mark.parametrize("moment", ["before it is scored", "once it is scored"])
+def test_saved_in_the_step_that_is_scored_it_is_scored_once(
+    whole: tuple[Store, RunConfig], tmp_path: Path, moment: str
+) -> None:
+    """As another thread saves it: at the very step, before or after its scores are there, and once with them lost."""
+    store, config = whole
+    first = Attempt(config.run_id, 1, tmp_path)
+    events = compute(config, torch.device("cpu"), first)
+    for event in events:
+        due = first.training is not None and first.training.due
+        if isinstance(event, StageProgress) and due if moment.startswith("before") else isinstance(event, Interim):
+            break
+    state = first.training.state() if first.training is not None else None
+    assert state is not None
+    path = f"checkpoints/{config.run_id}/1-1.safetensors"
+    second = Attempt(config.run_id, 2, tmp_path, (write(state, tmp_path, path),))
+    events.close()
+    found = [event for event in compute(config, torch.device("cpu"), second) if isinstance(event, Interim)]
+    steps = store.interims(run_id=config.run_id)["step"].unique().tolist()
+    assert [one.spent.step for one in found] == (steps if moment.startswith("before") else steps[1:])
+    with Store(f"sqlite:///{tmp_path}/runs.db") as other:  # scored again, it replaces what was stored
+        other.enqueue("g", [config])
+        claim = other.claim_next("here:1:1")
+        assert claim is not None
+        for _ in range(2):
+            other.log(config.run_id, claim.owner, [], None, found)
+        assert other.interims(run_id=config.run_id)["step"].nunique() == len(found)
+        assert not other.interims(run_id=config.run_id).duplicated(["step", "name"]).any()
 
 
 def test_what_cannot_be_scored_on_the_way_is_refused(tmp_path: Path) -> None:

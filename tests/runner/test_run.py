@@ -28,7 +28,7 @@ from harness.storage.store import Store
 from harness.system.device import choose_device
 from harness.system.disk_full import OutOfSpace
 from harness.training.base_model import base_id, prepare_base, prepared
-from harness.training.resume import Attempt, StopRequested
+from harness.training.resume import Attempt
 
 GRID = """
 question: Does everything run from end to end?
@@ -211,18 +211,20 @@ def test_threads_of_a_resumed_training_are_recorded_though_its_attempt_was_kille
     (config, *_), cpu = check(grid), torch.device("cpu")
     known, saved = torch.get_num_threads(), list[SavedCheckpoint]()
 
-    def attempt(stopping: bool = False) -> Iterator[Event]:
-        return compute(config, cpu, Attempt(config.run_id, 1, tmp_path, tuple(saved), stopping=lambda: stopping))
+    def attempt(until: Stage) -> Event:
+        own = Attempt(config.run_id, 1, tmp_path, tuple(saved))
+        for event in compute(config, cpu, own):
+            if isinstance(event, StageProgress) and event.stage == until:
+                saved.extend([own.save()] if until == "train" else [])
+                break
+        return event
 
     torch.set_num_threads(1)
     try:
-        with pytest.raises(StopRequested):
-            saved.extend(event for event in attempt(stopping=True) if isinstance(event, SavedCheckpoint))
+        attempt("train")
         torch.set_num_threads(2)
-        for event in attempt():
-            if isinstance(event, StageProgress) and event.stage == "sample":
-                break
-        *_, last = attempt()
+        attempt("sample")
+        last = attempt("done")
     finally:
         torch.set_num_threads(known)
     assert len(saved) == 1

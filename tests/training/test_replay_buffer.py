@@ -116,7 +116,7 @@ def test_sampled_actions_are_the_policys_own() -> None:
     rollouts = buffer(policy)
     rollouts.refresh(policy, 0)
     rows, _ = rollouts.draw(200, 0)
-    assert rollouts.sampled_actions == sum(len(row.actions) for row in set(rows))
+    assert rollouts.contents.sampled_actions == sum(len(row.actions) for row in set(rows))
 
 
 def test_nodes_of_a_rollout_by_hand() -> None:
