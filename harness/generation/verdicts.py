@@ -14,6 +14,7 @@ from harness.errors import ConfigError
 from harness.hashing import content_hash
 from harness.models.architectures.known import known
 from harness.records.verdict import Verdict
+from harness.system.hub import check_files
 from harness.system.model_files import local
 
 _CODE = 1  # raise it when the harness computes otherwise, so that verdicts are not those of before
@@ -34,12 +35,14 @@ def check_model(
 
     Raises:
         ConfigError: the architecture is not computed rightly, or cannot do what the run asks for.
-        EnvironmentProblem: the directory holds no model.
+        EnvironmentProblem: the directory lacks a configuration, weights or a tokenizer.
     """
     if (written := _written(model)) is None:
         return None
     if (refusal := known(written)) is not None:
         _check(model, refusal, backspace=backspace, contrastive=contrastive)
+    if (place := local(model.name)) is not None:
+        check_files(place, f"model.name={model.name!r}")
     found = _verdict(model, written, folder)
     _check(model, found, backspace=backspace, contrastive=contrastive)
     if found.context < model.context:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from harness.config.run import RunConfig
@@ -12,21 +12,31 @@ from harness.errors import ConfigError, did_you_mean
 from harness.grids.controls import controls
 from harness.grids.grid import Grid
 from harness.plugins.benchmark import selection
+from harness.plugins.metric import REFERENCE_LM
 from harness.plugins.options import build
 from harness.records.data import Splits
 from harness.records.verdict import Verdict
 from harness.registry import TRAINERS
+from harness.system.hub import check_files, check_model
+from harness.system.model_files import local
 
 
-def check(grid: Grid, folder: Path | None = None) -> list[RunConfig]:
+def check(
+    grid: Grid, folder: Path | None = None, before: Callable[[list[RunConfig]], None] | None = None
+) -> list[RunConfig]:
     """Every cell of a grid with all options written out, its controls last.
 
-    `folder` is that of a store: verdicts on models that the cells load are kept there.
+    Args:
+        grid: it is expanded once.
+        folder: that of a store: verdicts on models that the cells load are kept there.
+        before: looks at the cells before they are checked, controls aside.
 
     Raises:
         ConfigError: a cell that cannot run, and why.
     """
     cells = grid.expand()
+    if before is not None:
+        before(cells)
     return check_cells([*cells, *controls(cells)] if grid.controls else cells, folder)
 
 
@@ -55,6 +65,10 @@ def check_cells(cells: list[RunConfig], folder: Path | None = None) -> list[RunC
             whole.add(seen)
         if config.sampling.temperature == "best":
             selection(config)
+        for featuriser in featurisers(config):
+            if local(featuriser) is not None or featuriser.startswith((".", "/", "~")):
+                check_model(featuriser, f"featuriser={featuriser!r}")
+                check_files(Path(featuriser).expanduser(), f"featuriser={featuriser!r}")
         _check_interim(config)
         _check_validation(config, splits)
     loaded(cells, folder)
@@ -75,10 +89,12 @@ def loaded(cells: Iterable[RunConfig], folder: Path | None = None) -> dict[str, 
         if not config.model.from_scratch
     }
     for model, backspace, contrastive in asked:
-        from harness.generation.verdicts import check_model  # a model that is not known yet loads torch
+        from harness.generation import verdicts  # of a model that is not known yet the verdict loads torch
 
         kept = None if folder is None else folder / "cache"
-        if (verdict := check_model(model, backspace=backspace, contrastive=contrastive, folder=kept)) is not None:
+        if (
+            verdict := verdicts.check_model(model, backspace=backspace, contrastive=contrastive, folder=kept)
+        ) is not None:
             found[model.name] = verdict
     return found
 
@@ -98,6 +114,12 @@ def notes(cells: Iterable[RunConfig], folder: Path | None = None) -> list[str]:
         if verdict.slow
     ]
     return list(dict.fromkeys(found))
+
+
+def featurisers(config: RunConfig) -> list[str]:
+    """Names of the models that a cell's metrics look at texts with: directories and ids of the Hub."""
+    named = [metric.options.get("featuriser") for metric in config.metrics or ()]
+    return [name for name in dict.fromkeys(named) if isinstance(name, str) and name != REFERENCE_LM]
 
 
 def _check_validation(config: RunConfig, splits: Splits) -> None:

@@ -17,6 +17,7 @@ from harness.evaluation.scoring import profiles, score
 from harness.evaluation.temperature import ChosenTemperature, best_temperature, temperature_needs_reference
 from harness.generation.prompts import choose_prompts
 from harness.models.policy import Policy
+from harness.plugins.metric import REFERENCE_LM
 from harness.records.data import Splits
 from harness.records.evaluation import Evaluation
 from harness.records.events import Event, Results, StageProgress
@@ -76,7 +77,7 @@ def _features(
     config: RunConfig, splits: Splits, folder: Path, device: torch.device
 ) -> Generator[StageProgress, None, Features]:
     """Features of texts; trains the benchmark's reference LM where one is asked for and not cached."""
-    asked = any(metric.options.get("featuriser") == "reference-lm" for metric in config.metrics or ())
+    asked = any(metric.options.get("featuriser") == REFERENCE_LM for metric in config.metrics or ())
     reference = None
     if asked or temperature_needs_reference(config):
         reference = yield from prepare_base(reference_config(config), splits, folder / "cache", device, "reference")
