@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from harness.config.run import RunConfig
-from harness.data.checks import check_whole
+from harness.data.checks import check_room, check_texts
+from harness.data.fit import check_fit
 from harness.data.splits import load_splits
 from harness.errors import ConfigError, did_you_mean
 from harness.grids.controls import controls
@@ -46,7 +47,6 @@ def check_cells(cells: list[RunConfig], folder: Path | None = None) -> list[RunC
     Raises:
         ConfigError: a cell that cannot run, and why.
     """
-    whole: set[tuple[object, ...]] = set()  # all that `check_whole` looks at, of the cells that it has passed
     for config in cells:
         build(TRAINERS, config.trainer, "trainer")
         name = config.model.name
@@ -58,11 +58,6 @@ def check_cells(cells: list[RunConfig], folder: Path | None = None) -> list[RunC
                 f"actions.noise_kind=ground_truth: benchmark {config.benchmark.name!r} has no ground truth; "
                 "use uniform, unigram or policy"
             )
-        model, length = config.model, config.sampling.length
-        seen = (config.benchmark.model_dump_json(), model.from_scratch, model.tokenizer, model.context, length)
-        if seen not in whole:  # it reads all texts
-            check_whole(splits, config)
-            whole.add(seen)
         if config.sampling.temperature == "best":
             selection(config)
         for featuriser in featurisers(config):
@@ -71,7 +66,9 @@ def check_cells(cells: list[RunConfig], folder: Path | None = None) -> list[RunC
                 check_files(Path(featuriser).expanduser(), f"featuriser={featuriser!r}")
         _check_interim(config)
         _check_validation(config, splits)
-    loaded(cells, folder)
+    _check_fit(cells)
+    here = loaded(cells, folder)
+    check_fit((cell for cell in cells if cell.model.name in here), None if folder is None else folder / "cache")
     return cells
 
 
@@ -114,6 +111,21 @@ def notes(cells: Iterable[RunConfig], folder: Path | None = None) -> list[str]:
         if verdict.slow
     ]
     return list(dict.fromkeys(found))
+
+
+def _check_fit(cells: Iterable[RunConfig]) -> None:
+    """Refuse cells whose tokenizer is known not to fit their texts, or whose context leaves no room; likes once."""
+    fitting: set[tuple[object, ...]] = set()
+    for config in cells:
+        model, sampling = config.model, config.sampling
+        seen: tuple[object, ...] = (config.benchmark.model_dump_json(), model.from_scratch, model.tokenizer)
+        seen += (model.context, sampling.length, sampling.rollouts, sampling.temperature == "best", config.untrained)
+        seen += (config.evaluation.split, config.evaluation.while_training)
+        if seen not in fitting:  # it reads all texts
+            splits = load_splits(config.benchmark)
+            check_texts(splits, config)
+            check_room(splits, config)
+            fitting.add(seen)
 
 
 def featurisers(config: RunConfig) -> list[str]:

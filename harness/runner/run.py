@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from harness.config.run import RunConfig
-from harness.data.checks import check_characters, check_whole
+from harness.data.checks import check_texts
 from harness.data.splits import HeldOut, load_splits
 from harness.evaluation.features import Features
 from harness.evaluation.scoring import profiles, score
@@ -40,12 +40,10 @@ def run(config: RunConfig, device: torch.device, attempt: Attempt) -> Iterator[E
     features = yield from _features(config, splits, attempt.folder, device)
     source = yield from policy_source(config, splits, attempt.folder, device)
     policy = source.policy
-    check_whole(splits, config, policy)
+    check_texts(splits, config, policy)
     held_out = HeldOut(splits)
     held = source.held(held_out)
     prompts = choose_prompts(policy, held.prompts, config.sampling)
-    if splits.law is not None:
-        check_characters(policy, splits.law, (*splits.test, *splits.validation))
 
     learned = yield from source.train(attempt, held_out, features)
 
