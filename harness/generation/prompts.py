@@ -13,8 +13,13 @@ from harness.records.data import Example
 class Coding(Protocol):
     """The part of a `Codec` that prompts are chosen with."""
 
-    context: int
-    start_id: int
+    @property
+    def context(self) -> int:
+        """Tokens that a text may hold, prompt and end included."""
+
+    @property
+    def start_id(self) -> int:
+        """The token before a text."""
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text."""

@@ -24,10 +24,12 @@ RECURRENT = "carries a recurrent state along the text"
 _AHEAD = "looks at tokens that follow"
 _HEAD = "computes logits from hidden states in a way that is not supported"
 _NOT_RUN = "cannot be run as a causal language model"
-_ENCODERS = ("bert", "bert-generation", "big_bird", "electra", "ernie", "megatron-bert", "rembert", "roc_bert")
-_ENCODERS += ("roformer",)
-_OWN_HEADS = ("camembert", "data2vec-text", "rembert", "roberta", "roberta-prelayernorm", "xlm-roberta")
-_OWN_HEADS += ("xlm-roberta-xl",)
+_ENCODERS = (
+    "bert", "bert-generation", "big_bird", "electra", "ernie", "megatron-bert", "rembert", "roc_bert", "roformer",
+)  # fmt: skip
+_OWN_HEADS = (
+    "camembert", "data2vec-text", "rembert", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl",
+)  # fmt: skip
 _ALL_RECURRENT = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "recurrent_gemma", "rwkv", "xlstm")
 _SOURCE = "transformers/models/auto/modeling_auto.py"
 _LAYERS = ("layer_types", "layers_block_type")
