@@ -272,7 +272,7 @@ def draw(law: Law, generator: np.random.Generator, count: int) -> tuple[str, ...
         written: list[str] = []
         state: Hashable | None = law.start
         while state is not None:
-            symbols, sums, after = table(state)
+            symbols, sums, after = known.get(state) or table(state)
             i = bisect_right(sums, generator.random())
             written.append(symbols[i])
             state = after[i]

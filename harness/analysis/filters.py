@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -13,6 +12,7 @@ from harness.config.keys import last_part, matching_keys
 from harness.config.run import key_order
 from harness.config.written import split_list as split_list
 from harness.config.written import unquoted
+from harness.config.written import written as written
 from harness.errors import ConfigError, did_you_mean
 from harness.storage.queries import Run, Seeds
 
@@ -94,11 +94,6 @@ def select(runs: Sequence[Run], filters: Sequence[str], known: Sequence[str]) ->
     for text in filters:
         left = list(filter(parse_filter(text, left, known), left))
     return left
-
-
-def written(value: Any) -> str:
-    """A configuration value as the command line and YAML write it."""
-    return value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else json.dumps(value)
 
 
 def _equal(value: Any, wanted: str) -> bool:

@@ -147,9 +147,7 @@ def asked_cells(
         print_notes(cells, _folder(url))
         return given, cells
     grid = load_grid_argument(given, overrides, seeds, name)
-    if before is not None:
-        before(grid.expand())
-    cells = checked_cells(grid, store=url)
+    cells = checked_cells(grid, store=url, before=before)
     if name is not None and here is not None and name in stored:
         other = set(here.runs(name)["group_id"]) - {cell.group_id for cell in cells}
         if other:
@@ -160,10 +158,16 @@ def asked_cells(
     return grid.name, cells
 
 
-def checked_cells(grid: Grid, limit: str | None = None, store: str | None = None) -> list[RunConfig]:
+def checked_cells(
+    grid: Grid,
+    limit: str | None = None,
+    store: str | None = None,
+    before: Callable[[list[RunConfig]], None] | None = None,
+) -> list[RunConfig]:
     """Every cell with all options written out, or the first ones; notes about grid, data and models are printed.
 
-    Verdicts on models are kept beside the store at the URL, where that is a file in a folder that is there.
+    Verdicts on models are kept beside the store at the URL, where that is a file in a folder that is there.  `before`
+    looks at the cells before they are checked, controls aside.
     """
     from harness.grids.check import check
     from harness.grids.grid import first
@@ -172,7 +176,7 @@ def checked_cells(grid: Grid, limit: str | None = None, store: str | None = None
     for note in (*doubles(grid), *idle_excludes(grid)):
         typer.echo(f"note: {note}", err=True)
     folder = _folder(store)
-    cells = check(grid, folder)
+    cells = check(grid, folder, before)
     print_notes(cells, folder)
     return cells if limit is None else first(cells, limit)
 

@@ -11,6 +11,7 @@ import typer
 from harness.cli.arguments import open_store, store_exists
 from harness.cli.output import command
 from harness.cli.signals import stop_on_signals
+from harness.errors import EnvironmentProblem
 from harness.system.hub import check_model
 
 if TYPE_CHECKING:
@@ -68,23 +69,37 @@ def run_cells(
 
 
 def check_models(cells: Iterable[RunConfig], url: str) -> None:
-    """Refuse unfinished cells whose model of the Hub cannot be loaded, before worker processes wait for it.
+    """Refuse unfinished cells whose models of the Hub cannot be loaded, before worker processes wait for them.
 
     Directories are examined with the grid.
 
     Raises:
-        EnvironmentProblem: neither a model directory, nor kept here, nor within reach.
+        EnvironmentProblem: a model, or a featuriser, that is neither kept here nor within reach.
     """
-    loaded = {
-        cell.run_id: cell.model.name
-        for cell in cells
-        if not cell.model.from_scratch and not cell.model.name.startswith((".", "/", "~"))
-    }
-    if not loaded:
+    for problem in missing_models(cells, url):
+        raise problem
+
+
+def missing_models(cells: Iterable[RunConfig], url: str) -> Iterator[EnvironmentProblem]:
+    """The problem of each model of the Hub that unfinished cells load, as policies or featurisers, and cannot."""
+    from harness.grids.check import featurisers
+
+    asked: dict[tuple[str, str], set[str]] = {}
+    for cell in cells:
+        names = [] if cell.model.from_scratch else [(cell.model.name, f"model.name={cell.model.name!r}")]
+        names += [(one, f"featuriser={one!r}") for one in featurisers(cell)]
+        for name, where in names:
+            if not name.startswith((".", "/", "~")):
+                asked.setdefault((name, where), set()).add(cell.run_id)
+    if not asked:
         return
     done = set(open_store(url).runs(status="done")["run_id"]) if store_exists(url) else set()
-    for name in dict.fromkeys(name for run_id, name in loaded.items() if run_id not in done):
-        check_model(name, f"model.name={name!r}")
+    for (name, where), run_ids in asked.items():
+        if not run_ids <= done:
+            try:
+                check_model(name, where)
+            except EnvironmentProblem as problem:
+                yield problem
 
 
 def named(events: Iterable[Progress], names: Mapping[str, str]) -> Iterator[Progress]:

@@ -5,6 +5,7 @@ Quotes are YAML's: in double ones a backslash escapes (`"\\n"`), in single ones 
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import pairwise
 from types import EllipsisType, NoneType
@@ -58,6 +59,11 @@ def takes_text(hint: Any) -> bool:
     (True, False)
     """
     return _kinds(hint) - {NoneType, EllipsisType} == {str}
+
+
+def written(value: Any) -> str:
+    """A configuration value as the command line and YAML write it."""
+    return value if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else json.dumps(value)
 
 
 def _split(text: str, comma: str) -> list[str]:

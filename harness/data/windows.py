@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.errors import ConfigError
+from harness.data.checks import check_prompt
 from harness.models.codec import Codec
 from harness.records.data import Example, Splits
 from harness.records.rollout import Trajectory
@@ -26,11 +26,7 @@ def rows(examples: Sequence[Example], codec: Codec) -> list[Trajectory]:
     for example in examples:
         prompt = [codec.start_id, *codec.encode(example.prompt)] if example.prompt else [codec.start_id]
         tokens = [*prompt, *codec.whole(example.prompt, example.text)]
-        room = codec.context - len(prompt)
-        if room < 1:
-            raise ConfigError(
-                f"model.context={codec.context}: a prompt of {len(prompt)} tokens leaves no room; raise it"
-            )
+        check_prompt(len(prompt), codec.context)
         found.append(Trajectory(tuple(prompt), tuple(tokens[len(prompt) : codec.context])))
         for begin in range(codec.context - 1, len(tokens) - 1, codec.context - 1):
             window = tokens[begin : begin + codec.context]

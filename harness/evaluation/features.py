@@ -15,7 +15,7 @@ from harness.errors import EnvironmentProblem
 from harness.models import pretrained
 from harness.models.batching import batches
 from harness.models.policy import Policy
-from harness.plugins.metric import Unscorable
+from harness.plugins.metric import REFERENCE_LM, Unscorable
 from harness.records.rollout import Trajectory
 from harness.system.model_files import model_id, revision_of
 
@@ -46,7 +46,7 @@ class Features:
         Raises:
             EnvironmentProblem: a file of the directory cannot be read.
         """
-        if featuriser == "reference-lm":
+        if featuriser == REFERENCE_LM:
             return featuriser if self.reference is None else f"{featuriser}:{self.reference.name}"
         if featuriser not in self._ids:
             self._ids[featuriser] = model_id(featuriser)
@@ -82,13 +82,13 @@ class Features:
         return found
 
     def _model(self, featuriser: str) -> Policy:
-        if featuriser == "reference-lm" and self.reference is None:
+        if featuriser == REFERENCE_LM and self.reference is None:
             raise Unscorable(
                 "there is no reference LM here: it is trained on a benchmark's training split; write "
                 "[featuriser=DIRECTORY] after the metric's definition, a model directory or a Hub id"
             )
         if featuriser not in self._models:
-            name = self.reference if featuriser == "reference-lm" and self.reference is not None else featuriser
+            name = self.reference if featuriser == REFERENCE_LM and self.reference is not None else featuriser
             revision = revision_of(self.identify(featuriser))
             try:
                 self._models[featuriser] = _loaded(str(name), revision, self.device)

@@ -25,6 +25,7 @@ from harness.generation.rollouts import Start, sample
 from harness.models import pretrained
 from harness.models.architectures.head import HeadError
 from harness.models.architectures.kinds import BROKEN, Kind, bounds, kind_of, longest
+from harness.models.architectures.known import ADVICE
 from harness.models.architectures.small import outline, small, smaller, told
 from harness.models.policy import Policy
 from harness.records.rollout import Trajectory
@@ -36,7 +37,6 @@ COARSE = 0.5  # nats in bfloat16, whose rounding gives tenths in unlikely tokens
 _BACK = -1
 _DELETES = (3, 4, 5, 6, 7, 8, _BACK, _BACK, 9, 10, 11, 12, 13, _BACK, _BACK, _BACK, 14, 15, 16, 17)
 _PLAIN = tuple(range(3, 23))
-_ADVICE = "use an architecture such as gpt2, llama, mistral or qwen"
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def probe(architecture: Architecture) -> Verdict:
     if large:
         kind = kind_of(outline(config))
         return Verdict(kind.family, None, _keeps(kind))
-    return Verdict(family, f"{family} cannot be run as a causal language model: {broken}; {_ADVICE}")
+    return Verdict(family, f"{family} cannot be run as a causal language model: {broken}; {ADVICE}")
 
 
 def judge(policy: Policy, plain: Any) -> Verdict:
@@ -112,7 +112,7 @@ def judge(policy: Policy, plain: Any) -> Verdict:
         return Verdict(
             kind.family,
             f"{kind.family} looks at tokens that follow: log-probabilities in a state change by up to {ahead:.2g} nats "
-            f"when the text goes on, so that it is no causal language model; {_ADVICE}",
+            f"when the text goes on, so that it is no causal language model; {ADVICE}",
         )
     measured: dict[str, float] = {}
     for deletes in (False,) if policy.space.backspace_id is None else (True, False):
@@ -123,7 +123,7 @@ def judge(policy: Policy, plain: Any) -> Verdict:
                 return Verdict(
                     kind.family,
                     f"{kind.family} is not computed rightly: {where}, log-probabilities are up to {most:.2g} nats away "
-                    f"from those of a plain forward pass over the same text; {_ADVICE}",
+                    f"from those of a plain forward pass over the same text; {ADVICE}",
                     measured=measured,
                 )
     slow = kind.keeps is not None and not policy.new_stream().cached

@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from harness.config.sampling import SamplingConfig
 from harness.errors import ConfigError
-from harness.models.codec import Codec
 from harness.records.data import Example
 
 
-def choose_prompts(codec: Codec, prompts: Sequence[Example], sampling: SamplingConfig) -> tuple[Example, ...]:
+class Coding(Protocol):
+    """The part of a `Codec` that prompts are chosen with."""
+
+    @property
+    def context(self) -> int:
+        """Tokens that a text may hold, prompt and end included."""
+
+    @property
+    def start_id(self) -> int:
+        """The token before a text."""
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text."""
+
+    def follow(self, prompt: str, text: str) -> list[int]:
+        """Token ids that write a text after a prompt."""
+
+    def continuation(self, prompt: Sequence[int], tokens: Sequence[int]) -> str:
+        """The text that tokens add to a prompt's."""
+
+
+def choose_prompts(codec: Coding, prompts: Sequence[Example], sampling: SamplingConfig) -> tuple[Example, ...]:
     """The first `sampling.rollouts` prompts that leave half of the context free, with their human continuations.
 
     A human continuation is cut to the tokens that a rollout may write there: without the cut, texts of unequal length
@@ -37,6 +58,6 @@ def choose_prompts(codec: Codec, prompts: Sequence[Example], sampling: SamplingC
     return tuple(chosen)
 
 
-def prompt_tokens(codec: Codec, prompt: str) -> tuple[int, ...]:
+def prompt_tokens(codec: Coding, prompt: str) -> tuple[int, ...]:
     """Token ids of a prompt as the policy sees it: the start token, then the prompt's own."""
     return (codec.start_id, *codec.encode(prompt))

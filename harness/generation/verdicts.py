@@ -12,7 +12,9 @@ from huggingface_hub import try_to_load_from_cache
 from harness.config.model import ModelConfig
 from harness.errors import ConfigError
 from harness.hashing import content_hash
+from harness.models.architectures.known import known
 from harness.records.verdict import Verdict
+from harness.system.hub import check_files
 from harness.system.model_files import local
 
 _CODE = 1  # raise it when the harness computes otherwise, so that verdicts are not those of before
@@ -33,10 +35,26 @@ def check_model(
 
     Raises:
         ConfigError: the architecture is not computed rightly, or cannot do what the run asks for.
-        EnvironmentProblem: the directory holds no model.
+        EnvironmentProblem: the directory lacks a configuration, weights or a tokenizer.
     """
-    if (found := _verdict(model, folder)) is None:
+    if (written := _written(model)) is None:
         return None
+    if (refusal := known(written)) is not None:
+        _check(model, refusal, backspace=backspace, contrastive=contrastive)
+    if (place := local(model.name)) is not None:
+        check_files(place, f"model.name={model.name!r}")
+    found = _verdict(model, written, folder)
+    _check(model, found, backspace=backspace, contrastive=contrastive)
+    if found.context < model.context:
+        raise ConfigError(
+            f"model.name={model.name}: model.context={model.context}: this model holds {found.context} tokens; use at "
+            f"most that{found.bound}"
+        )
+    return found
+
+
+def _check(model: ModelConfig, found: Verdict, *, backspace: bool, contrastive: bool) -> None:
+    """Refuse a model by a verdict; arguments and errors as of `check_model`."""
     name = f"model.name={model.name}"
     if found.refused is not None:
         raise ConfigError(f"{name}: {found.refused}")
@@ -47,16 +65,10 @@ def check_model(
             f"{name}: sampling.decoder=contrastive tries candidates and takes them back, which this model cannot; use "
             "another decoder"
         )
-    if found.context < model.context:
-        raise ConfigError(
-            f"{name}: model.context={model.context}: this model holds {found.context} tokens; use at most that"
-            f"{found.bound}"
-        )
-    return found
 
 
-def _verdict(model: ModelConfig, folder: Path | None) -> Verdict | None:
-    """The verdict that is kept in `folder`, or the probe's, which is kept then; None for what is not here."""
+def _written(model: ModelConfig) -> str | None:
+    """The text of a model's config.json; empty where a directory has none, None for what is not here."""
     place = local(model.name)
     written = (
         str(place / "config.json")
@@ -65,9 +77,14 @@ def _verdict(model: ModelConfig, folder: Path | None) -> Verdict | None:
     )
     if place is None and not isinstance(written, str):
         return None
+    path = Path(str(written))
+    return path.read_text(errors="replace") if path.is_file() else ""
+
+
+def _verdict(model: ModelConfig, text: str, folder: Path | None) -> Verdict:
+    """The verdict on a config.json that is kept in `folder`, or the probe's, which is kept then."""
     kept = None
-    if folder is not None and Path(str(written)).is_file():
-        text = Path(str(written)).read_text(errors="replace")
+    if folder is not None and text:
         kept = folder / "probes" / f"{content_hash([version('transformers'), _CODE, text])}.json"
         try:
             return Verdict(**json.loads(kept.read_text()))

@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from harness.config.run import RunConfig
-from harness.data.checks import check_whole
+from harness.data.checks import check_room, check_texts
+from harness.data.fit import check_fit
 from harness.data.splits import load_splits
 from harness.errors import ConfigError, did_you_mean
 from harness.grids.controls import controls
 from harness.grids.grid import Grid
 from harness.plugins.benchmark import selection
+from harness.plugins.metric import REFERENCE_LM
 from harness.plugins.options import build
 from harness.records.data import Splits
 from harness.records.verdict import Verdict
 from harness.registry import TRAINERS
+from harness.system.hub import check_files, check_model
+from harness.system.model_files import local
 
 
-def check(grid: Grid, folder: Path | None = None) -> list[RunConfig]:
+def check(
+    grid: Grid, folder: Path | None = None, before: Callable[[list[RunConfig]], None] | None = None
+) -> list[RunConfig]:
     """Every cell of a grid with all options written out, its controls last.
 
-    `folder` is that of a store: verdicts on models that the cells load are kept there.
+    Args:
+        grid: it is expanded once.
+        folder: that of a store: verdicts on models that the cells load are kept there.
+        before: looks at the cells before they are checked, controls aside.
 
     Raises:
         ConfigError: a cell that cannot run, and why.
     """
     cells = grid.expand()
+    if before is not None:
+        before(cells)
     return check_cells([*cells, *controls(cells)] if grid.controls else cells, folder)
 
 
@@ -36,7 +47,6 @@ def check_cells(cells: list[RunConfig], folder: Path | None = None) -> list[RunC
     Raises:
         ConfigError: a cell that cannot run, and why.
     """
-    whole: set[tuple[object, ...]] = set()  # all that `check_whole` looks at, of the cells that it has passed
     for config in cells:
         build(TRAINERS, config.trainer, "trainer")
         name = config.model.name
@@ -48,16 +58,17 @@ def check_cells(cells: list[RunConfig], folder: Path | None = None) -> list[RunC
                 f"actions.noise_kind=ground_truth: benchmark {config.benchmark.name!r} has no ground truth; "
                 "use uniform, unigram or policy"
             )
-        model, length = config.model, config.sampling.length
-        seen = (config.benchmark.model_dump_json(), model.from_scratch, model.tokenizer, model.context, length)
-        if seen not in whole:  # it reads all texts
-            check_whole(splits, config)
-            whole.add(seen)
         if config.sampling.temperature == "best":
             selection(config)
+        for featuriser in featurisers(config):
+            if local(featuriser) is not None or featuriser.startswith((".", "/", "~")):
+                check_model(featuriser, f"featuriser={featuriser!r}")
+                check_files(Path(featuriser).expanduser(), f"featuriser={featuriser!r}")
         _check_interim(config)
         _check_validation(config, splits)
-    loaded(cells, folder)
+    _check_fit(cells)
+    here = loaded(cells, folder)
+    check_fit((cell for cell in cells if cell.model.name in here), None if folder is None else folder / "cache")
     return cells
 
 
@@ -75,10 +86,12 @@ def loaded(cells: Iterable[RunConfig], folder: Path | None = None) -> dict[str, 
         if not config.model.from_scratch
     }
     for model, backspace, contrastive in asked:
-        from harness.generation.verdicts import check_model  # a model that is not known yet loads torch
+        from harness.generation import verdicts  # of a model that is not known yet the verdict loads torch
 
         kept = None if folder is None else folder / "cache"
-        if (verdict := check_model(model, backspace=backspace, contrastive=contrastive, folder=kept)) is not None:
+        if (
+            verdict := verdicts.check_model(model, backspace=backspace, contrastive=contrastive, folder=kept)
+        ) is not None:
             found[model.name] = verdict
     return found
 
@@ -98,6 +111,27 @@ def notes(cells: Iterable[RunConfig], folder: Path | None = None) -> list[str]:
         if verdict.slow
     ]
     return list(dict.fromkeys(found))
+
+
+def _check_fit(cells: Iterable[RunConfig]) -> None:
+    """Refuse cells whose tokenizer is known not to fit their texts, or whose context leaves no room; likes once."""
+    fitting: set[tuple[object, ...]] = set()
+    for config in cells:
+        model, sampling = config.model, config.sampling
+        seen: tuple[object, ...] = (config.benchmark.model_dump_json(), model.from_scratch, model.tokenizer)
+        seen += (model.context, sampling.length, sampling.rollouts, sampling.temperature == "best", config.untrained)
+        seen += (config.evaluation.split, config.evaluation.while_training)
+        if seen not in fitting:  # it reads all texts
+            splits = load_splits(config.benchmark)
+            check_texts(splits, config)
+            check_room(splits, config)
+            fitting.add(seen)
+
+
+def featurisers(config: RunConfig) -> list[str]:
+    """Names of the models that a cell's metrics look at texts with: directories and ids of the Hub."""
+    named = [metric.options.get("featuriser") for metric in config.metrics or ()]
+    return [name for name in dict.fromkeys(named) if isinstance(name, str) and name != REFERENCE_LM]
 
 
 def _check_validation(config: RunConfig, splits: Splits) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from harness.analysis.filters import written
 from harness.config.run import RunConfig
+from harness.config.written import written
 from harness.errors import ConfigError
 from harness.grids.grid import Grid
 from harness.grids.settings import Point

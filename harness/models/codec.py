@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.actions.space import BACKSPACE, END_PIECE, ActionSpace
+from harness.config.model import ModelConfig
 from harness.errors import ConfigError
 from harness.hashing import content_hash
 from harness.models import pretrained
@@ -130,6 +131,18 @@ class Codec:
             own = self.continuation(self.encode("a"), (action,))  # after "a" no tokenizer swallows a leading space
             self._pieces[action] = named.get(action, own)
         return self._pieces[action]
+
+
+def codec_of(model: ModelConfig) -> Codec:
+    """The codec of a loaded model that is here, without its weights and `<backspace>`.
+
+    Raises:
+        EnvironmentProblem: it is not here, or cannot be read.
+        ConfigError: as `Codec`.
+    """
+    outline, tokenizer = pretrained.outline(model.name, model.revision)
+    size = int(outline.get_input_embeddings().weight.shape[0])
+    return Codec(tokenizer, size, model.context, pretrained.declared_ends(outline))
 
 
 def _ends(own: int | None, declared: Sequence[Any], size: int) -> tuple[int, ...]:

@@ -2,8 +2,9 @@
 
 A plug-in's file imports its names from here.  Read `trainer` for a new objective, `metric` for a new score,
 `benchmark` for a new task; `options` lists and checks the fields that a plug-in's dataclass declares, `speed` times
-two ways to do one thing, `texts` checks what a file gives.  May import what stands before it in `LAYERS`: errors,
-hashing, records, registry, seeding, config, actions and system.  Loads no torch.
+two ways to do one thing, `texts` checks what a file gives; `unreachable` says why the Hub cannot be asked.  May import
+what stands before it in `LAYERS`: errors, hashing, records, registry, seeding, config, actions and system.  Loads no
+torch.
 """
 
 from harness.actions.weights import Normalisation as Normalisation
@@ -35,3 +36,4 @@ from harness.plugins.trainer import Needs as Needs
 from harness.plugins.trainer import Replay as Replay
 from harness.plugins.trainer import Trainer as Trainer
 from harness.plugins.trainer import Value as Value
+from harness.system.hub import unreachable as unreachable

@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 from harness.records.evaluation import Evaluation
 from harness.records.score import Point
 
+REFERENCE_LM = "reference-lm"  # the featuriser that belongs to a benchmark, trained on its training split
+
 
 class Unscorable(Exception):
     """A metric has no value; the message is stored as the reason in place of a number."""

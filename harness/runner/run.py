@@ -11,13 +11,14 @@ from typing import Any
 import torch
 
 from harness.config.run import RunConfig
-from harness.data.checks import check_characters, check_whole
+from harness.data.checks import check_texts
 from harness.data.splits import HeldOut, load_splits
 from harness.evaluation.features import Features
 from harness.evaluation.scoring import profiles, score
 from harness.evaluation.temperature import ChosenTemperature, best_temperature, temperature_needs_reference
 from harness.generation.prompts import choose_prompts
 from harness.models.policy import Policy
+from harness.plugins.metric import REFERENCE_LM
 from harness.records.data import Splits
 from harness.records.evaluation import Evaluation
 from harness.records.events import Event, Results, StageProgress
@@ -41,12 +42,10 @@ def run(config: RunConfig, device: torch.device, attempt: Attempt) -> Iterator[E
     features = yield from _features(config, splits, attempt.folder, device)
     source = yield from policy_source(config, splits, attempt.folder, device)
     policy = source.policy
-    check_whole(splits, config, policy)
+    check_texts(splits, config, policy)
     held_out = HeldOut(splits)
     held = source.held(held_out)
     prompts = choose_prompts(policy, held.prompts, config.sampling)
-    if splits.law is not None:
-        check_characters(policy, splits.law, (*splits.test, *splits.validation))
 
     learned = yield from source.train(attempt, held_out, features)
 
@@ -83,7 +82,7 @@ def _features(
     config: RunConfig, splits: Splits, folder: Path, device: torch.device
 ) -> Generator[StageProgress, None, Features]:
     """Features of texts; trains the benchmark's reference LM where one is asked for and not cached."""
-    asked = any(metric.options.get("featuriser") == "reference-lm" for metric in config.metrics or ())
+    asked = any(metric.options.get("featuriser") == REFERENCE_LM for metric in config.metrics or ())
     reference = None
     if asked or temperature_needs_reference(config):
         reference = yield from prepare_base(reference_config(config), splits, folder / "cache", device, "reference")

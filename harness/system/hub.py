@@ -19,6 +19,12 @@ from harness.system.model_files import local
 ENDPOINT = "https://huggingface.co"
 SECONDS = 1.0  # for a first sign of the Hub
 CONFIG = "config.json"
+WANTED = f"give a directory with {CONFIG}, weights and tokenizer"
+_FILES = {
+    "configuration": (CONFIG,),
+    "weights": ("*.safetensors", "*.bin", "*.index.json"),
+    "tokenizer": ("tokenizer*", "*.model", "vocab*", "merges.txt", "tekken.json", "special_tokens_map.json"),
+}
 _ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _MOST = 200  # entries of a folder that are looked at for names
 
@@ -35,19 +41,32 @@ def check_model(name: str, where: str, no: str = "") -> None:
     place = local(name)
     if place is not None and (place / CONFIG).is_file():
         return
-    wanted = f"give a directory with {CONFIG}, weights and tokenizer"
+    wanted = WANTED
     if place is not None:
         near = _near(name, directories(place))
         raise EnvironmentProblem(f"{where} cannot be loaded: the directory has no {CONFIG}; {wanted}{near}")
     problem = f"{no}no such directory"
     if _ID.fullmatch(name) and not name.startswith("."):
-        why = None if name in kept() else _unreachable()
+        why = None if name in kept() else unreachable()
         if why is None:
             return
         problem += f", no copy of a Hub model of this name is here, and {why}"
     near = _near(name, {*directories(Path(os.path.expanduser(name)).parent), *kept()})
     wanted += f", or OWNER/NAME of the Hub while online{near}"
     raise EnvironmentProblem(f"{where} cannot be loaded: {problem}; {wanted}")
+
+
+def check_files(place: Path, where: str) -> None:
+    """Refuse a directory of a model in which its weights or its tokenizer are missing; `where` begins the message.
+
+    Raises:
+        EnvironmentProblem: it has no configuration, weights or tokenizer.
+    """
+    for kind, patterns in _FILES.items():
+        if not any(next(place.glob(pattern), None) for pattern in patterns):
+            names = " or ".join(patterns)
+            what = f"no {CONFIG}" if patterns == (CONFIG,) else f"no {kind}: there is no {names} in it"
+            raise EnvironmentProblem(f"{where} cannot be loaded: the directory has {what}; {WANTED}")
 
 
 def directories(folder: Path) -> list[str]:
@@ -73,12 +92,7 @@ def kept() -> list[str]:
     return [name.replace("--", "/") for name in loaded]
 
 
-def _near(name: str, known: Iterable[str]) -> str:
-    names = list(known)
-    return f" ({did_you_mean(name, names)})" if names else ""
-
-
-def _unreachable() -> str | None:
+def unreachable() -> str | None:
     """The reason why the Hub cannot be asked; None where it, or the proxy before it, answers within `SECONDS`."""
     for variable in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
         if os.environ.get(variable, "").upper() in ("1", "ON", "YES", "TRUE"):
@@ -105,3 +119,8 @@ def _unreachable() -> str | None:
     except Empty:
         reached = False
     return None if reached else f"{asked.hostname} cannot be reached"
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    names = list(known)
+    return f" ({did_you_mean(name, names)})" if names else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -100,14 +101,63 @@ def test_without_the_package_the_error_names_the_extra(folder: Path, monkeypatch
         read(f"hub:{folder}/parquet", "body")
 
 
-def test_without_a_network_the_error_says_what_to_do(tmp_path: Path) -> None:
-    """In a process of its own, because `datasets` asks once whether it is offline."""
-    program = (
-        "from benchmarks.hub import read\nfrom harness.errors import EnvironmentProblem\n"
-        "try:\n    read('hub:nobody/nothing@0f3c', 'text')\n"
-        "except EnvironmentProblem as error:\n    print(error)\n"
+READ = """
+import sys, time
+from benchmarks.hub import read
+from harness.errors import EnvironmentProblem
+began = time.perf_counter()
+try:
+    print(len(read(sys.argv[1], "text").documents))
+except EnvironmentProblem as error:
+    print(error)
+assert time.perf_counter() - began < 5
+"""
+
+
+def asked(corpus: str, folder: Path, **environment: str) -> str:
+    """Its answer, in a process of its own, because `datasets` asks once if it is offline.
+
+    The network is a port of this machine where nothing listens.
+    """
+    away = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(folder), "HF_DATASETS_CACHE": str(folder / "kept")}
+    without = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    command = [sys.executable, "-c", READ, corpus]
+    done = subprocess.run(command, capture_output=True, text=True, env={**without, **away, **environment})
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("environment", "why"),
+    [
+        ({}, "127.0.0.1 cannot be reached"),
+        ({"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE forbids to ask the Hub"),
+        ({"HF_ENDPOINT": "https://no.such.host.invalid"}, "no.such.host.invalid cannot be reached"),
+        ({"HF_ENDPOINT": "http://a.invalid", "http_proxy": "http://127.0.0.1:9"}, "127.0.0.1 cannot be reached"),
+    ],
+)
+@pytest.mark.parametrize("corpus", ["hub:nobody/nothing@0f3c", "hub:nothing/some@v1:test[:5]"])
+def test_without_a_network_it_is_said_in_seconds(
+    corpus: str, environment: dict[str, str], why: str, tmp_path: Path
+) -> None:
+    said = asked(corpus, tmp_path, **environment)
+    assert f"benchmark.corpus={corpus!r} cannot be read: no copy of this dataset is here, and {why}" in said
+    assert "where there is no network, download the dataset elsewhere and give its folder" in said
+
+
+def test_without_a_network_a_kept_copy_is_read_in_seconds(tmp_path: Path) -> None:
+    """The cache of `datasets` as it is after a download: a folder by owner and name, the name in snake case."""
+    import datasets
+
+    (tmp_path / "source").mkdir()
+    pd.DataFrame({"text": ["a", "b", "c"]}).to_parquet(tmp_path / "source" / "train.parquet")
+    made = datasets.load_dataset_builder(
+        "parquet", data_files=str(tmp_path / "source" / "train.parquet"), cache_dir=str(tmp_path / "made")
     )
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "HF_DATASETS_CACHE": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
-    assert "benchmark.corpus='hub:nobody/nothing@0f3c' cannot be read" in done.stdout, done.stderr
-    assert "where there is no network, download the dataset elsewhere and give its folder" in done.stdout
+    made.download_and_prepare()
+    copy = tmp_path / "kept" / "nobody___some_thing" / "default" / "0.0.0" / "0f3c"
+    shutil.copytree(made.cache_dir, copy)
+    (copy / "parquet-train.arrow").rename(copy / "some_thing-train.arrow")
+    facts = (copy / "dataset_info.json").read_text()
+    (copy / "dataset_info.json").write_text(facts.replace('_name": "parquet"', '_name": "some_thing"'))
+    assert asked("hub:nobody/SomeThing@0f3c", tmp_path) == "3\n"

@@ -33,6 +33,25 @@ for args in json.loads(sys.stdin.read()):
 """
 
 RUN = ["run", "demo"]
+REFUSED = {
+    "bert": ({}, "looks at tokens that follow: is_decoder is not set"),
+    "roberta": ({"pad_token_id": 0}, "computes logits from hidden states in a way that is not supported"),
+    "xlnet": ({}, "looks at tokens that follow"),
+    "xlm": ({}, "cannot be run as a causal language model"),
+    "xlm_causal": ({"causal": True}, "cannot be run as a causal language model"),
+    "t5": ({}, "transformers has none of model_type 't5'"),
+    "reformer": ({"is_decoder": True, "pad_token_id": None}, "has no pad_token_id"),
+    "electra": ({}, "is_decoder is not set"),
+    "distilbert": ({}, "transformers has none of model_type 'distilbert'"),
+    "camembert": ({"is_decoder": True}, "in a way that is not supported"),
+}
+RECURRENT = {
+    "mamba": {},
+    "rwkv": {},
+    "jamba": {"attn_layer_period": 8},
+    "bamba": {"attn_layer_indices": [1], "num_hidden_layers": 2},
+    "lfm2": {"layer_types": ["conv", "full_attention"]},
+}
 MANY: list[tuple[list[str], int, str]] = [
     *(
         found
@@ -77,6 +96,16 @@ MANY: list[tuple[list[str], int, str]] = [
     (["run", "law.yaml", "model.name=nosuchmodel"], 3, "model.name='nosuchmodel' cannot be loaded"),
     (["run", "law.yaml", "model.name=me/nosuch,m"], 3, "model.name='me/nosuch' cannot be loaded"),
     (["tune", "law.yaml", "model.name=nosuchmodel"], 3, "no copy of a Hub model of this name is here"),
+    *((["plan", "law.yaml", f"model.name=./{name}"], 2, words) for name, (_, words) in REFUSED.items()),
+    *(
+        (["plan", "law.yaml", f"model.name=./{name}", *asked], 2, words)
+        for name in RECURRENT
+        for asked, words in (
+            (["backspace=true"], "carries a recurrent state along the text"),
+            (["decoder=contrastive"], "takes them back, which this model cannot"),
+        )
+    ),
+    (["run", "law.yaml", "model.name=./bert"], 2, "looks at tokens that follow"),
     (["score", "p.txt", "--metrics", "diversty"], 2, "did you mean 'diversity'?"),
     (["score", "nosuch.txt"], 3, "cannot be read"),
     (["score", "bad.jsonl"], 2, "line 2"),
@@ -104,6 +133,9 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     folder = tmp_path_factory.mktemp("without")
     (folder / "m").mkdir()
     (folder / "m" / "config.json").write_text("{}")
+    for name, config in {**{name: config for name, (config, _) in REFUSED.items()}, **RECURRENT}.items():
+        (folder / name).mkdir()
+        (folder / name / "config.json").write_text(json.dumps({"model_type": name.removesuffix("_causal"), **config}))
     (folder / "p.txt").write_text("one\ntwo\n")
     (folder / "bad.jsonl").write_text('{"text": "a"}\n{"text": \n')
     (folder / "mine.yaml").write_text("base: {benchmark: {name: text, corpus: p.txt}, trainer: mle}\n")

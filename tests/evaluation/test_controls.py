@@ -111,11 +111,11 @@ def test_a_benchmark_that_cannot_choose_has_no_twin(monkeypatch: pytest.MonkeyPa
 
 def test_a_grid_file_switches_them_off(tmp_path: Path) -> None:
     path = tmp_path / "words.yaml"
-    path.write_text("base: {benchmark: language, trainer: mle}\n")
+    path.write_text("base: {benchmark: language, trainer: mle, model: {tokenizer: characters}}\n")
     assert len(check(load_grid(str(path)))) == 4
-    path.write_text("base: {benchmark: language, trainer: mle}\ncontrols: false\n")
+    path.write_text("base: {benchmark: language, trainer: mle, model: {tokenizer: characters}}\ncontrols: false\n")
     assert len(check(load_grid(str(path)))) == 1
-    path.write_text("base: {benchmark: language, trainer: mle}\ncontrols: 3\n")
+    path.write_text("base: {benchmark: language, trainer: mle, model: {tokenizer: characters}}\ncontrols: 3\n")
     with pytest.raises(ConfigError, match=r"words.yaml:2: controls: 3 is no truth value"):
         load_grid(str(path))
 

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import copy
 import json
-import time
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers
+from architectures import FILE, KNOWN, config_of, tokenizer, verdict
 from torch import Tensor
 
 from harness.actions.batch import Batch, pack
@@ -27,33 +25,15 @@ from harness.generation.probe import Architecture, probe
 from harness.generation.rollouts import Start, sample
 from harness.models import pretrained
 from harness.models.architectures import kinds
+from harness.models.architectures.known import known
 from harness.models.policy import Policy
-from harness.models.tokenizers import characters
 from harness.records import Trajectory
-from harness.records.verdict import Verdict
 
-FILE = Path(__file__).with_name("architectures.json")
 README = FILE.parents[2] / "harness" / "models" / "README.md"
-KNOWN: dict[str, dict[str, Any]] = {
-    name: entry for part in json.loads(FILE.read_text()).values() for name, entry in part.items()
-}
 CONTEXT = 48
 BOUND = 1e-4  # nats or logits; float32 leaves 1e-5
-ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 RUNS = [name for name, entry in KNOWN.items() if entry["result"] != "refused"]
 DELETES = [name for name in RUNS if KNOWN[name]["result"] == "right"]
-
-
-@cache
-def tokenizer() -> Any:
-    return pretrained.wrapped(characters([ALPHABET]))
-
-
-def config_of(name: str) -> Any:
-    entry = KNOWN[name]
-    end = tokenizer().eos_token_id
-    options = {"pad_token_id": None, "bos_token_id": end, "eos_token_id": end} | entry["config"]
-    return transformers.AutoConfig.for_model(entry["model_type"], vocab_size=len(tokenizer()), **options)
 
 
 def built(name: str, *, noise: float = 0.15) -> Any:
@@ -154,13 +134,6 @@ def worst(gaps: list[float]) -> float:
     return max(gap if gap == gap else float("inf") for gap in gaps)
 
 
-@cache
-def verdict(name: str) -> tuple[Verdict, float]:
-    """The probe's, and its seconds of processor time."""
-    begin = time.process_time()
-    return probe(Architecture.of(config_of(name))), time.process_time() - begin
-
-
 @pytest.mark.parametrize("name", DELETES)
 def test_deletions_are_exact(name: str) -> None:
     policy, plain = policy_and_plain(name, backspace=True)
@@ -194,6 +167,20 @@ def test_the_probe_says_in_two_seconds_what_is_so(name: str) -> None:
         assert "so that a deleted token would leave its trace; set actions.backspace=false" in found.keeps
         with pytest.raises(ConfigError, match=r"actions\.backspace=true"):
             policy_and_plain(name, backspace=True)
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_config_json_alone_tells_what_the_probe_says(name: str) -> None:
+    """Refused where the probe refuses; no deletions with the probe's own sentence, or nothing known; else nothing."""
+    found, said = verdict(name)[0], known(config_of(name).to_json_string())
+    if KNOWN[name]["result"] == "refused":
+        assert said is not None
+        assert said.refused is not None
+        assert KNOWN[name]["because"] in said.refused
+        assert said.refused.startswith(f"{said.family} ")
+        assert said.refused.endswith("use an architecture such as gpt2, llama, mistral or qwen")
+    elif said is not None:
+        assert (said.family, said.refused, said.keeps) == (found.family, None, found.keeps)
 
 
 @pytest.mark.parametrize("name", ["jamba", "qwen3_next", "lfm2"])

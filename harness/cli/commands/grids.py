@@ -32,7 +32,7 @@ from harness.cli.arguments import (
     store_exists,
     stored_grid_name,
 )
-from harness.cli.cells import check_models, run_cells
+from harness.cli.cells import check_models, missing_models, run_cells
 from harness.cli.output import as_json_text, command, print_leaderboard, say
 from harness.storage.url import DEFAULT_STORE
 
@@ -80,6 +80,8 @@ def plan(
     found = planned(cells, runs)
     for sentence in earlier_models(cells, runs):
         typer.echo(sentence, err=True)
+    for problem in missing_models(cells, store):  # the plan may be for another machine
+        typer.echo(f"note: {problem}; `harness run` is refused here as it is", err=True)
     rows = plan_rows(cells, runs)
     if as_json:
         listed = [dataclasses.asdict(row) for row in rows]

@@ -15,9 +15,8 @@ from harness.cli import complete
 from harness.cli.arguments import Device, Include, Json, Metrics, StoreUrl, include_files
 from harness.cli.output import as_json_text, show
 from harness.errors import ConfigError
+from harness.plugins.metric import REFERENCE_LM
 from harness.storage.url import DEFAULT_STORE
-
-REFERENCE_LM = "reference-lm"  # the featuriser that belongs to a benchmark
 
 if TYPE_CHECKING:
     from harness.evaluation.features import Features

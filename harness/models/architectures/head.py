@@ -16,6 +16,7 @@ from torch import Tensor
 
 from harness.errors import ConfigError
 from harness.models.architectures.kinds import base_of
+from harness.models.architectures.known import ADVICE
 
 _SCALES = ("logit_scale", "lm_head_multiplier", "logits_scaling")
 _DIVISORS = ("logits_scaling", "logits_mup_width_multiplier")
@@ -56,7 +57,7 @@ def head_of(model: Any, ids: Tensor) -> Head:
     """
     layer = model.get_output_embeddings()
     if layer is None or getattr(layer, "weight", None) is None:
-        raise HeadError(f"model.name: {type(model).__name__} has no output layer of its own; {_ADVICE}")
+        raise HeadError(f"model.name: {type(model).__name__} has no output layer of its own; {ADVICE}")
     states = base_of(model)(input_ids=ids, use_cache=False).last_hidden_state[:, -1:]
     error = 0.0
     for before in _before(model, layer, states):
@@ -75,11 +76,8 @@ def head_of(model: Any, ids: Tensor) -> Head:
                 return found
     raise HeadError(
         f"model.name: {type(model).__name__} computes logits from hidden states in a way that is not supported: they "
-        f"differ from its output layer's by up to {error:.3g}; {_ADVICE}"
+        f"differ from its output layer's by up to {error:.3g}; {ADVICE}"
     )
-
-
-_ADVICE = "use an architecture such as gpt2, llama, mistral or qwen"
 
 
 def _alike(ours: Tensor, whole: Tensor, weights: torch.dtype) -> bool:

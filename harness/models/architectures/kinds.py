@@ -11,6 +11,7 @@ import transformers
 from transformers.cache_utils import LinearAttentionCacheLayerMixin
 
 from harness.errors import ConfigError
+from harness.models.architectures.known import RECURRENT, no_backspace
 
 BROKEN = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """Errors of transformers for an architecture that it cannot build or run."""
@@ -46,11 +47,7 @@ class Kind:
             ConfigError: with the reason.
         """
         if self.keeps is not None:
-            raise ConfigError(
-                f"actions.backspace=true: {self.family} {self.keeps}, so that a deleted token would leave its trace; "
-                "set actions.backspace=false, or use a model that attends by position, such as gpt2, llama, mistral or "
-                "qwen"
-            )
+            raise ConfigError(no_backspace(self.family, self.keeps))
 
 
 def base_of(model: Any) -> Any:
@@ -79,9 +76,9 @@ def kind_of(model: Any) -> Kind:
     keeps = None
     alibi = config.model_type in _ALIBI or bool(getattr(config, "alibi", False))
     if config.model_type in _OWN_STATES:
-        cache, keeps = None, "carries a recurrent state along the text"
+        cache, keeps = None, RECURRENT
     elif cache is not None and _recurrent(config):
-        keeps = "carries a recurrent state along the text"
+        keeps = RECURRENT
         cache = None if any(map(_clamps, model.modules())) else cache
     elif cache is None:
         keeps = "keeps no cache of keys and values by position"
