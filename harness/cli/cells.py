@@ -82,7 +82,7 @@ def check_models(cells: Iterable[RunConfig], url: str) -> None:
     }
     if not loaded:
         return
-    done = set(open_store(url).runs(status="done")["run_id"]) if store_exists(url) else set()
+    done = set(open_store(url).runs(status="done", archived=None)["run_id"]) if store_exists(url) else set()
     for name in dict.fromkeys(name for run_id, name in loaded.items() if run_id not in done):
         check_model(name, f"model.name={name!r}")
 

@@ -221,7 +221,7 @@ def _rows(store: Store, deep: bool) -> Iterator[Finding]:
     """Findings about rows: every one of every run can be read and agrees with the others."""
     wrong: list[str] = []
     mixed: list[str] = []
-    runs = store.runs().to_dict("records")
+    runs = store.runs(archived=None).to_dict("records")
     for run in runs:
         run_id = str(run["run_id"])
         try:
