@@ -162,6 +162,8 @@ def _claims(store: Store, deep: bool) -> Iterator[Finding]:
     counts = store.counts()
     running = store.hosts()
     by_status = ", ".join(f"{number} {name}" for name, number in counts.items())
+    away = len(store.archived_grids()), len(store.archived_runs())
+    by_status += f"; archived: {away[0]} grids, {away[1]} runs" if any(away) else ""
     yield Finding("cells", "ok", by_status + (f"; workers on {', '.join(sorted(running))}" if running else ""))
     if counts["failed"]:
         advice = "harness ls runs names them, harness retry --failed frees them"

@@ -46,11 +46,11 @@ from harness.system.processes import has_ended
 OVER: sa.ColumnElement[bool] = RUNS.c.lease_until < database_time()
 """True where a run's lease is over, by the database's clock."""
 GRID_KEY, RUN_KEY = "archived:grid:", "archived:run:"
-"""Beginnings of the keys in `meta` of what is archived; the grid's name, escaped, or the run's id follows."""
+"""Beginnings of the keys in `meta` of archived grids and runs; the grid's name, escaped, or the run's id follows."""
 
 
 def archive_of(beginning: str) -> sa.Select[tuple[str]]:
-    """What follows this beginning in the keys of `meta`."""
+    """The rest of the keys in `meta` that begin so: names, escaped, or run ids."""
     return sa.select(sa.func.substr(META.c.key, len(beginning) + 1)).where(META.c.key.startswith(beginning))
 
 

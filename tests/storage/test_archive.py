@@ -1,4 +1,4 @@
-"""What is archived is left out of every reading, taken by no worker, and comes back whole."""
+"""Archived grids and runs are left out of every reading, taken by no worker, and come back whole."""
 
 from __future__ import annotations
 
