@@ -62,6 +62,7 @@ def choose_grid() -> None:
     """Choose the grid of every page: the URL's, and the newest one where the URL names none."""
     names = {printable(name): name for name in run_queries.grids()}
     options = [*names, run_queries.EVERYTHING]
+    asked = st.query_params.get("grid", "")
     if "grid" not in st.session_state and "grid" not in st.query_params:
         st.session_state["grid"] = st.query_params["grid"] = options[
             0
@@ -74,6 +75,8 @@ def choose_grid() -> None:
             f'<p class="label">Store</p><p class="says">{widgets.escaped(printable_url(run_queries.store_url()))}</p>'
         )
     st.session_state["chosen_grid"] = names.get(shown or options[0])
+    if asked not in options and (archived := run_queries.archived(asked)):
+        widgets.notice(f"{archived} This page shows {shown or options[0]} instead.")
 
 
 main()

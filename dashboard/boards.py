@@ -10,7 +10,6 @@ import streamlit as st
 
 from dashboard import charts, widgets
 from dashboard.glossary import WORDS, measure
-from harness.analysis.filters import written
 from harness.config.keys import short_keys
 from harness.report.board import Cell, Column, Leaderboard, Row, Table
 from harness.report.exports import emphasis
@@ -21,7 +20,6 @@ from harness.system.printable import printable
 
 SHOWN_ROWS = 60  # of a table; the download has them all
 SHOWN_DIFFERENCES = 30  # of a forest
-MOST_NAMED = 3  # rows that a sentence names; more are counted
 
 BETTER_ROW, WORSE_ROW, OPEN_ROW = "better than the baseline", "worse than the baseline", "not separated from it"
 
@@ -37,31 +35,8 @@ def title(table: Table, board: Leaderboard) -> None:
 
 
 def answer(table: Table) -> None:
-    """The rows that beat the baseline and MLE at its best temperature, and by how much, in a sentence."""
-    widgets.notice(_no_baseline(table) if table.baseline is None else table.headline, "answer")
-
-
-def _no_baseline(table: Table) -> str:
-    """The reason why nothing is compared with maximum likelihood: no such row, or several, and how to choose one."""
-    plain = [table.rows[i] for i in table.baselines]
-    if not plain:
-        return (
-            "No row here is plain maximum likelihood (trainer mle without <backspace>), so nothing can be said to beat "
-            "it; ranks compare the rows with each other."
-        )
-    keys = [key for key in table.keys if len({str(row.group.get(key)) for row in plain}) > 1]
-    told = (f"{key}={written(plain[0].group[key])}" for key in keys if key in plain[0].group)
-    chosen = next(told, None)
-    how = "" if chosen is None else f" Choose one: filter the Leaderboard by {chosen}, or type --baseline {chosen}."
-    rows = _list([row.label for row in plain]) if len(plain) <= MOST_NAMED else ""
-    return (
-        f"{len(plain)} rows here are plain maximum likelihood{f' ({rows})' if rows else ''}, so that no single one is "
-        f"the row to beat.{how}"
-    )
-
-
-def _list(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    """The rows that beat the baseline and MLE at its best temperature, and by how much, or why nothing can be said."""
+    widgets.notice(table.headline, "answer")
 
 
 def _side(column: Column, cell: Cell | None) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -80,6 +81,15 @@ def grids() -> list[str]:
 @st.cache_data(max_entries=8, show_spinner=False)
 def _grids(url: str, at: Stamp) -> list[str]:
     return read_grids(_store(url))
+
+
+def archived(grid: str) -> str:
+    """A sentence about the grid of that printable name if it is archived; else empty."""
+    store = open_store()
+    for name in store.archived_grids():
+        if printable(name) == grid:
+            return f"Grid {grid} is archived; `harness restore {shlex.quote(name)}` brings it back."
+    return ""
 
 
 # -------------------------------------------------------------------------------------------------- the runs

@@ -27,6 +27,10 @@ class UnknownName(ConfigError, KeyError):
         return str(self.args[0])
 
 
+class Archived(UnknownName):
+    """A grid or run that is archived: it is as good as unknown until it is restored."""
+
+
 class StoreError(HarnessError):
     """The database cannot be read or written as it stands."""
 

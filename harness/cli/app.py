@@ -100,6 +100,8 @@ for command in (
     boards.validity,
     boards.export,
     removal.rm,
+    removal.archive,
+    removal.restore,
     dashboard.dashboard,
     stored.rescore,
     stored.samples,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from harness.cli import complete
-from harness.errors import ConfigError, UnknownName, did_you_mean
+from harness.errors import Archived, ConfigError, UnknownName, did_you_mean
 from harness.storage.url import store_url
 
 if TYPE_CHECKING:
@@ -128,26 +128,35 @@ def asked_cells(
 ) -> tuple[str, list[RunConfig]]:
     """The name of a grid and its cells, checked: of a shipped grid or a file, or else as a grid is stored.
 
+    Runs that are archived are left out, with a note: asked for or not, they stay so until they are restored.
     `before` looks at the cells first: checking them may load torch, for a model that is not known yet.
 
     Raises:
         ConfigError: `name` is that of a stored grid with other cells.
+        Archived: the grid is archived, or all of its cells are.
     """
     from harness.grids.check import check_cells
     from harness.grids.grid import grid_names
 
     here = open_store(url) if store_exists(url) else None
     stored = here.grids() if here is not None else []
+    if here is not None:
+        here.refuse_archived(given)
     is_source = given in grid_names() or given.endswith((".yaml", ".yml"))
     if here is not None and given in stored and not (is_source or overrides or seeds is not None or name):
-        cells = [here.config(run_id) for run_id in here.runs(given)["run_id"]]
+        cells = [here.config(run_id) for run_id in here.runs(given, archived=None)["run_id"]]
+        cells = unarchived(here, given, cells)
         if before is not None:
             before(cells)
         check_cells(cells, _folder(url))
         print_notes(cells, _folder(url))
         return given, cells
     grid = load_grid_argument(given, overrides, seeds, name)
+    if here is not None:
+        here.refuse_archived(grid.name)
     cells = checked_cells(grid, store=url, before=before)
+    if here is not None:
+        cells = unarchived(here, grid.name, cells)
     if name is not None and here is not None and name in stored:
         other = set(here.runs(name)["group_id"]) - {cell.group_id for cell in cells}
         if other:
@@ -156,6 +165,24 @@ def asked_cells(
                 "its tables; give another --name"
             )
     return grid.name, cells
+
+
+def unarchived(store: Store, grid: str, cells: list[RunConfig]) -> list[RunConfig]:
+    """The cells of a grid that are not archived, with a note on the others.
+
+    Raises:
+        Archived: the grid is archived, or all of its cells are.
+    """
+    store.refuse_archived(grid)
+    away = set(store.archived_runs())
+    ids = [cell.run_id for cell in cells if cell.run_id in away]
+    if not ids:
+        return cells
+    what = f"`harness restore {' '.join(ids[:3])}{' ...' if len(ids) > 3 else ''}`"
+    if len(ids) == len(cells):
+        raise Archived(f"all {len(ids)} cells of {grid} are archived; {what} brings them back")
+    typer.echo(f"note: {len(ids)} of {len(cells)} cells are archived and left out; {what} brings them back", err=True)
+    return [cell for cell in cells if cell.run_id not in away]
 
 
 def checked_cells(
@@ -209,8 +236,17 @@ def open_store(url: str) -> Store:
 
 
 def chosen_grid(given: str | None, store: Store) -> str | None:
-    """The name in the store of the grid that an option names; None, for all grids, where it is left out."""
-    return None if given is None else stored_grid_name(given, store.grids())
+    """The name in the store of the grid that an option names; None, for all grids, where it is left out.
+
+    Raises:
+        UnknownName: no such grid, or it is archived.
+    """
+    if given is None:
+        return None
+    store.refuse_archived(given)
+    name = stored_grid_name(given, store.grids())
+    store.refuse_archived(name)
+    return name
 
 
 def stored_grid_name(given: str, stored: Sequence[str]) -> str:

@@ -93,7 +93,7 @@ def missing_models(cells: Iterable[RunConfig], url: str) -> Iterator[Environment
                 asked.setdefault((name, where), set()).add(cell.run_id)
     if not asked:
         return
-    done = set(open_store(url).runs(status="done")["run_id"]) if store_exists(url) else set()
+    done = set(open_store(url).runs(status="done", archived=None)["run_id"]) if store_exists(url) else set()
     for (name, where), run_ids in asked.items():
         if not run_ids <= done:
             try:

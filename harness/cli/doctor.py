@@ -162,6 +162,8 @@ def _claims(store: Store, deep: bool) -> Iterator[Finding]:
     counts = store.counts()
     running = store.hosts()
     by_status = ", ".join(f"{number} {name}" for name, number in counts.items())
+    away = len(store.archived_grids()), len(store.archived_runs())
+    by_status += f"; archived: {away[0]} grids, {away[1]} runs" if any(away) else ""
     yield Finding("cells", "ok", by_status + (f"; workers on {', '.join(sorted(running))}" if running else ""))
     if counts["failed"]:
         advice = "harness ls runs names them, harness retry --failed frees them"
@@ -221,7 +223,7 @@ def _rows(store: Store, deep: bool) -> Iterator[Finding]:
     """Findings about rows: every one of every run can be read and agrees with the others."""
     wrong: list[str] = []
     mixed: list[str] = []
-    runs = store.runs().to_dict("records")
+    runs = store.runs(archived=None).to_dict("records")
     for run in runs:
         run_id = str(run["run_id"])
         try:

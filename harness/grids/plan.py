@@ -27,7 +27,19 @@ _COST_KEYS = (
 
 
 @dataclass(frozen=True)
-class Plan:
+class Counts:
+    """Cells by status, and an estimate of the time that the unfinished ones take, in `seconds`; None: not known."""
+
+    cells: int
+    done: int
+    failed: int
+    running: int
+    pending: int
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Plan(Counts):
     """The cells of a grid by status, and an estimate of the time that the unfinished ones take.
 
     Attributes:
@@ -39,12 +51,6 @@ class Plan:
         finished: runs in the store from which times are known.
     """
 
-    cells: int
-    done: int
-    failed: int
-    running: int
-    pending: int
-    seconds: float | None
     unknown: int
     controls: int = 0
     finished: int = field(default=0, compare=False)
@@ -75,7 +81,7 @@ def time_text(seconds: float | None, unknown: int, reason: str | None) -> str:
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(Counts):
     """The cells of a plan that differ in their seeds alone.
 
     Attributes:
@@ -84,12 +90,6 @@ class Row:
     """
 
     name: str
-    cells: int
-    done: int
-    failed: int
-    running: int
-    pending: int
-    seconds: float | None
 
 
 class _Times:

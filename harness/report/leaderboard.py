@@ -125,6 +125,7 @@ def leaderboard(
 def check_grid(store: Store, grid: str | None) -> None:
     """Refuse a grid of which the store has nothing (`UnknownName`)."""
     if grid is not None and grid not in store.grids():
+        store.refuse_archived(grid)
         hint = did_you_mean(grid, store.grids())
         raise UnknownName(f"no run of grid {grid!r} in {store.database.url}; {hint} (`harness run {grid}` starts it)")
 

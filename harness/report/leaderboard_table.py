@@ -134,7 +134,12 @@ def table(members: Sequence[Run], title: str, request: LeaderboardRequest) -> Ta
     fit = () if request.baseline else default_baseline(groups)
     hint = _hint(request.again if benchmark(members[0])["split"] == "test" else "")
     hint = "" if base is not None and groups[base].control == AT_BEST else hint
-    headline = sentences.headline(found, labels, base, best, hint)
+    if base is not None:
+        headline = sentences.headline(found, labels, base, best, hint)
+    elif request.baseline:
+        headline = f"No row here has {','.join(map(str, request.baseline))}, so nothing can be said to beat it."
+    else:
+        headline = sentences.no_baseline({labels[i]: groups[i].label for i in fit}, keys)
     findings = [*([headline] if sentences.is_tested(found) else []), *sentences.findings(found, labels, base)]
     order = list(range(len(made))) if request.sort is None else _order(groups, columns, request.sort, request.values)
     return Table(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from harness.analysis.filters import written
 from harness.analysis.groups import AT_BEST, grouped
 from harness.report.board import Column, ColumnComparison
 from harness.stats.intervals import Interval
@@ -247,20 +249,36 @@ class _Win:
         return self.beyond is None or (self.beyond.separated and _is_better(self.column, self.beyond))
 
 
-def headline(
-    found: Sequence[ColumnComparison], labels: Sequence[str], base: int | None, best: int | None, hint: str
-) -> str:
+def no_baseline(plain: Mapping[str, Mapping[str, Any]], keys: Sequence[str]) -> str:
+    """The headline of a table without a baseline row: none is plain MLE, or several are, and how to choose one.
+
+    Args:
+        plain: the rows that are plain MLE: label to values of the table's keys.
+        keys: of the table.
+    """
+    if not plain:
+        return (
+            "No row here is plain maximum likelihood (trainer mle without <backspace>), so nothing can be said to beat "
+            "it; ranks compare the rows with each other."
+        )
+    apart = [key for key in keys if len({str(row.get(key)) for row in plain.values()}) > 1]
+    first = next(iter(plain.values()))
+    chosen = next((f"{key}={written(first[key])}" for key in apart if key in first), None)
+    how = "" if chosen is None else f" Choose one: filter the Leaderboard by {chosen}, or type --baseline {chosen}."
+    rows = f" ({_and(list(plain))})" if len(plain) <= MOST_WINNERS else ""
+    return f"{len(plain)} rows here are plain maximum likelihood{rows}, so that no single one is the row to beat.{how}"
+
+
+def headline(found: Sequence[ColumnComparison], labels: Sequence[str], base: int, best: int | None, hint: str) -> str:
     """Rows that beat the baseline and MLE at its best temperature, by how much, in one sentence or two.
 
     Args:
         found: the columns' comparisons.
         labels: of all rows.
-        base: index of the baseline row, None without one.
+        base: index of the baseline row.
         best: index of the row of MLE at its best temperature, None without one.
         hint: the clause for a table without that row: what to type.
     """
-    if base is None:
-        return "No single row here is plain maximum likelihood, so nothing can be said to beat it."
     name = labels[base]
     if not is_tested(found):
         ranked = [(one.column.metric, one.ranking) for one in found if one.ranking is not None]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from multiprocessing.connection import wait
 from typing import Any
@@ -20,6 +21,7 @@ from harness.runner.options import RunnerOptions, error_pattern
 from harness.runner.recorder import CellRecorder, Ended
 from harness.runner.worker import server
 from harness.runner.worker_process import WorkerProcess
+from harness.storage.removal import finish
 from harness.storage.store import Store
 from harness.system.processes import host_of, this_owner
 
@@ -66,6 +68,8 @@ def supervise(
             "--store postgresql://USER@HOST/DATABASE?files=/FOLDER"
         )
     store.sweep()
+    with suppress(StoreError):  # files that stay do no harm
+        finish(store)  # a removal that was killed
     pool = _Pool(store, options, cells, grid)
     try:
         yield from pool.run(stopping)

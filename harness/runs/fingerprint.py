@@ -39,7 +39,7 @@ def parts(store: Store, run_id: str, names: Collection[str] | None = None) -> di
 
 def content(store: Store) -> str:
     """One hash over all runs of a store: the parts of those that are done, the status of the others."""
-    rows = store.runs()[["run_id", "status"]].itertuples(index=False)
+    rows = store.runs(archived=None)[["run_id", "status"]].itertuples(index=False)
     done = {run_id: parts(store, run_id) if status == "done" else status for run_id, status in rows}
     return content_hash(done)
 

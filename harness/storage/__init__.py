@@ -1,9 +1,9 @@
 """The results store: one database, with the files of its runs beside it.  Read `store` first.
 
 `store` writes results, on top of `queue` (claims), on top of `reader` (all reading); `queries` are bulk reads for
-leaderboards; `removal` takes grids and runs away. Below them: `schema` (tables), `database` (connection, transactions,
-upgrade), `engines` (SQLite and PostgreSQL), `url`, `folder` (one store per folder), `rows` (values as rows),
-`rollout_files` (rollouts as Parquet).
+leaderboards; `removal` removes grids and runs, archives and restores them. Below them: `schema` (tables), `database`
+(connection, transactions, upgrade), `engines` (SQLite and PostgreSQL), `url`, `folder` (one store per folder), `rows`
+(values as rows), `rollout_files` (rollouts as Parquet).
 
 The contract of the queue:
 

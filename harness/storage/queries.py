@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 
 from harness.config.keys import flatten
 from harness.config.run import UNTRAINED
-from harness.errors import UnknownName, did_you_mean
+from harness.errors import Archived, UnknownName, did_you_mean
 from harness.storage.reader import OVER, Reader, of_grid, status_now
 from harness.storage.schema import CELLS, CURVES, INTERIMS, PROFILES, RUNS, SCORES, TRIALS, from_json, number, unescape
 
@@ -233,11 +234,13 @@ def read_values(store: Reader, grid: str | None, names: Collection[str]) -> Valu
 
 
 def read_grids(store: Reader) -> list[str]:
-    """Names of the grids, the one with the newest run first."""
+    """Names of the grids that are not archived, the one with the newest run first."""
     newest = sa.func.max(RUNS.c.created)
     query = sa.select(CELLS.c.grid).join(RUNS, RUNS.c.run_id == CELLS.c.run_id).group_by(CELLS.c.grid)
     with store.database.read() as connection:
-        return list(connection.execute(query.order_by(newest.desc(), CELLS.c.grid)).scalars())
+        found = list(connection.execute(query.order_by(newest.desc(), CELLS.c.grid)).scalars())
+    shown = set(store.grids())
+    return [grid for grid in found if grid in shown]
 
 
 def read_timings(store: Reader, grid: str | None, statuses: Collection[str]) -> list[Timing]:
@@ -335,6 +338,7 @@ def find_run(store: Reader, beginning: str) -> str:
 
     Raises:
         UnknownName: no id has it, or several have.
+        Archived: that run is archived, or all of its grids are.
     """
     ids = list(store.runs()["run_id"])
     found = [run_id for run_id in ids if run_id.startswith(beginning)]
@@ -342,6 +346,12 @@ def find_run(store: Reader, beginning: str) -> str:
         return beginning if beginning in found else found[0]
     if found:
         raise UnknownName(f"{beginning!r} begins {len(found)} run ids: {', '.join(found[:5])}; write more of one")
+    hidden = next((one for one in store.runs(archived=True)["run_id"] if beginning and one.startswith(beginning)), None)
+    if hidden is not None:
+        grids = [] if hidden in store.archived_runs() else store.grids_of(hidden)
+        what = f" with grid {grids[0]}" if grids else ""
+        names = " ".join(map(shlex.quote, grids[:1] or [hidden]))
+        raise Archived(f"run {hidden} is archived{what}; `harness restore {names}` brings it back")
     raise UnknownName(
         f"no run id begins with {beginning!r}; `harness ls runs` lists them ({did_you_mean('', ids[:3])})"
     )

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from harness.errors import StoreError
 from harness.records.events import SavedCheckpoint
 from harness.storage.engines import Mode, database_time
-from harness.storage.reader import OVER, Reader
+from harness.storage.reader import OVER, Reader, is_hidden
 from harness.storage.schema import ATTEMPTS, CHECKPOINTS, CURVES, INTERIMS, RUNS, STATUSES
 from harness.system.processes import has_ended, host_of
 
@@ -29,6 +29,7 @@ LEASE = 60.0  # seconds
 KEPT = 2  # checkpoints per run: where the newest is damaged, the one before it serves
 _CHUNK = 10_000  # run ids that one statement may name
 _FREE: sa.ColumnElement[bool] = sa.or_(RUNS.c.status == "pending", sa.and_(RUNS.c.status == "running", OVER))
+_SHOWN: sa.ColumnElement[bool] = sa.not_(is_hidden(RUNS))
 
 
 class LostClaim(StoreError):
@@ -89,8 +90,8 @@ class Queue(Reader):
     def claim_next(self, owner: str, among: Sequence[str] | None = None) -> Claim | None:
         """Claim the first free run, in order of creation; None when there is none.
 
-        Free are pending runs, and running ones whose lease is over or whose process on this host has ended.  Curve
-        rows beyond the newest checkpoint are deleted: the attempt writes them again.
+        Free are pending runs, and running ones whose lease is over or whose process on this host has ended, unless
+        they are archived.  Curve rows beyond the newest checkpoint are deleted: the attempt writes them again.
 
         Args:
             owner: name of the claiming process, as `this_owner` gives it.
@@ -99,7 +100,7 @@ class Queue(Reader):
         with self.database.write() as connection:
             self._release_ended(connection)
             for part in _chunks(among):
-                here = _FREE if part is None else sa.and_(_FREE, RUNS.c.run_id.in_(part))
+                here = sa.and_(_FREE, _SHOWN) if part is None else sa.and_(_FREE, _SHOWN, RUNS.c.run_id.in_(part))
                 first = sa.select(RUNS.c.run_id).where(here).order_by(RUNS.c.created, RUNS.c.run_id).limit(1)
                 wanted = RUNS.c.run_id == first.with_for_update(skip_locked=True).scalar_subquery()
                 claim = self._take(connection, wanted, lambda attempt: f"{owner}#{attempt}")
@@ -254,12 +255,12 @@ class Queue(Reader):
     # ------------------------------------------------------------------------------------------------- reading
 
     def unfinished(self, among: Sequence[str] | None = None) -> dict[str, str | None]:
-        """Runs that are pending or running, with their owners (None: not claimed)."""
+        """Runs that are pending or running and not archived, with their owners (None: not claimed)."""
         found: dict[str, str | None] = {}
         with self.database.read() as connection:
             for part in _chunks(among):
                 query = sa.select(RUNS.c.run_id, RUNS.c.status, RUNS.c.owner, RUNS.c.lease_until)
-                query = query.where(RUNS.c.status.in_(("pending", "running")))
+                query = query.where(RUNS.c.status.in_(("pending", "running")), _SHOWN)
                 for row in connection.execute(query if part is None else query.where(RUNS.c.run_id.in_(part))):
                     found[row.run_id] = row.owner if row.status == "running" else None
         return found

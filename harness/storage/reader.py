@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -17,7 +18,7 @@ from pydantic import ValidationError
 
 from harness.config.keys import flatten
 from harness.config.run import RunConfig, is_control, key_order
-from harness.errors import StoreError, UnknownName
+from harness.errors import Archived, StoreError, UnknownName
 from harness.records.score import Point
 from harness.records.trial import Trial
 from harness.storage.database import Database
@@ -29,6 +30,7 @@ from harness.storage.schema import (
     CHECKPOINTS,
     CURVES,
     INTERIMS,
+    META,
     PROFILES,
     REPRODUCTIONS,
     ROLLOUTS,
@@ -37,11 +39,19 @@ from harness.storage.schema import (
     STATUSES,
     TRIALS,
     number,
+    unescape,
 )
 from harness.system.processes import has_ended
 
 OVER: sa.ColumnElement[bool] = RUNS.c.lease_until < database_time()
 """True where a run's lease is over, by the database's clock."""
+GRID_KEY, RUN_KEY = "archived:grid:", "archived:run:"
+"""Beginnings of the keys in `meta` of archived grids and runs; the grid's name, escaped, or the run's id follows."""
+
+
+def archive_of(beginning: str) -> sa.Select[tuple[str]]:
+    """The rest of the keys in `meta` that begin so: names, escaped, or run ids."""
+    return sa.select(sa.func.substr(META.c.key, len(beginning) + 1)).where(META.c.key.startswith(beginning))
 
 
 class Reader:
@@ -88,9 +98,31 @@ class Reader:
     # ---------------------------------------------------------------------------------------------------- runs
 
     def grids(self) -> list[str]:
-        """Names of the grids that have cells here, sorted."""
+        """Names of the grids that have cells here and are not archived, sorted."""
+        query = sa.select(CELLS.c.grid).distinct().where(CELLS.c.grid.not_in(archive_of(GRID_KEY)))
         with self.database.read() as connection:
-            return sorted(connection.execute(sa.select(CELLS.c.grid).distinct()).scalars())
+            return sorted(connection.execute(query).scalars())
+
+    def archived_grids(self) -> list[str]:
+        """Names of the grids that are archived, sorted."""
+        with self.database.read() as connection:
+            return sorted(map(unescape, connection.execute(archive_of(GRID_KEY)).scalars()))
+
+    def archived_runs(self) -> list[str]:
+        """Ids of the runs that are archived themselves, sorted; runs of archived grids are not among them."""
+        with self.database.read() as connection:
+            return sorted(connection.execute(archive_of(RUN_KEY)).scalars())
+
+    def grids_of(self, run_id: str) -> list[str]:
+        """Names of the grids that have this run as a cell, archived ones included, sorted."""
+        with self.database.read() as connection:
+            query = sa.select(CELLS.c.grid).where(CELLS.c.run_id == run_id)
+            return sorted(connection.execute(query).scalars())
+
+    def refuse_archived(self, grid: str) -> None:
+        """Raise `Archived`, with the command that brings it back, if the grid is archived."""
+        if grid in self.archived_grids():
+            raise Archived(f"grid {grid} is archived; `harness restore {shlex.quote(grid)}` brings it back")
 
     def counts(self, grid: str | None = None) -> dict[str, int]:
         """Number of `cells`, and of those that are `done`, `failed`, `running` and `pending`.
@@ -109,8 +141,8 @@ class Reader:
         with self.database.read() as connection:
             return sum(map(is_control, connection.execute(of_grid(sa.select(RUNS.c.config), grid)).scalars()))
 
-    def runs(self, grid: str | None = None, status: str | None = None) -> pd.DataFrame:
-        """One row per run, in the grid's order or else in order of creation.
+    def runs(self, grid: str | None = None, status: str | None = None, archived: bool | None = False) -> pd.DataFrame:
+        """One row per run, in the grid's order or else in order of creation; `archived` as of `of_grid`.
 
         Columns: run_id, group_id, status, owner, attempts, created, started, finished (UTC), step, tokens, seconds
         (of the last logged step), error, data_hash, then the configuration under dotted keys (`trainer.name`), in
@@ -121,7 +153,7 @@ class Reader:
         with self.database.read() as connection:
             order = [RUNS.c.created, RUNS.c.run_id] if grid is None else [CELLS.c.position]
             columns = [column for column in RUNS.c if column.name != "provenance"]  # large, and for another question
-            query = of_grid(sa.select(*columns, OVER.label("over")), grid)
+            query = of_grid(sa.select(*columns, OVER.label("over")), grid, archived=archived)
             found = connection.execute(query.order_by(*order)).mappings().all()
         fixed = [column.name for column in columns if column.name not in ("config", "lease_until")]
         rows = []
@@ -171,10 +203,11 @@ class Reader:
                 f"run {run_id}: its configuration is not one of this version's: {error}; {advice}"
             ) from error
 
-    def configs(self, grid: str | None = None) -> dict[str, RunConfig]:
+    def configs(self, grid: str | None = None, archived: bool | None = False) -> dict[str, RunConfig]:
         """Configurations by run id, of a grid's cells or of all runs; those of another version are left out."""
+        query = of_grid(sa.select(RUNS.c.run_id, RUNS.c.config), grid, archived=archived)
         with self.database.read() as connection:
-            stored = connection.execute(of_grid(sa.select(RUNS.c.run_id, RUNS.c.config), grid)).all()
+            stored = connection.execute(query).all()
         found: dict[str, RunConfig] = {}
         for run_id, config in stored:
             with suppress(ValidationError):
@@ -303,9 +336,28 @@ class Reader:
         return row
 
 
-def of_grid(query: sa.Select[Any], grid: str | None, table: sa.Table = RUNS) -> sa.Select[Any]:
-    """A query over a table with run ids, narrowed to the cells of a grid."""
-    return query if grid is None else query.join(CELLS, CELLS.c.run_id == table.c.run_id).where(CELLS.c.grid == grid)
+def of_grid(
+    query: sa.Select[Any], grid: str | None, table: sa.Table = RUNS, archived: bool | None = False
+) -> sa.Select[Any]:
+    """A query over a table with run ids, narrowed to the cells of a grid, and to what is not archived.
+
+    With `archived` to what is archived alone; with None to neither.
+    """
+    if grid is None:
+        hidden = is_hidden(table)
+    else:
+        query = query.join(CELLS, CELLS.c.run_id == table.c.run_id).where(CELLS.c.grid == grid)
+        hidden = sa.or_(table.c.run_id.in_(archive_of(RUN_KEY)), CELLS.c.grid.in_(archive_of(GRID_KEY)))
+    return query if archived is None else query.where(hidden if archived else sa.not_(hidden))
+
+
+def is_hidden(table: sa.Table) -> sa.ColumnElement[bool]:
+    """True for a run that is archived, or whose grids all are; one of no grid is not."""
+    gone, others = CELLS.alias(), CELLS.alias()
+    shown = sa.select(others.c.run_id).where(others.c.grid.not_in(archive_of(GRID_KEY)))
+    # no subquery looks at the outer row, so that each is evaluated once; the last only where a grid is archived
+    of_gone = sa.select(gone.c.run_id).where(gone.c.grid.in_(archive_of(GRID_KEY)), gone.c.run_id.not_in(shown))
+    return sa.or_(table.c.run_id.in_(archive_of(RUN_KEY)), table.c.run_id.in_(of_gone))
 
 
 def status_now(status: str, owner: str | None, over: bool | None) -> str:

@@ -1,13 +1,16 @@
-"""Remove grids and runs from a store, with the files that nothing else uses.
+"""Remove grids and runs from a store, with the files that nothing else uses; or archive and restore them.
 
 The rows go in one transaction, which also lists the files in `meta`; then the files go, under the same lock, and the
-list last.  A removal that is killed in between is finished by the next one: a listed file is removed unless a run of
-the store uses it by then.
+list last.  A removal that is killed in between is finished by the next one, and by the next `harness run` or `worker`:
+a listed file is removed unless a run of the store uses it by then.
+
+What is archived stays whole: a row of `meta` names it, and `reader.of_grid` leaves it out.
 """
 
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -20,8 +23,9 @@ from pydantic import ValidationError
 from harness.config.run import RunConfig
 from harness.errors import StoreError
 from harness.storage.engines import insert
-from harness.storage.reader import OVER, Reader, status_now
-from harness.storage.schema import CELLS, META, ROLLOUTS, RUNS, SCHEMA, TRIALS, from_json
+from harness.storage.queue import now
+from harness.storage.reader import GRID_KEY, OVER, RUN_KEY, Reader, archive_of, status_now
+from harness.storage.schema import CELLS, META, ROLLOUTS, RUNS, SCHEMA, TRIALS, escape, from_json, unescape
 from harness.storage.store import Store
 from harness.system.failpoints import failpoint
 
@@ -38,6 +42,7 @@ class Removal:
         cells: cells of grids, among them those whose run stays.
         runs: ids of the runs that go.
         shared: runs of the grids that stay, because another grid or its tuning has them.
+        archived: runs of the grids that stay, because they are archived.
         policies: trained policies that no run that stays shares.
         paths: the files and folders that go, relative to the store's folder.
         files: number of files in these, and their size in `bytes`.
@@ -47,6 +52,7 @@ class Removal:
     cells: int
     runs: tuple[str, ...]
     shared: int
+    archived: int
     policies: int
     paths: tuple[str, ...]
     files: int
@@ -58,7 +64,7 @@ def planned(store: Reader, grids: Collection[str], runs: Collection[str]) -> Rem
     """The removal of these grids, and of these runs from every grid; nothing is changed.
 
     Raises:
-        StoreError: a run is a trial from which another grid was tuned.
+        StoreError: a run is a trial from which another grid was tuned, or something is archived.
     """
     with store.database.read() as connection:
         return _planned(store, connection, grids, runs)
@@ -68,7 +74,7 @@ def remove(store: Store, grids: Collection[str], runs: Collection[str]) -> Remov
     """Remove these grids, and these runs from every grid, with what no other run uses.
 
     Raises:
-        StoreError: a run is being computed, or is a trial of another grid; nothing is removed.
+        StoreError: a run is being computed, is a trial of another grid, or is archived; nothing is removed.
     """
     with store.database.write() as connection:
         store.database.alone(connection)
@@ -97,11 +103,12 @@ def remove(store: Store, grids: Collection[str], runs: Collection[str]) -> Remov
 
 def finish(store: Store) -> list[str]:
     """Remove the files that an earlier removal, killed or not, has listed; the names that it was given."""
+    with store.database.read() as connection:
+        if not _listed(connection)["names"]:
+            return []
     with store.database.write() as connection:
         store.database.alone(connection)
         listed = _listed(connection)
-        if not listed["paths"] and not listed["names"]:
-            return []
         used = _used(connection, listed["paths"])
         for path in listed["paths"]:
             place = _inside(store.folder, path)
@@ -110,8 +117,41 @@ def finish(store: Store) -> list[str]:
                     shutil.rmtree(place)
                 else:
                     place.unlink(missing_ok=True)
+                failpoint("remove.file")
         connection.execute(sa.delete(META).where(META.c.key == LISTED))
     return list(listed["names"])
+
+
+def archive(store: Store, grids: Collection[str], runs: Collection[str]) -> None:
+    """Leave these grids, and these runs in every grid, out of all lists and tables; nothing is removed.
+
+    A worker finishes the cell at hand and takes no other of theirs.
+
+    Raises:
+        StoreError: one is not in the store any more; nothing is changed.
+    """
+    with store.database.write() as connection:
+        store.database.alone(connection)
+        for column, names in ((CELLS.c.grid, grids), (RUNS.c.run_id, runs)):
+            for name in names:
+                if connection.execute(sa.select(column).where(column == name).limit(1)).first() is None:
+                    raise StoreError(f"{name} was removed meanwhile; nothing was archived, try again")
+        for key in _keys(grids, runs):
+            row = {"key": key, "value": now()}
+            connection.execute(insert(connection, META).values(row).on_conflict_do_nothing())
+
+
+def restore(store: Store, grids: Collection[str], runs: Collection[str]) -> None:
+    """Undo `archive`; what is not archived stays as it is."""
+    with store.database.write() as connection:
+        store.database.alone(connection)
+        for key in _keys(grids, runs):
+            connection.execute(sa.delete(META).where(META.c.key == key))
+
+
+def _keys(grids: Collection[str], runs: Collection[str]) -> list[str]:
+    """The keys in `meta` of what is archived."""
+    return [*(GRID_KEY + escape(grid) for grid in grids), *(RUN_KEY + run_id for run_id in runs)]
 
 
 def _planned(
@@ -123,9 +163,11 @@ def _planned(
     for run_id in runs:
         if run_id in trials:
             raise StoreError(f"run {run_id} is a trial from which {trials[run_id]} was tuned; remove that grid, too")
+    _check_unarchived(connection, cells, grids, runs)
+    away = set(connection.execute(archive_of(RUN_KEY)).scalars())
     mine = {run_id for grid, run_id in cells if grid in grids}
     others = {run_id for grid, run_id in cells if grid not in grids} | trials.keys()
-    gone = sorted((mine - others) | set(runs))
+    gone = sorted((mine - others - away) | set(runs))
     columns = (RUNS.c.run_id, RUNS.c.status, RUNS.c.owner, OVER.label("over"), RUNS.c.config)
     configs, held = {}, {}
     for part in _parts(gone):
@@ -144,12 +186,28 @@ def _planned(
         cells=sum(grid in grids or run_id in configs for grid, run_id in cells),
         runs=tuple(configs),
         shared=len(mine & others - set(runs)),
+        archived=len((mine & away) - others),
         policies=sum(path in there for path in policies),
         paths=tuple(there),
         files=len(files),
         bytes=sum(file.stat().st_size for file in files),
         held=held,
     )
+
+
+def _check_unarchived(
+    connection: sa.Connection, cells: Iterable[tuple[str, str]], grids: Collection[str], runs: Collection[str]
+) -> None:
+    """Refuse to remove what is archived: nothing of it is to be lost."""
+    away = set(map(unescape, connection.execute(archive_of(GRID_KEY)).scalars()))
+    kept = set(connection.execute(archive_of(RUN_KEY)).scalars())
+    here = [*(grid for grid in grids if grid in away), *(run for run in runs if run in kept)]
+    here += [grid for grid, run_id in cells if run_id in runs and grid in away]
+    if here:
+        name = here[0]
+        raise StoreError(
+            f"{name} is archived, so that nothing of it is removed; `harness restore {shlex.quote(name)}` first"
+        )
 
 
 def _used(connection: sa.Connection, paths: Iterable[str], without: Collection[str] = ()) -> set[str]:

@@ -27,6 +27,7 @@ from stores import (
     words,
 )
 
+from harness.storage.removal import archive
 from harness.storage.store import Store
 
 __all__ = ["shown"]
@@ -62,6 +63,28 @@ def test_unknown_parameters_change_nothing(shown: Any) -> None:
     for page in PAGES:
         turn_to(app, page)
     assert app.session_state["chosen_grid"] == "g"
+
+
+def put_away(folder: Path) -> str:
+    """Beside two groups, a newer grid of a third trainer, and a third trainer's run of g, both archived."""
+    url = two_groups(folder, seeds=2)
+    with Store(url) as store:
+        finish(store, config(0, trainer="unlikelihood"), grid="put-away")
+        archive(store, ["put-away"], [finish(store, config(1, trainer="unlikelihood"))])
+    return url
+
+
+@pytest.mark.parametrize("query", [{}, {"grid": "all runs"}, {"grid": "put-away"}])
+def test_no_page_shows_what_is_archived(shown: Any, query: dict[str, str]) -> None:
+    """The address of the archived grid says what brings it back, and opens another."""
+    app = shown(put_away, **query)
+    said = "Grid put-away is archived; `harness restore put-away` brings it back. This page shows g instead."
+    assert (said in words(app)) == ("put-away" in query.values())
+    for page in PAGES:
+        turn_to(app, page)
+        assert list(app.sidebar.selectbox[0].options) == ["g", "all runs"]
+        shown_text = words(app).replace(said, "") + "".join(str(chart.proto) for chart in app.get("vega_lite_chart"))
+        assert "unlikelihood" not in shown_text, page
 
 
 def test_what_beats_mle_is_said_first(shown: Any) -> None:

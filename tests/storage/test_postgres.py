@@ -15,7 +15,8 @@ from writers import filled, many_writers
 from harness.cli.doctor import examine
 from harness.errors import StoreError
 from harness.storage.queue import LostClaim
-from harness.storage.removal import remove
+from harness.storage.queries import read_grids, read_runs
+from harness.storage.removal import archive, remove, restore
 from harness.storage.store import Store
 
 
@@ -46,6 +47,26 @@ def test_a_grid_is_removed_with_its_files_and_a_claimed_one_is_not(store: Store)
     store.finish(config(0).run_id, ME, **RESULTS)
     assert remove(store, ["a"], []).files == 1
     assert (store.grids(), len(store.runs())) == ([], 0)
+
+
+def test_what_is_archived_is_left_out_and_claimed_by_none(store: Store) -> None:
+    """a: runs 0, 1, archived; b: runs 1, 2, of which 2 is archived: 1 is left, of b."""
+    store.enqueue("a", [config(0), config(1)])
+    store.enqueue("b", [config(1), config(2)])
+    archive(store, ["a"], [config(2).run_id])
+    with pytest.raises(StoreError, match="is archived"):
+        remove(store, ["a"], [])
+    left = [config(1).run_id]
+    assert store.grids() == read_grids(store) == ["b"]
+    assert [run.run_id for run in read_runs(store)] == list(store.runs("b")["run_id"]) == left
+    assert list(store.unfinished()) == left
+    assert (claim := store.claim_next(ME)) is not None
+    assert claim.run_id == left[0]
+    assert store.claim_next(ME) is None
+    with Store.open(store.url, read_only=True) as reading, pytest.raises(StoreError, match="for reading only"):
+        restore(reading, ["a"], [])
+    restore(store, ["a"], [config(2).run_id])
+    assert len(store.unfinished()) == 3
 
 
 def test_numbers_and_texts_come_back_exactly(store: Store) -> None:

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import pytest
-from stored import ME, RESULTS, config
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
 
+import pytest
+from stored import ME, RESULTS, add, config
+from typer.testing import CliRunner
+
+from harness.cli.app import app
 from harness.config.run import RunConfig
 from harness.errors import StoreError
 from harness.records.trial import Trial
+from harness.runner.options import RunnerOptions
+from harness.runner.supervisor import supervise
 from harness.storage.queue import LostClaim
 from harness.storage.removal import finish, planned, remove
 from harness.storage.store import Store
-
-
-def add(store: Store, run: RunConfig, *grids: str) -> str:
-    """A finished run of these grids, with a trained policy."""
-    for grid in grids:
-        store.enqueue(grid, [run])
-    assert store.claim(run.run_id, ME)
-    store.finish(run.run_id, ME, **RESULTS)
-    folder = store.folder / "policies" / run.train_id
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "policy.json").write_text("12345")
-    return run.run_id
 
 
 def hot(run: RunConfig) -> RunConfig:
@@ -109,5 +107,59 @@ def test_a_removal_that_was_killed_is_finished_by_the_next(store: Store, monkeyp
     assert len(files(store)) == 4
     add(store, config(1), "a")
     assert finish(store) == ["a"]
+    assert files(store) == {f"rollouts/{config(1).run_id}.parquet", f"policies/{config(1).train_id}/policy.json"}
+    assert finish(store) == []
+
+
+KILLS = {
+    "commit.before": "nothing is gone",
+    "commit.after": "the rows are gone, the files are not",
+    "remove.files": "the rows are gone, the files are not",
+    "remove.file": "the first file is gone, too",
+}
+
+
+@pytest.fixture(scope="module")
+def kill(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Store, str, str], None]:
+    """`kill(store, point, name)`: a process that removes `name` is killed as by kill -9 where it reaches the point."""
+
+    def killed(store: Store, point: str, name: str) -> None:
+        points = tmp_path_factory.mktemp("points")
+        (points / point).write_text("kill")
+        command = [sys.executable, "-m", "harness", "rm", name, "--yes", "--store", store.url]
+        done = subprocess.run(command, env={**os.environ, "HARNESS_FAILPOINTS": str(points)}, capture_output=True)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+
+    return killed
+
+
+@pytest.mark.parametrize("point", KILLS)
+def test_a_removal_that_is_killed_is_whole_or_finished_by_the_same_command(
+    store: Store, kill: Callable[[Store, str, str], None], point: str
+) -> None:
+    """Two runs with a policy each, four paths; the run is named by the beginning of its id."""
+    first, second = add(store, config(0), "a"), add(store, config(1), "a")
+    kill(store, point, first[:10])
+    if point == "commit.before":
+        assert (len(files(store)), len(store.runs())) == (4, 2)
+    else:
+        assert (len(files(store)), list(store.runs()["run_id"])) == (3 if point == "remove.file" else 4, [second])
+    shell = CliRunner().invoke(app, ["rm", first[:10], "--yes", "--store", store.url])
+    assert shell.exit_code == 0, shell.output
+    assert len(files(store)) == 2
+    assert list(store.runs()["run_id"]) == [second]
+    assert not store.database.integrity_errors(thorough=True)
+    assert finish(store) == []
+
+
+def test_the_next_worker_finishes_a_removal_that_was_killed(
+    store: Store, kill: Callable[[Store, str, str], None]
+) -> None:
+    """One of the two runs is asked for again by then: its rollouts and its policy stay, to be used again."""
+    add(store, config(0), "a")
+    add(store, config(1), "a")
+    kill(store, "remove.file", "a")
+    add(store, config(1), "b")
+    assert list(supervise(store, RunnerOptions(), [], lambda: True)) == []
     assert files(store) == {f"rollouts/{config(1).run_id}.parquet", f"policies/{config(1).train_id}/policy.json"}
     assert finish(store) == []

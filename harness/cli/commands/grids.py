@@ -26,11 +26,12 @@ from harness.cli.arguments import (
     Workers,
     asked_cells,
     checked_cells,
+    chosen_grid,
     include_files,
     load_grid_argument,
     open_store,
     store_exists,
-    stored_grid_name,
+    unarchived,
 )
 from harness.cli.cells import check_models, missing_models, run_cells
 from harness.cli.output import as_json_text, command, print_leaderboard, say
@@ -49,6 +50,7 @@ def demo(store: StoreUrl = DEFAULT_STORE, seeds: SeedCount = None, device: Devic
     from harness.runner.worker import server
 
     cells = checked_cells(load_grid_argument("demo", seeds=seeds))
+    cells = unarchived(open_store(store), "demo", cells) if store_exists(store) else cells
     server()
     # its models are too small to share between threads, which only wait for each other on a busy machine
     tally = run_cells("demo", cells, store, RunnerOptions(device=device, threads=1))
@@ -76,7 +78,7 @@ def plan(
     include_files(include)
     _, cells = asked_cells(grid, overrides, seeds, name, store)
     cells = cells if limit is None else first(cells, limit)
-    runs = open_store(store).runs().to_dict("records") if store_exists(store) else []
+    runs = open_store(store).runs(archived=None).to_dict("records") if store_exists(store) else []
     found = planned(cells, runs)
     for sentence in earlier_models(cells, runs):
         typer.echo(sentence, err=True)
@@ -179,12 +181,13 @@ def _counts(grid: str | None, store: str) -> dict[str, dict[str, int]]:
     """Number of cells by status, for one grid or for each that is stored."""
     opened = open_store(store) if store_exists(store) else None
     stored = opened.grids() if opened is not None else []
-    if grid is not None and (opened is None or stored_grid_name(grid, stored) not in stored):
+    name = grid if grid is None or opened is None else chosen_grid(grid, opened)
+    if grid is not None and name not in stored:
         cells = checked_cells(load_grid_argument(grid))  # a known grid that was never started: every cell is pending
         found = dict.fromkeys(("cells", "done", "failed", "running", "pending"), 0)
         found |= {"cells": len(cells), "pending": len(cells), "controls": sum(cell.is_control for cell in cells)}
         return {grid: found}
     if opened is None:
         return {}
-    names = stored if grid is None else [stored_grid_name(grid, stored)]
+    names = stored if name is None else [name]
     return {name: opened.counts(name) | {"controls": opened.controls(name)} for name in names}

@@ -17,8 +17,10 @@ from harness.cli.arguments import (
     include_files,
     load_grid_argument,
     open_store,
+    store_exists,
 )
 from harness.cli.output import aligned, as_json_text, say
+from harness.errors import ConfigError
 from harness.storage.url import DEFAULT_STORE
 
 
@@ -28,27 +30,37 @@ def ls(
         typer.Argument(help="Kind of thing to list."),
     ],
     store: StoreUrl = DEFAULT_STORE,
+    archived: Annotated[
+        bool, typer.Option("--archived", help="The archived grids or runs, in place of the others.")
+    ] = False,
     include: Include = None,
     as_json: Json = False,
 ) -> None:
     """List all plug-ins of a kind, all shipped grids or all stored runs."""
     include_files(include)
     rows: list[dict[str, Any]]
+    if archived and kind not in ("grids", "runs"):
+        raise ConfigError(f"--archived {kind}: grids and runs can be archived; `harness ls runs --archived` lists them")
     if kind == "runs":
         from harness.config.names import run_names
         from harness.system.printable import printable
 
         opened = open_store(store)
-        rows = json.loads(opened.runs().to_json(orient="records", date_format="iso"))
-        names = run_names(opened.configs().values())
+        rows = json.loads(opened.runs(archived=archived).to_json(orient="records", date_format="iso"))
+        names = run_names(opened.configs(archived=archived).values())
         for row in rows:  # a run of another version's configuration has no name here
             plain = f"{row['benchmark.name']} {row['trainer.name']}"
             row["name"] = names.get(row["run_id"], plain)
         lines = aligned([[row["run_id"], row["status"], printable(row["name"])] for row in rows])
+    elif archived:
+        rows = [{"name": name} for name in open_store(store).archived_grids()]
+        lines = [row["name"] for row in rows]
     elif kind == "grids":
         from harness.grids.grid import grid_names
 
-        rows = [{"name": name, "question": load_grid_argument(name).question} for name in grid_names()]
+        away = open_store(store).archived_grids() if store_exists(store) else []
+        names_left = [name for name in grid_names() if name not in away]
+        rows = [{"name": name, "question": load_grid_argument(name).question} for name in names_left]
         lines = aligned([(row["name"], row["question"]) for row in rows])
     else:
         from harness.cli.describe import REGISTRIES
@@ -59,7 +71,7 @@ def ls(
         typer.echo(as_json_text(rows))
         return
     longest = max((len(row.get("name", "")) for row in rows), default=0)
-    say("\n".join(lines) or f"no {kind} yet", longest + 2)
+    say("\n".join(lines) or (f"no {kind} are archived" if archived else f"no {kind} yet"), longest + 2)
 
 
 def info(

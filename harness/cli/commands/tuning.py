@@ -32,11 +32,13 @@ from harness.cli.arguments import (
 )
 from harness.cli.cells import check_models, run_cells
 from harness.cli.output import command
+from harness.errors import Archived
 from harness.storage.url import DEFAULT_STORE
 
 if TYPE_CHECKING:
     from harness.config.run import RunConfig
     from harness.grids.tuning import Choice, Tried
+    from harness.storage.store import Store
 
 Trials = Annotated[
     int,
@@ -84,6 +86,8 @@ def tune(
     rounds = zip_longest(*(one.trials for one in tried))  # the first trial of every group before any second
     runs = [run for members in rounds for run in members if run is not None]
     check_cells(runs)
+    if store_exists(store):
+        _check_archive(open_store(store), asked.name, runs)
     print_notes(runs)
     typer.echo(_estimate(asked.name, tried, runs, cells, store))
     if plan:
@@ -113,13 +117,22 @@ def tune(
     raise typer.Exit(1 if tally.failed else 0)
 
 
+def _check_archive(store: Store, name: str, runs: Sequence[RunConfig]) -> None:
+    """Refuse archived trials: without some of them the groups would not have equally many."""
+    for kind in ("trials", "tuned"):
+        store.refuse_archived(f"{name}-{kind}")
+    away = sorted({run.run_id for run in runs} & set(store.archived_runs()))
+    if away:
+        raise Archived(f"{len(away)} of the trials are archived; `harness restore {' '.join(away)}` brings them back")
+
+
 def _estimate(
     name: str, tried: Sequence[Tried], runs: Sequence[RunConfig], cells: Sequence[RunConfig], url: str
 ) -> str:
     """A summary of what tuning would do; the cells as written stand for those with chosen settings, not known yet."""
     from harness.grids.plan import plan, time_text
 
-    rows = open_store(url).runs().to_dict("records") if store_exists(url) else []
+    rows = open_store(url).runs(archived=None).to_dict("records") if store_exists(url) else []
     of_trials, of_cells = plan(runs, rows), plan(cells, rows)
     sizes = Counter(len(one.trials) for one in tried)
     each = " + ".join(f"{groups} groups x {size} trials" for size, groups in sorted(sizes.items(), reverse=True))

@@ -103,7 +103,7 @@ def retry(
         status = dict(zip(frame["run_id"], frame["status"], strict=True))
         for run_id in run_ids or ():
             if status.get(run_id) != "failed":
-                found = status.get(run_id, "not in the store, or not in this grid")
+                found = status.get(run_id, "not in the store, not in this grid, or archived")
                 raise HarnessError(f"run {run_id} is {found}; only failed runs can be tried again")
         chosen = run_ids or [run_id for run_id, now in status.items() if now == "failed"]
         count = opened.retry(chosen)
