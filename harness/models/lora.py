@@ -136,9 +136,9 @@ def _adapted(model: Any) -> list[str]:
     return found
 
 
-def _tables(model: Any) -> list[nn.Module]:
-    """The vocabulary's tables: input embeddings and output layer."""
-    return [model.get_input_embeddings(), model.get_output_embeddings()]
+def _tables(model: Any) -> list[Any]:
+    """The vocabulary's tables: input embeddings and output layer; once where they are one."""
+    return list(dict.fromkeys((model.get_input_embeddings(), model.get_output_embeddings())))
 
 
 def _learn_row(model: Any, at: int) -> None:
@@ -168,7 +168,7 @@ def fold(policy: Policy) -> None:
         parameter.data = parameter.data.to(torch.promote_types(parameter.dtype, torch.float32))
     if policy.dtype == "bfloat16":
         policy.dtype = "float32"  # autocast would round the sums on every use
-    for table in {id(m): m for m in _tables(model)}.values():
+    for table in _tables(model):
         for name in ("weight", "bias"):
             if parametrize.is_parametrized(table, name):
                 row = table.parametrizations[name][0]
