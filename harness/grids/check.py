@@ -85,7 +85,7 @@ def loaded(cells: Iterable[RunConfig], folder: Path | None = None) -> dict[str, 
 
 
 def loras(cells: Iterable[RunConfig], folder: Path | None = None) -> dict[str, str]:
-    """Where the LoRAs of loaded models stand, in words, by model and targets; `folder` as in `check`.
+    """Places of the LoRAs of loaded models, in words, by model and targets; `folder` as in `check`.
 
     Raises:
         ConfigError: one names no layer, or could not be folded in.

@@ -63,7 +63,7 @@ def test_a_grid_is_refused_before_it_runs(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"mamba\.dt_proj: no pass goes through it"):  # the kept verdict
         check(grid(tmp_path / "m", lora_targets="dt_proj"), tmp_path)
     folder_of("reformer_padded", tmp_path / "r")
-    with pytest.raises(ConfigError, match="/r: .* passes no gradient to a LoRA"):
+    with pytest.raises(ConfigError, match=r"/r: .* passes no gradient to a LoRA"):
         check(grid(tmp_path / "r"))
 
 
