@@ -95,11 +95,11 @@ def test_experts_with_a_lora_are_stored_exported_and_loaded_as_one_function(name
     """From the grid to the folder: three steps, the kept matrices, and what transformers reads alone."""
     model = {"name": saved(name, tmp_path), "context": 40, "lora_r": 2}
     cells = check(asked(model["name"], model=model, training={"steps": 3, "rows": 4, "lr": 0.05}))
-    store = Store.open(f"sqlite:///{tmp_path}/runs.db")
-    list(run_grid(cells, store, grid_name="any"))
-    stands = (store.provenance(cells[0].run_id) or {})["lora"]
+    with Store(f"sqlite:///{tmp_path}/runs.db") as store:
+        list(run_grid(cells, store, grid_name="any"))
+        stands = (store.provenance(cells[0].run_id) or {})["lora"]
+        policy = of_run(store, cells[0].run_id, torch.device("cpu"))
     assert {"mlp.experts.down_proj", "mlp.experts.gate_up_proj", "mlp.gate.weight"} < set(stands["beside"])
-    policy = of_run(store, cells[0].run_id, torch.device("cpu"))
     told = card(policy, cells[0], "0" * 8)
     assert "it was trained beside mlp.experts.down_proj, mlp.experts.gate_up_proj, mlp.gate.weight" in told
     assert ("not beside mlp.down_proj" in told) is (name == "deepseek_v3")
