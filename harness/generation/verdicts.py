@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
@@ -94,11 +95,47 @@ def _verdict(model: ModelConfig, text: str, folder: Path | None) -> Verdict:
 
     found = probe_of(model)
     if kept is not None:
-        try:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            partial = kept.with_suffix(f".{os.getpid()}")
-            partial.write_text(json.dumps(vars(found)))
-            partial.replace(kept)
-        except OSError:
-            pass  # a folder that cannot be written to: it is probed again
+        _keep(found, kept)
     return found
+
+
+def check_lora(model: ModelConfig, folder: Path | None = None) -> Verdict | None:
+    """The verdict on a loaded model's LoRA; None where it has none, or cannot be looked at yet, or peft is missing.
+
+    `folder` as in `check_model`.
+
+    Raises:
+        ConfigError: its targets are no layers of the model, or it would be another function once folded in.
+    """
+    if model.lora_r is None or find_spec("peft") is None:
+        return None
+    if local(model.name) is None and not isinstance(
+        try_to_load_from_cache(model.name, "config.json", revision=model.revision), str
+    ):
+        return None
+    kept = None
+    if folder is not None and model.revision is not None:  # of a directory the hash of its content
+        of = [version("transformers"), version("peft"), _CODE, model.name, model.revision, model.lora_targets]
+        kept = folder / "probes" / f"lora-{content_hash(of)}.json"
+    try:
+        found = Verdict(**json.loads("" if kept is None else kept.read_text()))
+    except (OSError, ValueError, TypeError):
+        from harness.generation.lora_probe import lora_probe_of  # it loads torch and peft
+
+        found = lora_probe_of(model)
+        if kept is not None:
+            _keep(found, kept)
+    if found.refused is not None:
+        raise ConfigError(f"model.name={model.name}: {found.refused}")
+    return found
+
+
+def _keep(found: Verdict, path: Path) -> None:
+    """Write a verdict to a file; nothing where that cannot be written: it is probed again."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}")
+        partial.write_text(json.dumps(vars(found)))
+        partial.replace(path)
+    except OSError:
+        pass

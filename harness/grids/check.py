@@ -68,6 +68,7 @@ def check_cells(cells: list[RunConfig], folder: Path | None = None) -> list[RunC
         _check_validation(config, splits)
     _check_fit(cells)
     here = loaded(cells, folder)
+    loras(cells, folder)
     check_fit((cell for cell in cells if cell.model.name in here), None if folder is None else folder / "cache")
     return cells
 
@@ -96,8 +97,25 @@ def loaded(cells: Iterable[RunConfig], folder: Path | None = None) -> dict[str, 
     return found
 
 
+def loras(cells: Iterable[RunConfig], folder: Path | None = None) -> dict[str, str]:
+    """Places of the LoRAs of loaded models, in words, by model and targets; `folder` as in `check`.
+
+    Raises:
+        ConfigError: one names no layer, or could not be folded in.
+    """
+    found = {}
+    for model in dict.fromkeys(config.model for config in cells if config.model.lora_r is not None):
+        if not model.from_scratch:
+            from harness.generation.verdicts import check_lora  # as in `loaded`
+
+            verdict = check_lora(model, None if folder is None else folder / "cache")
+            if verdict is not None and verdict.lora:
+                found[f"model.name={model.name}: model.lora_targets={model.lora_targets}"] = verdict.lora
+    return found
+
+
 def notes(cells: Iterable[RunConfig], folder: Path | None = None) -> list[str]:
-    """The notes of the cells' benchmarks on their data, and on models that sample slowly, each sentence once.
+    """The notes of the cells' benchmarks on their data, on slow models and on layers without their LoRA, once.
 
     `folder` as in `check`.
     """
@@ -110,6 +128,7 @@ def notes(cells: Iterable[RunConfig], folder: Path | None = None) -> list[str]:
         for name, verdict in loaded(cells, folder).items()
         if verdict.slow
     ]
+    found += [f"{what}: a LoRA stands {where}" for what, where in loras(cells, folder).items() if "not beside" in where]
     return list(dict.fromkeys(found))
 
 

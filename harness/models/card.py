@@ -94,7 +94,10 @@ def card(policy: Policy, config: RunConfig, data_hash: str) -> str:
     noise = f"{config.actions.noise_kind} mistakes at rate {config.actions.noise_rate} in training"
     notes = []
     if model.lora_r is not None:
-        notes.append(f"A LoRA of rank {model.lora_r} (alpha {model.lora_alpha:g}, {model.lora_targets}) is folded in.")
+        where = "" if policy.layers is None else f"; it was trained {policy.layers}"
+        notes.append(
+            f"A LoRA of rank {model.lora_r} (alpha {model.lora_alpha:g}, {model.lora_targets}) is folded in{where}."
+        )
         if model.dtype == "bfloat16":
             notes.append(
                 "It was trained with bfloat16 arithmetic on frozen weights and is float32 here: rounding to bfloat16 "

@@ -18,9 +18,11 @@ from torch.nn.utils import parametrize
 
 from harness.config.model import ModelConfig
 from harness.errors import ConfigError, EnvironmentProblem
+from harness.models.architectures.layers import Layers, linear, place, stacks, unfit
 from harness.models.policy import Policy
 
 _HASHED = 1024  # values of each weight that `digest` hashes, about
+_READ = 6  # tokens of the pass that looks which layers are called
 
 
 class _Row(nn.Module):
@@ -41,11 +43,12 @@ def attach(policy: Policy, config: ModelConfig, seed: int) -> None:
     """Freeze the policy's weights and attach a LoRA, in place; the policy stays the same function.
 
     Trained from now on: the matrices, and the row of `<backspace>` in the input and output tables alike, one for both
-    where they are tied.  `seed` draws the matrices A; the matrices B are 0.
+    where they are tied.  `seed` draws the matrices A; the matrices B are 0.  `policy.layers` says where they stand: of
+    the layers that are asked for, those beside which a LoRA can be folded in.
 
     Raises:
         EnvironmentProblem: peft is not installed.
-        ConfigError: `lora_targets` names no layer of this model.
+        ConfigError: `lora_targets`, or one of them, names no layer of this model that can have a LoRA.
     """
     if importlib.util.find_spec("peft") is None:
         raise EnvironmentProblem(
@@ -55,41 +58,87 @@ def attach(policy: Policy, config: ModelConfig, seed: int) -> None:
     import peft
 
     assert config.lora_targets is not None  # ModelConfig fills it in
-    every = config.lora_targets == "all-linear"
+    model, every = policy.model, config.lora_targets == "all-linear"
+    layers, experts, out = linear(model), stacks(model), _left_out(policy)
+    tables = [name for name, one in model.named_modules() if one in _tables(model)]
+    named = [] if every else config.lora_targets.split("+")
+    stacked = [name for name in named if name in experts.values()]
     chosen = peft.LoraConfig(
         r=config.lora_r,
         lora_alpha=config.lora_alpha,
         lora_dropout=0.0,
-        target_modules=config.lora_targets if every else config.lora_targets.split("+"),
+        target_modules=config.lora_targets if every else [name for name in named if name not in stacked] or None,
+        target_parameters=stacked or None,
+        exclude_modules=[*out, *tables],
     )
-    policy.model.requires_grad_(False)
+    model.requires_grad_(False)
+    lost, why = named, ""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # GPT-2's layers are transposed: peft corrects it and warns
         torch.manual_seed(seed)
         try:
-            peft.inject_adapter_in_model(chosen, policy.model)
+            peft.inject_adapter_in_model(chosen, model)
+            made = _adapted(model)
+            left = chosen.target_modules or ()  # peft takes out those that are parts of stacks in this transformers
+            lost = [name for name in named if name in left and not any(f".{one}".endswith(f".{name}") for one in made)]
         except ValueError as error:
-            known = sorted({name.rpartition(".")[2] for name, _ in _layers(policy.model)})
-            raise ConfigError(
-                f"model.lora_targets={config.lora_targets!r} names no layer of this {type(policy.model).__name__}; use "
-                f"all-linear, or some of {', '.join(known)}, joined by +"
-            ) from error
-    for parameter in policy.model.parameters():
+            made, why = [], "" if "not found" in str(error) or "No modules" in str(error) else f"{error} "
+    if lost or not made:
+        reasons = {place(name): f"{place(name)}: {reason}; " for name, reason in out.items() if _asked(name, lost)}
+        can = sorted({name.rpartition(".")[2] for name in layers if name not in out} | set(experts.values()))
+        raise ConfigError(
+            f"model.lora_targets={'+'.join(lost) or config.lora_targets!r} names no layer of this "
+            f"{type(model).__name__} that can have a LoRA; {why}{''.join(reasons.values())}use all-linear, or some of "
+            f"{', '.join(can)}, joined by +"
+        )
+    for parameter in model.parameters():
         if parameter.requires_grad:  # peft gives them the base's type, in which small steps would be lost
             parameter.data = parameter.data.to(torch.promote_types(parameter.dtype, torch.float32))
     if policy.space.backspace_id is not None:
-        _learn_row(policy.model, policy.space.backspace_id)
+        _learn_row(model, policy.space.backspace_id)
+    apart = {name: out.get(name, "not among peft's own targets") for name in (*layers, *experts) if name not in made}
+    apart = {name: reason for name, reason in apart.items() if every or _asked(name, named)}
+    policy.layers = Layers(
+        tuple(sorted(set(map(place, made)))), {place(name): reason for name, reason in sorted(apart.items())}
+    )
     policy.adapted = True
 
 
-def _layers(model: Any) -> list[tuple[str, nn.Module]]:
-    """Layers that can have a LoRA, by name; GPT-2's are `Conv1D`, whose width is the attribute `nf`."""
-    head = model.get_output_embeddings()
-    return [
-        (name, module)
-        for name, module in model.named_modules()
-        if (isinstance(module, nn.Linear) or hasattr(module, "nf")) and module is not head
-    ]
+def _left_out(policy: Policy) -> dict[str, str]:
+    """Linear layers that get no LoRA, by name, with the reason."""
+    from peft import LoraConfig
+    from peft.tuners.tuners_utils import _check_lora_target_modules_mamba as check
+
+    ids = torch.arange(min(_READ, policy.context), device=policy.device)[None] % policy.space.size
+    found = unfit(policy.model, lambda: policy.last_hidden(ids))
+    for name in linear(policy.model):
+        try:
+            check(LoraConfig(), policy.model, name.rpartition(".")[2])
+        except ValueError:
+            found[name] = "peft refuses it: a fused kernel may read its weight"
+    return found
+
+
+def _asked(name: str, named: list[str]) -> bool:
+    """True if one of the names that were given means this layer."""
+    return any(f".{name}".endswith(f".{one}") for one in named)
+
+
+def _adapted(model: Any) -> list[str]:
+    """Names of layers, or of parameters, that have matrices beside them."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    found = []
+    for name, layer in model.named_modules():
+        if isinstance(layer, BaseTunerLayer):  # of several parameters in one module the wrappers are nested
+            inner = name.replace(".base_layer", "")
+            found.append(f"{inner}.{layer.parameter_name}" if hasattr(layer, "parameter_name") else inner)
+    return found
+
+
+def _tables(model: Any) -> list[Any]:
+    """The vocabulary's tables: input embeddings and output layer; once where they are one."""
+    return list(dict.fromkeys((model.get_input_embeddings(), model.get_output_embeddings())))
 
 
 def _learn_row(model: Any, at: int) -> None:
@@ -119,17 +168,23 @@ def fold(policy: Policy) -> None:
         parameter.data = parameter.data.to(torch.promote_types(parameter.dtype, torch.float32))
     if policy.dtype == "bfloat16":
         policy.dtype = "float32"  # autocast would round the sums on every use
-    for table in {id(m): m for m in (model.get_input_embeddings(), model.get_output_embeddings())}.values():
+    for table in _tables(model):
         for name in ("weight", "bias"):
             if parametrize.is_parametrized(table, name):
                 row = table.parametrizations[name][0]
                 parametrize.remove_parametrizations(table, name, leave_parametrized=False)
                 getattr(table, name)[row.at] = row.row[0]
-    for name, layer in list(model.named_modules()):
-        if isinstance(layer, BaseTunerLayer):
+    wrappers = {name: one for name, one in model.named_modules() if isinstance(one, BaseTunerLayer)}
+    for name, layer in wrappers.items():
+        parent, _, last = name.rpartition(".")
+        if parent in wrappers:  # several parameters of one module: the outermost wrapper merges all
+            continue
+        if hasattr(layer, "unload_and_optionally_merge_module"):
+            plain = layer.unload_and_optionally_merge_module(merge=True, safe_merge=False, adapter_names=None)
+        else:
             layer.merge()
-            parent, _, last = name.rpartition(".")
-            setattr(model.get_submodule(parent), last, layer.get_base_layer())
+            plain = layer.get_base_layer()
+        setattr(model.get_submodule(parent), last, plain)
     del model.peft_config
     policy.adapted = False
 

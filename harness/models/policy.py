@@ -22,6 +22,7 @@ from harness.models import pretrained
 from harness.models.architectures.families import prepare
 from harness.models.architectures.head import Head, head_of
 from harness.models.architectures.kinds import base_of, bounds, kind_of, longest
+from harness.models.architectures.layers import Layers
 from harness.models.architectures.masks import Seen, seeing
 from harness.models.architectures.stream import Stream, steps_alike
 from harness.models.attention import Nodes, additive, attend_in_blocks
@@ -43,6 +44,7 @@ class Policy(Codec):
         reference: a frozen policy for `value = reference`, or None.
         untied: True if `set_scope` gave the output layer weights of its own.
         adapted: True if a LoRA is attached to frozen weights; see `harness/models/lora.py`.
+        layers: the layers that it stands beside, also once it is folded in; None without one.
     """
 
     def __init__(self, model: Any, tokenizer: Any, context: int | None, dtype: str = "float32") -> None:
@@ -70,6 +72,7 @@ class Policy(Codec):
         self.reference: Policy | None = None
         self.untied = False
         self.adapted = False
+        self.layers: Layers | None = None
         self._looks_everywhere = False  # True once no layer has asked for a mask of its own
         self._steps: bool | None = None  # True if single tokens may be computed with the model's cache
         self.head = self._head_of()

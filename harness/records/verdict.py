@@ -18,6 +18,7 @@ class Verdict:
             architecture could not be made small, and is probed when it is first loaded.
         context: tokens that the model holds.
         bound: why it holds no more, in words; empty if nothing changes beyond.
+        lora: the layers that a LoRA stands beside, and not, in words; empty where none was asked for or looked at.
     """
 
     family: str
@@ -27,3 +28,4 @@ class Verdict:
     measured: dict[str, float] = field(default_factory=dict)
     context: int = 0
     bound: str = ""
+    lora: str = ""

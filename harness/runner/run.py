@@ -63,6 +63,7 @@ def run(config: RunConfig, device: torch.device, attempt: Attempt) -> Iterator[E
         "data_hash": splits.data_hash,
         "base": None if source.base is None else source.base.name,
         "head_untied": policy.untied,
+        "lora": None if policy.layers is None else vars(policy.layers),
         "splits_read": dict(held_out.read),
         **_training_facts(config, policy, learned),
         "temperature": None if tuned is None else tuned.facts(),

@@ -17,9 +17,14 @@ from harness.grids.check import check, notes
 from harness.grids.grid import Grid
 from harness.grids.yaml_file import Document
 from harness.models import pretrained
+from harness.models.card import card
+from harness.models.export import export
 from harness.models.tokenizers import characters
 from harness.records.events import Results
+from harness.runner.grid import run_grid
 from harness.runner.run import run as compute
+from harness.runs.load import of_run
+from harness.storage.store import Store
 from harness.training.resume import Attempt
 
 CONFIGS = json.loads((Path(__file__).parents[1] / "models" / "architectures.json").read_text())["variants"]
@@ -83,6 +88,29 @@ def test_a_hybrid_trains_samples_and_is_loaded_again(tmp_path: Path) -> None:
     assert json.loads(kept.read_text())["refused"] is None
     short, long = load_policy(model).sample(["a", "abcabcabc"], temperature=0.7)
     assert {short.stop, long.stop} <= {"ended", "depth", "budget"}
+
+
+@pytest.mark.parametrize("name", ["mixtral", "qwen3_moe", "deepseek_v3"])
+def test_experts_with_a_lora_are_stored_exported_and_loaded_as_one_function(name: str, tmp_path: Path) -> None:
+    """From the grid to the folder: three steps, the kept matrices, and what transformers reads alone."""
+    model = {"name": saved(name, tmp_path), "context": 40, "lora_r": 2}
+    cells = check(asked(model["name"], model=model, training={"steps": 3, "rows": 4, "lr": 0.05}))
+    with Store(f"sqlite:///{tmp_path}/runs.db") as store:
+        list(run_grid(cells, store, grid_name="any"))
+        stands = (store.provenance(cells[0].run_id) or {})["lora"]
+        policy = of_run(store, cells[0].run_id, torch.device("cpu"))
+    assert {"mlp.experts.down_proj", "mlp.experts.gate_up_proj", "mlp.gate.weight"} < set(stands["beside"])
+    told = card(policy, cells[0], "0" * 8)
+    assert "it was trained beside mlp.experts.down_proj, mlp.experts.gate_up_proj, mlp.gate.weight" in told
+    assert ("not beside mlp.down_proj" in told) is (name == "deepseek_v3")
+    export(policy, tmp_path / "out", told)
+    plain = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    base = transformers.AutoModelForCausalLM.from_pretrained(model["name"])
+    ids = torch.tensor([[0, 3, 4, 5, 6]])
+    with torch.no_grad():
+        logits = policy.logits(policy.last_hidden(ids), torch.tensor([True]))[0]
+        assert torch.allclose(plain(ids).logits[0, -1], logits, atol=1e-5)
+        assert not torch.allclose(base(ids).logits[0, -1], logits[: len(base(ids).logits[0, -1])], atol=1e-3)
 
 
 def test_a_model_without_a_cache_says_once_that_it_is_slow(tmp_path: Path) -> None:
