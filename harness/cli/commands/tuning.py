@@ -141,4 +141,6 @@ def _choice_text(choice: Choice) -> str:
     if choice.best:
         text += f", as written {written:.4g}" if isinstance(written, float) else f", as written no value ({written})"
     lost = sum(isinstance(value, str) for value in choice.values)
+    if choice.moved:
+        text += f"; {choice.measure} chose, since ties along the curve move {choice.moved} trial(s)"
     return text + (f"; {lost} trial(s) without a value" if lost else "")
