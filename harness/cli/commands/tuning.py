@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,7 +32,7 @@ from harness.cli.arguments import (
     store_exists,
 )
 from harness.cli.cells import check_models, run_cells
-from harness.cli.output import command
+from harness.cli.output import command, say, screen_width
 from harness.storage.url import DEFAULT_STORE
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def tune(
     runs = [run for members in rounds for run in members if run is not None]
     check_cells(runs)
     print_notes(runs)
-    typer.echo(_estimate(asked.name, tried, runs, cells, store))
+    say(_estimate(asked.name, tried, runs, cells, store))
     if plan:
         return
     check_models([*runs, *cells], store)
@@ -106,10 +107,9 @@ def tune(
         final = final_cells(cells, choices)
         final = check_cells([*final, *controls(final)] if asked.controls else final)
         opened.record_trials(f"{asked.name}-tuned", as_trials(choices))
-    typer.echo("\n".join(map(_choice_text, choices)))
+    say("\n".join(map(_choice_text, choices)))
     tally = run_cells(f"{asked.name}-tuned", final, store, replace(options, keep_going=keep_going), alone=True)
-    boards = (f"{command()} leaderboard {asked.name}-{kind}" for kind in ("tuned", "trials"))
-    typer.echo(f"Next: {'  |  '.join(boards)}")
+    say(_next(asked.name), 6)
     raise typer.Exit(1 if tally.failed else 0)
 
 
@@ -129,6 +129,13 @@ def _estimate(
     reason = of_trials.reason or of_cells.reason
     time = time_text(sum(known) if known else None, of_trials.unknown + of_cells.unknown, reason)
     return f"{text}\nestimated time: {time}"
+
+
+def _next(name: str) -> str:
+    """The commands that show what tuning gave, each on a line of its own where one line is too short."""
+    tuned, tried = (f"{command()} leaderboard {shlex.quote(f'{name}-{kind}')}" for kind in ("tuned", "trials"))
+    line = f"Next: {tuned}  |  {tried}"
+    return line if len(line) <= (screen_width() or len(line)) else f"Next: {tuned}\n      {tried}"
 
 
 def _choice_text(choice: Choice) -> str:
