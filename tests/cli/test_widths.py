@@ -108,7 +108,10 @@ HEAD = {"benchmark": {"name": "language", "length": 6, "train": 64, "validation"
 
 @pytest.mark.parametrize(
     ("name", "trainer"),
-    [("g", {"name": "sequence_match", "divergence": "chi2_mixture"}), ("a-grid-with-a-long-name-" * 4, "mle")],
+    [
+        ("g", {"name": "sequence_match", "divergence": "chi2_mixture"}),
+        ("a-grid-with-a-rather-long-name-of-its-own", "mle"),
+    ],
     ids=["objective", "long"],
 )
 def test_what_tuning_would_do_fits(name: str, trainer: Any, tmp_path: Path) -> None:
