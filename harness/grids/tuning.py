@@ -174,7 +174,7 @@ def choose(store: Store, grid: str, tried: Sequence[Tried]) -> list[Choice]:
             else:
                 sizes[number] = score["n"]
                 values.append(float(score["value"]))
-                found[number] = {measure: values[-1], **_along_curve(score, stored)}
+                found[number] = {measure: float(score["value"]), **_along_curve(score, stored)}
         moved, by = moved_by_ties(measure, list(found.values())), measure
         if moved:
             by, name = f"{measure}_curve", f"{measure}@{metric.definition}"
