@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 
 from harness.config.names import run_names
+from harness.report.fitting import FittedTable
 from harness.storage.store import Store
 
 SECONDS = 2.0  # between two readings
@@ -25,7 +25,7 @@ def watch(
 
     Every reading is a transaction of its own, so that no long read keeps the database from cleaning up.
     """
-    with Live(console=console, auto_refresh=False) as live:
+    with Live(console=console or Console(), auto_refresh=False) as live:
         while True:
             found = counts()
             live.update(Group(*tables(found, opened())), refresh=True)
@@ -34,21 +34,23 @@ def watch(
             sleep(SECONDS)
 
 
-def tables(counts: Mapping[str, Mapping[str, int]], store: Store | None) -> list[Table]:
-    """One table of grids, and one of the running cells where there are any."""
-    grids = Table("grid", *("cells", "done", "failed", "running", "pending"), box=None)
-    for name, row in counts.items():
-        grids.add_row(name, *(str(row[key]) for key in ("cells", "done", "failed", "running", "pending")))
+def tables(counts: Mapping[str, Mapping[str, int]], store: Store | None) -> list[FittedTable]:
+    """One table of grids, and one of the running cells where there are any; a narrow screen has its first columns."""
+    keys = ("cells", "done", "failed", "running", "pending")
+    rows = [[name, *(str(row[key]) for key in keys)] for name, row in counts.items()]
+    grids = FittedTable("", ["grid", *keys], rows, edges=False)
     if store is None:
         return [grids]
     with store:
         runs = store.runs(status="running")
         labels = {run_id: store.config(run_id) for run_id in runs["run_id"]}
         names = run_names(labels.values())
-    running = Table("run", "cell", "attempt", "step", "of", "held by", box=None)
+    cells = []
     for run in runs.to_dict("records"):
         config = labels[run["run_id"]]
         budget = "" if config.training.steps is None else str(config.training.steps)
         step, owner = "" if run["step"] is None else str(run["step"]), str(run["owner"]).partition("#")[0]
-        running.add_row(run["run_id"], names[config.run_id], str(run["attempts"]), step, budget, owner)
+        cells.append([names[config.run_id], run["run_id"], step, budget, str(run["attempts"]), owner])
+    head = ("cell", "run", "step", "of", "attempt", "held by")
+    running = FittedTable("", head, cells, every=False, edges=False, more="a wider screen shows them")
     return [grids, running] if labels else [grids]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from harness.evaluation.features import Features
 from harness.generation.generate import sample_prompts
 from harness.generation.prompts import choose_prompts
 from harness.models.policy import Policy
-from harness.plugins.benchmark import cost, selection
+from harness.plugins.benchmark import cost, moved_by_ties, selection
 from harness.plugins.metric import Unscorable
 from harness.records.data import Splits
 from harness.records.events import StageProgress
@@ -28,9 +28,11 @@ class ChosenTemperature:
 
     Attributes:
         temperature: the chosen one.
-        measure: the measure that it was chosen by; `by` is that score's full name.
-        values: the score at each temperature that gave one.
+        measure: the benchmark's measure for choosing.
+        by: full name of the score that it was chosen by: the measure's, or its area along the curve where ties move it.
+        values: that score at each temperature that gave one.
         n: number of rollouts per temperature.
+        moved: the number of temperatures at which ties move the measure.
     """
 
     temperature: float
@@ -38,11 +40,15 @@ class ChosenTemperature:
     by: str
     values: dict[float, float]
     n: int
+    moved: int = 0
 
     def facts(self) -> dict[str, Any]:
         """The choice as JSON values, for the run's provenance."""
         tried = {f"{temperature:g}": value for temperature, value in self.values.items()}
-        return {"chosen": self.temperature, "by": self.by, "on_validation": tried, "n": self.n}
+        found = {"chosen": self.temperature, "by": self.by, "on_validation": tried, "n": self.n}
+        if self.moved:
+            found["ties"] = f"move {self.measure} at {self.moved} temperature(s), so the area along the curve chose"
+        return found
 
     def as_score(self, texts_hash: str) -> Score:
         """The temperature as a score of the run, so that it can be a column; no leaderboard ranks it."""
@@ -74,6 +80,8 @@ def best_temperature(
 ) -> Generator[StageProgress, None, ChosenTemperature]:
     """Choose among `TEMPERATURES` by the benchmark's selection metric on rollouts from validation prompts.
 
+    Where ties move an area at some temperature, the area along the curve chooses (see `moved_by_ties`).
+
     The other sampling settings stay as they are, and every temperature draws from the same streams.  Of equally good
     temperatures the one nearest to 1 is chosen.  With few texts, n-gram distances favour a slightly lower temperature
     than the true one, since sharper samples vary less.  The cost is `len(TEMPERATURES)` times the sampling of a run, on
@@ -84,25 +92,30 @@ def best_temperature(
     """
     metric, measure = selection(config)
     prompts = choose_prompts(policy, splits.tuning_prompts, config.sampling)
-    values: dict[float, float] = {}
-    reason, name = "", ""
+    found: dict[float, Mapping[str, float]] = {}
+    parameters: Mapping[str, Any] = {}
+    reason = ""
     for done, temperature in enumerate(TEMPERATURES):
         yield StageProgress("sample", done / len(TEMPERATURES))
         sampling = config.at_temperature(temperature).sampling
         rollouts = tuple(sample_prompts(policy, prompts, sampling, key(config.seeds.sample, "tuning")))
         evaluation = of_texts(prompts, rollouts, policy.space, splits, config, features)
-        value: float | Unscorable
+        numbers: Mapping[str, float | Unscorable]
         try:
-            value = metric.measure(evaluation)[measure]
+            numbers = metric.measure(evaluation)
         except Unscorable as unscorable:
-            value = unscorable
-        if isinstance(value, Unscorable):
+            numbers = {measure: unscorable}
+        if isinstance(value := numbers[measure], Unscorable):
             reason = str(value)
             continue
-        name = full_name(measure, metric.definition, metric.parameters(evaluation))
+        parameters = metric.parameters(evaluation)
         if not math.isnan(value):
-            values[temperature] = value
-    if not values:
+            found[temperature] = {name: one for name, one in numbers.items() if not isinstance(one, Unscorable)}
+    if not found:
         raise ConfigError(f"sampling.temperature=best: {measure} has no value at any temperature ({reason}); write one")
+    moved = moved_by_ties(measure, list(found.values()))
+    by = f"{measure}_curve" if moved else measure
+    values = {temperature: numbers[by] for temperature, numbers in found.items()}
     best = min(values, key=lambda temperature: (cost(metric, measure, values[temperature]), abs(temperature - 1)))
-    return ChosenTemperature(best, measure, name, values, len(prompts))
+    name = full_name(by, metric.definition, parameters)
+    return ChosenTemperature(best, measure, name, values, len(prompts), moved)

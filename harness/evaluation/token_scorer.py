@@ -19,6 +19,7 @@ from harness.models.policy import Policy
 from harness.records.evaluation import TokenScorer
 from harness.records.law import Law
 from harness.records.rollout import Trajectory
+from harness.system.model_files import model_id
 
 BATCH_NODES = 2**13  # nodes of one forward pass
 
@@ -26,11 +27,14 @@ BATCH_NODES = 2**13  # nodes of one forward pass
 def choose_token_scorer(policy: Policy, law: Law | None, base: Path | None, model: ModelConfig) -> TokenScorer:
     """The law if it is known, else the base (without one, the pretrained model), loaded at the first use.
 
-    `policy` may be in any state: its tokenizer and device are used.
+    `policy` may be in any state: its tokenizer and device are used.  A base in a directory is named by its content.
+
+    Raises:
+        EnvironmentProblem: a file of the model's directory cannot be read.
     """
     if law is not None:
         return LawScorer(law, policy)
-    return ModelScorer(base, f"base:{base.name if base else model.name}", model, policy.device)
+    return ModelScorer(base, f"base:{base.name if base else model_id(model.name)}", model, policy.device)
 
 
 class LawScorer:

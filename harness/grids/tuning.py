@@ -21,7 +21,7 @@ from harness.config.search_space import Search, searches
 from harness.config.training import TrainingConfig
 from harness.errors import ConfigError, HarnessError
 from harness.hashing import content_hash
-from harness.plugins.benchmark import cost, selection
+from harness.plugins.benchmark import cost, moved_by_ties, selection
 from harness.plugins.metric import Metric
 from harness.plugins.metric_names import parse_metric
 from harness.plugins.options import resolve
@@ -68,10 +68,11 @@ class Choice:
 
     Attributes:
         tried: the group and its trials.
-        measure: the measure by which it was chosen.
-        values: the measure's value on the validation split, or the reason why there is none, by trial.
+        measure: the measure by which it was chosen: the benchmark's, or its area along the curve where ties move it.
+        values: that measure's value on the validation split, or the reason why there is none, by trial.
         best: the number of the chosen trial.
         n: number of texts (or documents, or states) from which its value is.
+        moved: the number of trials in which ties move the benchmark's measure.
     """
 
     tried: Tried
@@ -79,6 +80,7 @@ class Choice:
     values: tuple[float | str, ...]
     best: int
     n: int
+    moved: int = 0
 
     @property
     def drawn(self) -> Mapping[str, Any]:
@@ -145,7 +147,8 @@ def tuned(config: RunConfig, drawn: Mapping[str, Any]) -> RunConfig:
 def choose(store: Store, grid: str, tried: Sequence[Tried]) -> list[Choice]:
     """The best trial of each group by the stored scores of the cells of `grid`; of equally good ones the first.
 
-    Trials that failed, are unfinished or have no finite value cannot win.
+    Trials that failed, are unfinished or have no finite value cannot win.  Where ties move an area in a trial, the area
+    along the curve chooses (see `moved_by_ties`), which all trials with a value must then have.
 
     Raises:
         HarnessError: no trial of some group has a value; the message gives the reason of each.
@@ -158,23 +161,33 @@ def choose(store: Store, grid: str, tried: Sequence[Tried]) -> list[Choice]:
     for one in tried:
         metric, measure = selection(one.group)
         values: list[float | str] = []
+        found: dict[int, dict[str, float]] = {}
         sizes: dict[int, int] = {}
-        for trial in one.trials:
-            run, score = runs.get(trial.run_id), _own_score(store, metric, measure, scores.get(trial.run_id, ()))
+        for number, trial in enumerate(one.trials):
+            stored = scores.get(trial.run_id, ())
+            run, score = runs.get(trial.run_id), _own_score(store, metric, measure, stored)
             if run is None or run["status"] != "done":
                 error = str(run["error"] or "").strip() if run else ""
                 values.append(error.splitlines()[-1] if error else "not finished")
             elif score is None or not math.isfinite(score["value"]):
                 values.append(str(score["reason"] or f"{measure} is {score['value']}") if score else f"no {measure}")
             else:
-                sizes[len(values)] = score["n"]
+                sizes[number] = score["n"]
                 values.append(float(score["value"]))
+                found[number] = {measure: float(score["value"]), **_along_curve(score, stored)}
+        moved, by = moved_by_ties(measure, list(found.values())), measure
+        if moved:
+            by, name = f"{measure}_curve", f"{measure}@{metric.definition}"
+            missing = f"no {by}, which must choose, for ties move {measure} in {moved} trial(s); "
+            missing += f"`harness rescore {grid} --metrics {name}` adds it"
+            values = [found[i].get(by, missing) if i in found else value for i, value in enumerate(values)]
         usable = {number: value for number, value in enumerate(values) if isinstance(value, float)}
-        if not usable:
-            without_value.append(f"{_named(one.group)}: {'; '.join(dict.fromkeys(map(str, values)))}")
+        if len(usable) < (len(found) or 1):
+            reasons = dict.fromkeys(value for value in values if isinstance(value, str))
+            without_value.append(f"{_named(one.group)}: {'; '.join(reasons)}")
             continue
         best = min(usable, key=lambda number: cost(metric, measure, usable[number]))
-        choices.append(Choice(one, measure, tuple(values), best, sizes[best]))
+        choices.append(Choice(one, by, tuple(values), best, sizes[best], moved))
     if without_value:
         raise HarnessError(
             f"no trial of {len(without_value)} group(s) can be chosen, so nothing was trained with chosen settings: "
@@ -205,6 +218,13 @@ def _own_score(store: Store, metric: Metric, measure: str, scores: Sequence[dict
             if _without_hashes(one["parameters"]) == wanted:
                 return one
     return None
+
+
+def _along_curve(score: Mapping[str, Any], stored: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The area along the curve that stands beside a score, by its measure; none where it was not stored."""
+    alike = (one for one in stored if one["metric"] == f"{score['metric']}_curve")
+    same = (one for one in alike if all(one[key] == score[key] for key in ("definition", "parameters")))
+    return {one["metric"]: float(one["value"]) for one in same if math.isfinite(one["value"])}
 
 
 def _without_hashes(parameters: Mapping[str, Any]) -> dict[str, str]:

@@ -75,7 +75,7 @@ class LeaderboardRequest:
 def matches(asked: str, score: ScoreName | Column) -> bool:
     """True if `asked` names this score: a short name, `name@definition`, its full name, or some of its parameters.
 
-    Those are written as for a run: quoted where they hold commas, and a featuriser as its directory.
+    Those are written as for a run: quoted where they hold commas, and a featuriser or a base as its directory.
     """
     if asked in (score.metric, score.name) or score.name.startswith(f"{asked}["):
         return True
@@ -84,9 +84,16 @@ def matches(asked: str, score: ScoreName | Column) -> bool:
     if not bracket or head != stored_head or not inside.endswith("]"):
         return False
     return all(
-        equals and any(_has(stored.removesuffix("]"), key, one) for one in (unquoted(value), model_id(unquoted(value))))
+        equals and any(_has(stored.removesuffix("]"), key, one) for one in (unquoted(value), _by_content(value)))
         for key, equals, value in split_pairs(inside[:-1])
     )
+
+
+def _by_content(value: str) -> str:
+    """A parameter's value with a directory, as in `DIR` and `base:DIR`, replaced by what names its content."""
+    bare = unquoted(value)
+    head = "base:" if bare.startswith("base:") else ""
+    return head + model_id(bare.removeprefix(head))
 
 
 def _has(stored: str, key: str, value: str) -> bool:

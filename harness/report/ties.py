@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from harness.plugins.benchmark import TIED
 from harness.storage.queries import ScoreName, Values
-
-SAME = 1e-9
-"""Sums over one curve in two orders differ by less; a tie moves a share of the area."""
 
 
 def ranked_by(score: ScoreName, values: Values, runs: Collection[str]) -> tuple[str | None, str | None]:
@@ -22,7 +20,7 @@ def ranked_by(score: ScoreName, values: Values, runs: Collection[str]) -> tuple[
         runs: ids of the runs that are compared.
     """
     own, along = (_numbers(values.get(name, {}), runs) for name in (score.name, score.curve))
-    moved = [by for run in own.keys() & along.keys() if (by := abs(along[run] - own[run])) > SAME]
+    moved = [by for run in own.keys() & along.keys() if (by := abs(along[run] - own[run])) > TIED]
     if not moved:
         return score.name, None
     note = f"{score.metric}: ties along the curve move {len(moved)} run(s) by up to {max(moved):.2g}; "

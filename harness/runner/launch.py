@@ -18,7 +18,7 @@ from harness.errors import ConfigError, EnvironmentProblem, StoreError
 from harness.storage.engines import place_of
 
 Cluster = Literal["auto", "local", "slurm"]
-GRACE = 120  # seconds before the end of its time at which a job is asked to save; at most half of its time
+GRACE = 120  # seconds before the end of its time at which a job is asked to save, unless given; at most half of that
 CLOSING = 15  # of these, for a worker to end once its cells are saved
 NOTICES = {signal.SIGUSR1, signal.SIGUSR2}  # one of them asks a job to save
 
@@ -84,11 +84,12 @@ def launch(
         hours: the time that a job may take; it is asked to save before that.
         threads: CPU threads of a job.
         gpus: GPUs of a job.
-        parameters: further parameters of submitit's executor, such as slurm_partition.
+        parameters: further parameters of submitit's executor, such as slurm_partition; of CLUSTER_signal_delay_s, the
+            seconds before the end of its time at which a job is asked to save, its worker is told, too.
 
     Raises:
         EnvironmentProblem: submitit is not installed, or there is no such cluster here.
-        ConfigError: a parameter that submitit does not know.
+        ConfigError: a parameter that submitit does not know, a job's time, or too short a notice.
         StoreError: SQLite for several hosts.
     """
     try:
@@ -106,15 +107,16 @@ def launch(
             "postgresql://USER@HOST/DATABASE?files=/FOLDER"
         )
     minutes = max(1, round(hours * 60))
-    notice = min(GRACE, minutes * 60 // 2)
+    given = dict(parameters or {})
+    notice = _notice(given, executor.cluster, minutes)
     settings: dict[str, Any] = {"name": "harness", "timeout_min": minutes, "gpus_per_node": gpus}
     if threads is not None:
         settings["cpus_per_task"] = threads
     if executor.cluster == "slurm":
         settings["slurm_signal_delay_s"] = notice
     try:
-        executor.update_parameters(**settings, **(parameters or {}))
-    except (NameError, TypeError, ValueError) as error:
+        executor.update_parameters(**{**settings, **given})
+    except (AssertionError, NameError, TypeError, ValueError) as error:
         raise ConfigError(f"--set: {error}; submitit's documentation lists its parameters") from error
     if executor.cluster == "local":  # which has this parameter, but no prefixed name for it
         executor.parameters["signal_delay_s"] = notice
@@ -124,6 +126,33 @@ def launch(
     with executor.batch():
         jobs = [executor.submit(Work(command)) for _ in range(workers)]
     return [str(job.job_id) for job in jobs]
+
+
+def _notice(given: dict[str, Any], cluster: str, minutes: int) -> int:
+    """Seconds before the end of its time at which a job is asked to save: those of `--set`, taken out of `given`.
+
+    submitit ignores the parameters of another cluster, and so does this.
+
+    Raises:
+        ConfigError: a notice within which no worker could save, or a time beside `--hours`.
+    """
+    for name in ("timeout_min", f"{cluster}_timeout_min", f"{cluster}_time"):
+        if name in given:
+            raise ConfigError(
+                f"--set {name}={given[name]}: a job's time is --hours, by which its worker knows when to save; "
+                "give --hours, and not this"
+            )
+    name, seconds = f"{cluster}_signal_delay_s", minutes * 60
+    taken = {key: given.pop(key) for key in (name, "local_signal_delay_s") if key in given}  # submitit has no local one
+    if name not in taken:
+        return min(GRACE, seconds // 2)
+    asked = str(taken[name])
+    if not asked.isdecimal() or not CLOSING < int(asked) < seconds:
+        raise ConfigError(
+            f"--set {name}={asked}: no number of seconds in which a job of {seconds} s is asked to save and a worker "
+            f"ends, for which it takes {CLOSING} s; use {CLOSING + 1} to {seconds - 1}, or leave it out"
+        )
+    return int(asked)
 
 
 def log_folder(url: str) -> Path:

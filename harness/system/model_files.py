@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from functools import lru_cache
 from pathlib import Path
@@ -54,10 +55,16 @@ def content_of(directory: Path) -> str:
 
     Files that cannot change what is computed (model card, code) and subfolders do not count; generation_config.json
     does, as it may declare ends.  A file is read once in a process, as long as its size and times stay what they were.
+    Of an adapter without a model of its own, the content of the directory that it was trained beside counts, too.
 
     Raises:
         EnvironmentProblem: a file cannot be read.
     """
+    return _content_of(directory, ())
+
+
+def _content_of(directory: Path, above: tuple[Path, ...]) -> str:
+    """As `content_of`, for the base of the adapters `above`, among which it counts no second time."""
     digest = hashlib.sha256()
     for path in sorted({path for pattern in _CONTENT for path in directory.glob(pattern)}):
         try:
@@ -66,7 +73,25 @@ def content_of(directory: Path) -> str:
             raise EnvironmentProblem(
                 f"{path} cannot be read: {error.strerror or error}; mend the directory, or give another model"
             ) from error
+    base = _adapted(directory)
+    if base is not None and base.resolve() not in (here := (*above, directory.resolve())):
+        digest.update(f"base {_content_of(base, here)}\n".encode())
     return digest.hexdigest()[:12]
+
+
+def _adapted(directory: Path) -> Path | None:
+    """The directory of the model that a PEFT adapter is put on; None for a Hub id, which its configuration names.
+
+    As transformers does: beside a config.json the model is the directory's own, and a relative path begins where the
+    process is, not at the adapter.
+    """
+    if (directory / "config.json").exists():
+        return None
+    try:
+        named = json.loads((directory / "adapter_config.json").read_text())["base_model_name_or_path"]
+        return local(named)
+    except (OSError, ValueError, LookupError, TypeError):
+        return None  # no adapter, or one that cannot be loaded
 
 
 def _digest_of(path: Path) -> str:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from boards import add, mauve, score
+from rich.console import Console
+from stored import step
 from typer.testing import CliRunner
 
 from harness.cli.app import app
+from harness.cli.commands.tuning import _choice_text, _next
+from harness.cli.output import say
+from harness.cli.watch import tables
+from harness.config.run import RunConfig
+from harness.grids.grid import load_grid
+from harness.grids.tuning import Choice, Tried
+from harness.plugins.speed import SpeedRow
 from harness.storage.store import Store
 
 SAMPLE = Path(__file__).parents[2] / "dashboard" / "sample"
@@ -89,6 +100,120 @@ def test_lists_and_texts_fit(stores: dict[str, str], args: tuple[str, ...]) -> N
     for width in (60, 80, 100, 200):
         assert max(map(len, printed(stores["sample"], width, *args).splitlines())) <= width
     assert printed(stores["sample"], None, *args)
+
+
+WIDTHS = (60, 80, 100)
+HEAD = {"benchmark": {"name": "language", "length": 6, "train": 64, "validation": 8, "test": 8}, "trainer": "mle"}
+
+
+@pytest.mark.parametrize(
+    ("name", "trainer"),
+    [
+        ("g", {"name": "sequence_match", "divergence": "chi2_mixture"}),
+        ("a-grid-with-a-rather-long-name-of-its-own", "mle"),
+    ],
+    ids=["objective", "long"],
+)
+def test_what_tuning_would_do_fits(name: str, trainer: Any, tmp_path: Path) -> None:
+    file = tmp_path / "g.yaml"
+    file.write_text(
+        json.dumps({"base": {**HEAD, "trainer": trainer}, "grid": {"actions.backspace": [False, True]}, "seeds": 3})
+    )
+    url = f"sqlite:///{tmp_path}/runs.db"
+    for width in WIDTHS:
+        text = printed(url, width, "tune", str(file), "--plan", "--trials", "3", "--name", name)
+        assert max(map(len, text.splitlines())) <= width
+        assert re.search(r"\d groups x 3 trials = \d trials \(0 done\)", " ".join(text.split()))
+    assert len(printed(url, None, "tune", str(file), "--plan").splitlines()) == 2  # for a program as it is
+
+
+@pytest.mark.parametrize(
+    "drawn", [{}, {"training.lr": 0.0041234567, "actions.noise_rate": 0.0512345, "trainer.alpha": 1e-4}], ids=len
+)
+@pytest.mark.parametrize("name", ["g", "a-grid-with-a-rather-long-name-of-its-own"])
+def test_what_tuning_chose_fits(
+    name: str, drawn: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The choice in words, its numbers whole, and the commands that come next, of which none is broken."""
+    (group,) = load_grid("demo", ["benchmark=text", "trainer=bc", "seeds=1"]).expand()[:1]
+    tried = Tried(group, (group,), ({}, drawn), (group, group))
+    choice = Choice(tried, "mauve_curve", (0.123456, 0.98765, "the loss is nan")[: len(drawn) or 2], 1, 256, 1)
+    for width in WIDTHS:
+        monkeypatch.setenv("COLUMNS", str(width))
+        say(_choice_text(choice))
+        say(_next(name), 6)
+        lines = capsys.readouterr().out.splitlines()
+        assert max(map(len, lines)) <= width
+        text = "\n".join(lines)
+        assert "0.9877" in text
+        assert all(key in text and f"={value}" in text for key, value in drawn.items())
+        assert all(f" leaderboard {name}-{kind}" in " ".join(text.split()) for kind in ("tuned", "trials"))
+        assert len(name) > 1 or all(f" leaderboard {name}-{kind}" in text for kind in ("tuned", "trials"))
+
+
+def test_what_workers_do_fits_while_it_is_watched(tmp_path: Path) -> None:
+    """Three running cells with long names and large numbers; of the columns the first ones stay, counts all."""
+    url = f"sqlite:///{tmp_path}/runs.db"
+    host = "a-rather-long-name-of-a-host.example.org/0123456789ab:4026532:987654321#1"
+    runs = [
+        RunConfig.model_validate(
+            {**HEAD, "model": {"name": f"{LONG}-{base}"}, "training": {"steps": 1_000_000, "lr": lr}}
+        )
+        for base, lr in (("one", 1.25e-4), ("two", 1.25e-4), ("two", 0.012345678))
+    ]
+    with Store(url) as store:
+        for name in ("g", f"{LONG}-of-a-grid"):
+            store.enqueue(name, runs)
+        for run in runs:
+            assert store.claim(run.run_id, host)
+            store.log(run.run_id, host, [step(987_654)])
+        counts = {name: {"cells": 123_456, **dict.fromkeys(("done", "failed", "running", "pending"), 12_345)}
+                  for name in ("g", f"{LONG}-of-a-grid")}  # fmt: skip
+    for width in (*WIDTHS, 200):
+        screen = Console(file=io.StringIO(), width=width)
+        screen.print(*tables(counts, Store.open(url, read_only=True)), sep="\n")
+        text = screen.file.getvalue()
+        assert max(map(len, text.splitlines())) <= width
+        assert (len(re.findall(r"\b12345\b", text)), len(re.findall(r"\b123456\b", text))) == (8, 2)
+        for run in runs:
+            (line,) = [line for line in text.splitlines() if run.run_id in line]
+            assert " 987654 " in f"{line} "
+        assert ("left out to fit" in text) is (width < 200)
+        whole = re.search(r"left out to fit: .*held by", text) is not None or "a-rather-long-name-of-a-host" in text
+        assert whole
+
+
+@pytest.mark.parametrize("grid", [(), ("demo",)], ids=len)
+def test_a_finished_store_that_is_watched_fits(stores: dict[str, str], grid: tuple[str, ...]) -> None:
+    for width in WIDTHS:
+        text = printed(stores["sample"], width, "status", *grid, "--watch")
+        assert max(map(len, text.splitlines())) <= width
+        assert re.search(r"demo +36 +36 +0 +0 +0", text)
+
+
+def test_measured_speeds_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers from small to large, a bound alone, a row that could not be measured; none is cut at any width."""
+
+    def row(name: str, ours: float | None, theirs: float | None = None, **more: Any) -> SpeedRow:
+        known = {"what": "this harness does a thing with a library", "against": "the library's own way to do the thing"}
+        return SpeedRow(name, **(known | {"unit": "tokens/s", "target": 0.95, "better": "higher"} | more), ours=ours,
+                        theirs=theirs, ratio=None if theirs is None else (ours or 0) / theirs,
+                        low=None if theirs is None else 0.987, high=None if theirs is None else 1.234)  # fmt: skip
+
+    found = [
+        row("train", 123456.7, 100000.0, met=True),
+        row("a-row-with-a-rather-long-name", 0.0123, 0.0456, better="lower", unit="s/100 steps"),
+        row("bound", 51.5, against="", met=False),
+        row("elsewhere", None, reason="there is no CUDA device here; run it where there is one, or leave the row out"),
+    ]
+    monkeypatch.setattr("harness.plugins.speed.time_comparisons", lambda *_: iter(found))
+    url = f"sqlite:///{tmp_path}/none.db"
+    for width in (*WIDTHS, 200):
+        text = printed(url, width, "bench", "--device", "cpu")
+        assert max(map(len, text.splitlines())) <= width
+        for number in ("123,457", "100,000", "0.0123", "0.0456", "51.5", "0.987 - 1.23", "tokens/s", ">= 0.95"):
+            assert number in text, (number, width)
+    assert max(map(len, printed(url, None, "bench", "--device", "cpu").splitlines())) > 100  # for a program as it is
 
 
 @pytest.mark.parametrize("sides", [["mle", "bc"], ["mle", "sequence_match"], ["bc", "sequence_match"],

@@ -116,6 +116,60 @@ def test_without_any_value_it_says_why(choosing_by: Any) -> None:
         chosen(policy, splits_of(EMPTY[:4]), config())
 
 
+@dataclass(frozen=True)
+class Areas:
+    """An area of each temperature in turn, as ties leave it and along its curve."""
+
+    measures: ClassVar[Mapping[str, Measure]] = {
+        "area": Measure("1", "higher", "an area"),
+        "area_curve": Measure("1", "higher", "the same along the curve"),
+        "other": Measure("1", "higher", "another"),
+    }
+    found: ClassVar[list[tuple[Any, Any]]] = []
+    definition: str = "package"
+
+    def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
+        return {"k": 3}
+
+    def count(self, evaluation: Evaluation) -> int:
+        return 0
+
+    def measure(self, evaluation: Evaluation) -> Mapping[str, Any]:
+        area, along = self.found.pop(0)
+        return {"area": area, "area_curve": along, "other": Unscorable("none")}
+
+
+FAIR = (0.8, 0.8)
+NEAR, EQUAL = (0.9999, 0.9999), (0.75, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("areas", "temperature", "by", "moved"),
+    [
+        ([FAIR, NEAR, EQUAL, FAIR, FAIR, FAIR], 0.8, "area_curve", 1),
+        ([EQUAL, EQUAL, NEAR, FAIR, NEAR, EQUAL], 1.2, "area_curve", 3),  # of equal ones the nearest to 1
+        ([FAIR, (0.81, 0.79), (0.7, 0.8), FAIR, FAIR, (0.79, 0.82)], 1.2, "area_curve", 3),
+        ([FAIR, NEAR, FAIR, FAIR, FAIR, FAIR], 0.6, "area", 0),
+        ([FAIR, (0.9, 0.9 + 1e-12), FAIR, FAIR, FAIR, FAIR], 0.6, "area", 0),
+        ([FAIR, (Unscorable("no"), 1.0), EQUAL, FAIR, FAIR, NEAR], 0.8, "area_curve", 1),
+    ],
+)
+def test_where_ties_move_an_area_the_area_along_the_curve_chooses(
+    areas: list[tuple[Any, Any]], temperature: float, by: str, moved: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The score keeps its name, so that its column holds all seeds; provenance says what chose."""
+    monkeypatch.setitem(METRICS._added, "area", Areas)
+    monkeypatch.setattr(Language, "selection", ("area", "area"))
+    Areas.found[:] = areas
+    found, _ = chosen(tiny_policy(backspace=False, context=12), splits_of(EMPTY[:2]), config(rollouts=2))
+    assert (found.temperature, found.by, found.moved) == (temperature, f"{by}@package[k=3]", moved)
+    assert found.as_score("texts").name == "temperature@best-on-validation[by=area]"
+    facts = found.facts()
+    assert facts["by"] == found.by
+    said = f"move area at {moved} temperature(s), so the area along the curve chose"
+    assert facts.get("ties") == (said if moved else None)
+
+
 @pytest.mark.parametrize("measure", ["close", "far"])
 def test_a_measure_that_cannot_choose_is_refused(measure: str, choosing_by: Any) -> None:
     choosing_by(measure)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from tiny_policies import ALPHABET, fresh_logits, tiny_policy
 from harness.config.model import ModelConfig
 from harness.evaluation import token_scorer as scorers
 from harness.evaluation.token_scorer import LawScorer, ModelScorer, choose_token_scorer
+from harness.report.leaderboard_table import matches
+from harness.storage.queries import ScoreName
+from harness.system.model_files import content_of
 
 
 class Pairs:
@@ -68,3 +72,30 @@ def test_a_pretrained_model_is_its_own_base() -> None:
     """Nothing is loaded until it is asked."""
     scorer = choose_token_scorer(tiny_policy(), None, None, ModelConfig(name="some/model"))
     assert scorer.name == "base:some/model"
+
+
+def test_a_base_in_a_directory_is_named_by_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one content all spellings give one name, another content in the same place gives another."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    policy = tiny_policy(backspace=False, dtype="float32")
+    policy.save(tmp_path / "m" / "one")
+    (tmp_path / "m" / "link").symlink_to("one")
+
+    def name(model: str) -> str:
+        return choose_token_scorer(policy, None, None, ModelConfig(name=model)).name
+
+    spellings = ("m/one", "./m/one", "m/one/", f"{tmp_path}/m/one", "~/m/one", "m/link")
+    (known,) = {name(one) for one in spellings}
+    assert known == f"base:model:{content_of(Path('m/one'))}"
+    asked = ScoreName(f"useful_revert_rate@same-state[reference={known}]", "useful_revert_rate", "same-state", "", "")
+    for one in (*(f"base:{one}" for one in spellings), known, f"'base:{tmp_path}/m/one'"):
+        assert matches(f"useful_revert_rate@same-state[reference={one}]", asked)
+    shutil.copytree("m/one", "m/copy")
+    assert name("m/copy") == known
+    tiny_policy(backspace=False, dtype="float32", seed=1).save(tmp_path / "m" / "one")
+    assert name("m/one") == name("m/link") != known
+    assert not matches("useful_revert_rate@same-state[reference=base:m/one]", asked)
+    assert matches("useful_revert_rate@same-state[reference=base:m/copy]", asked)
+    old = ScoreName("useful_revert_rate@same-state[reference=base:m/one]", "useful_revert_rate", "same-state", "", "")
+    assert matches("useful_revert_rate@same-state[reference=base:m/one]", old)  # as an earlier version named it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -86,6 +87,67 @@ def test_another_content_is_another_run(change: str, here: Path) -> None:
     assert after.run_id != before.run_id
     assert after.group_id != before.group_id  # a row of its own, never averaged with the other
     assert after.train_id != before.train_id  # nor is its policy the one that was kept
+
+
+def adapter(folder: Path, base: str, weights: bytes = b"adapter") -> Path:
+    """A PEFT adapter as `save_pretrained` writes it, with no model of its own; nothing here loads its weights."""
+    folder.mkdir(exist_ok=True)
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base, "peft_type": "LORA"}))
+    (folder / "adapter_model.safetensors").write_bytes(weights)
+    return folder
+
+
+BASE_CHANGES = {name: CHANGES[name] for name in ("weights", "configuration", "tokenizer", "ends", "a file less")}
+
+
+@pytest.mark.parametrize("change", BASE_CHANGES)
+def test_an_adapter_is_known_by_its_base_s_content_too(change: str, here: Path) -> None:
+    """By an absolute path, a relative one and a link; an adapter on an adapter, too."""
+    (here / "m" / "latest").symlink_to("mut")
+    adapters = [
+        adapter(here / "m" / f"on{i}", base)
+        for i, base in enumerate((str(here / "m" / "mut"), "m/mut", "./m/mut/", "m/latest", "m/on0"))
+    ]
+    before = [cell(f"m/{one.name}") for one in adapters]
+    assert [cell(f"m/{one.name}") for one in adapters] == before
+    BASE_CHANGES[change](here / "m" / "mut")
+    for one, earlier in zip(adapters, before, strict=True):
+        after = cell(f"m/{one.name}")
+        assert after.run_id != earlier.run_id
+        assert after.group_id != earlier.group_id
+        assert after.train_id != earlier.train_id
+
+
+def test_an_adapter_s_own_files_count_and_its_base_s_only_where_it_is_loaded(here: Path) -> None:
+    """Not where the folder has a model of its own; a Hub id is what its configuration says, as ever."""
+    one = adapter(here / "m" / "on", "m/mut")
+    on_base = model_files.content_of(one)
+    adapter(one, "m/mut", weights=b"other")
+    assert model_files.content_of(one) != on_base
+    hub = adapter(here / "m" / "hub", "OWNER/NAME")
+    files = [(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in sorted(hub.iterdir())]
+    written = "".join(f"{name} {digest}\n" for name, digest in files)
+    assert model_files.content_of(hub) == hashlib.sha256(written.encode()).hexdigest()[:12]
+    put(here / "m" / "both")
+    adapter(here / "m" / "both", "m/mut")
+    own = model_files.content_of(here / "m" / "both")
+    put(here / "m" / "mut", seed=1)
+    assert model_files.content_of(here / "m" / "both") == own
+
+
+@pytest.mark.parametrize(
+    "config", ["", "[]", "{}", '{"base_model_name_or_path": null}', '{"base_model_name_or_path": 3}']
+)
+def test_a_broken_adapter_has_a_content(config: str, here: Path) -> None:
+    folder = adapter(here / "m" / "on", "m/mut")
+    (folder / "adapter_config.json").write_text(config)
+    assert len(model_files.content_of(folder)) == 12
+
+
+def test_adapters_on_each_other_and_on_themselves_have_a_content(here: Path) -> None:
+    one, other = adapter(here / "m" / "one", "m/other"), adapter(here / "m" / "other", "m/one")
+    alone = adapter(here / "m" / "alone", "m/alone")
+    assert len({model_files.content_of(folder) for folder in (one, other, alone)}) == 3
 
 
 def test_what_computes_nothing_is_no_content(here: Path) -> None:

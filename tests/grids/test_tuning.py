@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from boards import ME, score
@@ -14,6 +16,7 @@ from tiny_policies import tiny_policy
 
 from harness.analysis import costs
 from harness.analysis.groups import Group
+from harness.cli.commands.tuning import _choice_text
 from harness.config.run import RunConfig
 from harness.errors import ConfigError, HarnessError
 from harness.grids import tuning
@@ -205,6 +208,65 @@ def test_the_store_keeps_what_was_chosen_from_what(tmp_path: Path, store: Store)
     final = {cell.group_id for cell in final_cells([one.group for one in found], choices)}
     assert {trial.group_id for trial in kept} == final
     assert store.trials("g") == []
+
+
+def text_trials(tmp_path: Path, count: int) -> Tried:
+    (tmp_path / "text.yaml").write_text("base: {benchmark: text, trainer: mle}\ncontrols: false\nseeds: 1\n")
+    (one,) = trials(load_grid(str(tmp_path / "text.yaml")).expand(), count)
+    return one
+
+
+def store_areas(store: Store, tried: Tried, areas: Sequence[tuple[float | None, float | None]], **more: Any) -> None:
+    """Trials with these areas of mauve-text and along the curve; None stores none."""
+    store.enqueue("g-trials", tried.trials)
+    for run, (area, along) in zip(tried.trials, areas, strict=True):
+        assert store.claim(run.run_id, ME)
+        given = {"mauve": area, "mauve_curve": along, **more}
+        found = [score(name, value, "mauve-text") for name, value in given.items() if value is not None]
+        store.finish(
+            run.run_id, ME, scores=found, prompts=[], rollouts=[], backspace_id=None, provenance={"data_hash": "d"}
+        )
+
+
+@pytest.mark.parametrize(
+    ("areas", "best", "measure", "moved"),
+    [
+        ([(0.9999, 0.9999), (0.75, 1.0)], 1, "mauve_curve", 1),  # equal histograms, and one text moved
+        ([(0.75, 1.0), (0.9999, 0.9999), (0.75, 1.0)], 0, "mauve_curve", 2),  # of equally good ones the first
+        ([(0.95, 0.95), (0.93, 0.97), (0.94, 0.94)], 1, "mauve_curve", 1),  # one k-means seed of five ties
+        ([(0.91, 0.88), (0.9, 0.9)], 1, "mauve_curve", 1),  # a tie may move up, too
+        ([(0.9, 0.9 + 1e-12), (0.8, 0.8)], 0, "mauve", 0),  # the last bits of a sum are no tie
+        ([(0.9, None), (0.95, None)], 1, "mauve", 0),  # as earlier versions stored them, no tie known
+        ([(None, None), (0.75, 1.0), (0.9, 0.9)], 1, "mauve_curve", 1),  # a trial without a value cannot win
+    ],
+)
+def test_where_ties_move_an_area_the_area_along_the_curve_chooses(
+    areas: list[tuple[float | None, float | None]],
+    best: int,
+    measure: str,
+    moved: int,
+    tmp_path: Path,
+    store: Store,
+) -> None:
+    one = text_trials(tmp_path, len(areas))
+    store_areas(store, one, areas, mauve_star=0.5, mauve_star_curve=0.6)
+    (choice,) = choose(store, "g-trials", [one])
+    assert (choice.best, choice.measure, choice.moved) == (best, measure, moved)
+    assert choice.values[best] == areas[best][measure == "mauve_curve"]
+    said = f"; mauve_curve chose, since ties along the curve move {moved} trial(s)"
+    assert (said in _choice_text(choice)) is bool(moved)
+
+
+def test_beside_a_known_tie_no_trial_without_the_area_along_the_curve_is_passed_over(
+    tmp_path: Path, store: Store
+) -> None:
+    """As ranks: a trial of an earlier version may be the best, and how to know is said."""
+    one = text_trials(tmp_path, 3)
+    store_areas(store, one, [(0.9, None), (0.75, 1.0), (0.8, 0.8)])
+    with pytest.raises(
+        HarnessError, match=r"no mauve_curve, which must choose.*harness rescore g-trials --metrics mauve@mauve-text"
+    ):
+        choose(store, "g-trials", [one])
 
 
 def test_a_trial_is_chosen_by_its_own_featuriser(store: Store, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -73,7 +73,73 @@ def test_the_notice_of_a_job_and_the_time_of_its_worker_to_save_agree(
     """submitit's own notice on this machine is 30 s; a worker that then takes up to 105 s to save would be killed."""
     url = f"sqlite:///{tmp_path}/runs.db"
     Store(url).close()
-    (job,) = launch(url, 1, [], cluster="local", hours=hours, threads=1)
+    assert submitted(tmp_path, url, hours) == (notice, grace)
+
+
+@pytest.mark.parametrize(
+    ("given", "hours", "notice", "grace"),
+    [
+        ("300", 24.0, 300, 285),  # longer than the default
+        ("40", 24.0, 40, 25),
+        ("16", 0.02, 16, 1),  # the shortest
+        ("59", 0.02, 59, 44),  # the longest of a minute
+    ],
+)
+@pytest.mark.parametrize("cluster", ["local", "slurm"])
+def test_a_notice_that_is_given_is_the_worker_s_too(
+    cluster: str, given: str, hours: float, notice: int, grace: int, tmp_path: Path, slurm: Path
+) -> None:
+    parameters = {f"{cluster}_signal_delay_s": given}
+    if cluster == "slurm":
+        assert to_slurm(tmp_path, slurm, hours, parameters) == (notice, grace)
+    else:
+        url = f"sqlite:///{tmp_path}/runs.db"
+        Store(url).close()
+        assert submitted(tmp_path, url, hours, parameters) == (notice, grace)
+
+
+@pytest.mark.parametrize(("hours", "notice"), [(24.0, 120), (0.05, 90), (0.02, 30)])
+def test_slurm_and_its_worker_are_told_the_same_notice(hours: float, notice: int, tmp_path: Path, slurm: Path) -> None:
+    assert to_slurm(tmp_path, slurm, hours, {"slurm_partition": "long"}) == (notice, notice - 15)
+    assert to_slurm(tmp_path, slurm, hours, {"local_signal_delay_s": "20"}) == (notice, notice - 15)  # of the other
+
+
+def test_a_parameter_that_has_a_flag_is_no_surprise(tmp_path: Path, slurm: Path) -> None:
+    """Given beside the flag's own value, it counts; submitit's type is said."""
+    to_slurm(tmp_path, slurm, 1, {"name": "mine"})
+    assert "--job-name=mine" in slurm.read_text()
+    with pytest.raises(ConfigError, match=r"--set: .*gpus_per_node"):
+        to_slurm(tmp_path, slurm, 1, {"gpus_per_node": "some"})
+
+
+@pytest.mark.parametrize("given", ["15", "0", "-20", "1.5", "soon", "", "60", "90"])
+def test_a_notice_in_which_nothing_can_be_saved_is_refused(given: str, tmp_path: Path, slurm: Path) -> None:
+    for cluster in ("local", "slurm"):
+        with pytest.raises(ConfigError, match=rf"--set {cluster}_signal_delay_s={given}: .*use 16 to 59, or leave it"):
+            launch(
+                POSTGRES.format(tmp_path),
+                1,
+                [],
+                cluster=cluster,
+                hours=0.02,
+                parameters={f"{cluster}_signal_delay_s": given},
+            )
+    assert not slurm.exists()
+
+
+@pytest.mark.parametrize("name", ["timeout_min", "slurm_timeout_min", "slurm_time"])
+def test_a_time_beside_that_of_the_job_is_refused(name: str, tmp_path: Path, slurm: Path) -> None:
+    """A job that ends earlier than its worker believes is killed before it has saved."""
+    with pytest.raises(ConfigError, match=rf"--set {name}=30: a job's time is --hours"):
+        to_slurm(tmp_path, slurm, 2, {name: "30"})
+
+
+POSTGRES = "postgresql://host/db?files={}"
+
+
+def submitted(folder: Path, url: str, hours: float, parameters: Mapping[str, str] | None = None) -> tuple[int, int]:
+    """Seconds of notice of a job on this machine, which is killed at once, and of its worker to save."""
+    (job,) = launch(url, 1, [], cluster="local", hours=hours, threads=1, parameters=parameters)
     controller = psutil.Process(int(job))
     while (given := controller.environ().get("SUBMITIT_LOCAL_SIGNAL_DELAY_S")) is None:  # forked, but not begun
         time.sleep(0.01)
@@ -81,11 +147,34 @@ def test_the_notice_of_a_job_and_the_time_of_its_worker_to_save_agree(
     controller.kill()
     for process in started:
         process.kill()
+    return int(given), grace_of(folder)
+
+
+def grace_of(folder: Path) -> int:
     from submitit.core.utils import DelayedSubmission
 
-    (submitted,) = (tmp_path / "jobs").glob("*_submitted.pkl")
-    arguments = DelayedSubmission.load(submitted).function.arguments
-    assert (int(given), int(arguments[arguments.index("--grace") + 1])) == (notice, grace)
+    newest = max((folder / "jobs").glob("*_submitted.pkl"), key=lambda path: path.stat().st_mtime_ns)
+    arguments = DelayedSubmission.load(newest).function.arguments
+    return int(arguments[arguments.index("--grace") + 1])
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Slurm that takes a job and does nothing; the file is what it was given last."""
+    given = tmp_path / "given.sh"
+    for name, does in (("srun", "true"), ("sbatch", f'cp "$1" {given}; echo Submitted batch job 7')):
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    return given
+
+
+def to_slurm(folder: Path, slurm: Path, hours: float, parameters: Mapping[str, str]) -> tuple[int, int]:
+    """Seconds of notice that Slurm is asked for, and of the worker to save."""
+    launch(POSTGRES.format(folder), 1, [], cluster="slurm", hours=hours, parameters=parameters)
+    (line,) = [line for line in slurm.read_text().splitlines() if "--signal=" in line]
+    return int(line.rpartition("@")[2]), grace_of(folder)
 
 
 def test_what_cannot_be_launched_is_said_before_anything_starts(tmp_path: Path) -> None:

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli.arguments import Device, Json
-from harness.cli.output import as_json_text
+from harness.cli.output import as_json_text, say, screen_width
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from harness.plugins.speed import SpeedRow
+    from harness.report.fitting import FittedTable
 
 Rows = Annotated[
     str | None, typer.Option("--rows", help="Names of the rows to time, comma-separated; all when left out.")
@@ -43,27 +42,26 @@ def bench(rows: Rows = None, quick: Quick = False, device: Device = "auto", as_j
     if as_json:
         typer.echo(as_json_text({"rows": [dataclasses.asdict(row) for row in found], "machine": machine}))
         return
-    Console(width=None if Console().is_terminal else 120).print(_table(found))
+    Console(width=screen_width() or 120).print(_table(found))
     for row in found:
-        typer.echo(f"{row.name}: {row.what}{', against ' * bool(row.against)}{row.against}")
+        say(f"{row.name}: {row.what}{', against ' * bool(row.against)}{row.against}")
         if row.reason:
-            typer.echo(f"    not measured: {row.reason}")
-    typer.echo(_machine_text(machine))
+            say(f"    not measured: {row.reason}")
+    say(_machine_text(machine))
 
 
-def _table(rows: list[SpeedRow]) -> Table:
-    from rich.table import Table
+def _table(found: list[SpeedRow]) -> FittedTable:
+    from harness.report.fitting import FittedTable
 
-    table = Table("row", "ours", "theirs", "unit", "ratio", "min-max", "target", "met")
-    for column in table.columns:
-        column.no_wrap = True
-    for row in rows:
+    rows = []
+    for row in found:
         sign = ">=" if row.better == "higher" else "<="
         spread = "" if row.low is None or row.high is None else f"{_number(row.low)} - {_number(row.high)}"
         met = {True: "yes", False: "no", None: "-"}[row.met]
         numbers = (_number(row.ours), _number(row.theirs), row.unit, _number(row.ratio), spread)
-        table.add_row(row.name, *numbers, f"{sign} {row.target:g}", met)
-    return table
+        rows.append([row.name, *numbers, f"{sign} {row.target:g}", met])
+    head = ("row", "ours", "theirs", "unit", "ratio", "min-max", "target", "met")
+    return FittedTable("", head, rows)
 
 
 def _number(value: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,7 +32,7 @@ from harness.cli.arguments import (
     store_exists,
 )
 from harness.cli.cells import check_models, run_cells
-from harness.cli.output import command
+from harness.cli.output import command, say, screen_width
 from harness.errors import Archived
 from harness.storage.url import DEFAULT_STORE
 
@@ -89,7 +90,7 @@ def tune(
     if store_exists(store):
         _check_archive(open_store(store), asked.name, runs)
     print_notes(runs)
-    typer.echo(_estimate(asked.name, tried, runs, cells, store))
+    say(_estimate(asked.name, tried, runs, cells, store))
     if plan:
         return
     check_models([*runs, *cells], store)
@@ -110,10 +111,9 @@ def tune(
         final = final_cells(cells, choices)
         final = check_cells([*final, *controls(final)] if asked.controls else final)
         opened.record_trials(f"{asked.name}-tuned", as_trials(choices))
-    typer.echo("\n".join(map(_choice_text, choices)))
+    say("\n".join(map(_choice_text, choices)))
     tally = run_cells(f"{asked.name}-tuned", final, store, replace(options, keep_going=keep_going), alone=True)
-    boards = (f"{command()} leaderboard {asked.name}-{kind}" for kind in ("tuned", "trials"))
-    typer.echo(f"Next: {'  |  '.join(boards)}")
+    say(_next(asked.name), 6)
     raise typer.Exit(1 if tally.failed else 0)
 
 
@@ -144,6 +144,13 @@ def _estimate(
     return f"{text}\nestimated time: {time}"
 
 
+def _next(name: str) -> str:
+    """The commands that show what tuning gave, each on a line of its own where one line is too short."""
+    tuned, tried = (f"{command()} leaderboard {shlex.quote(f'{name}-{kind}')}" for kind in ("tuned", "trials"))
+    line = f"Next: {tuned}  |  {tried}"
+    return line if len(line) <= (screen_width() or len(line)) else f"Next: {tuned}\n      {tried}"
+
+
 def _choice_text(choice: Choice) -> str:
     """`language mle: trial 2 of 4, training.lr=0.00412; ngram_js_3 0.031 (n=256), as written 0.035`."""
     settings = ", ".join(f"{key}={value}" for key, value in choice.drawn.items()) or "as written"
@@ -154,4 +161,6 @@ def _choice_text(choice: Choice) -> str:
     if choice.best:
         text += f", as written {written:.4g}" if isinstance(written, float) else f", as written no value ({written})"
     lost = sum(isinstance(value, str) for value in choice.values)
+    if choice.moved:
+        text += f"; {choice.measure} chose, since ties along the curve move {choice.moved} trial(s)"
     return text + (f"; {lost} trial(s) without a value" if lost else "")
