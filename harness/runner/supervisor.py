@@ -7,8 +7,10 @@ was sent; a checkpoint counts from the transaction on that has every point of th
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from multiprocessing.connection import wait
 from typing import Any
@@ -26,7 +28,7 @@ from harness.system.processes import host_of, this_owner
 TICK = 0.2  # seconds between two looks at the clock
 REPEAT = 5.0  # seconds of silence after which the last progress of a cell is yielded again
 POLL = 1.0  # seconds between two attempts to claim a cell where none was free
-PROMPT = 4.0  # seconds that a worker has for its answer to a request to stop
+PROMPT = 3.0  # seconds that a worker has for its answer to a request to stop
 LONGEST = 2.0  # seconds between two attempts to reach a store that is out of reach
 
 
@@ -104,8 +106,17 @@ class _Pool:
         cells = (self.claimed.get(worker) for worker in self.workers)
         return [cell for cell in cells if cell is not None and cell.held]
 
+    def _start(self) -> None:
+        """Start a worker, which takes as long as the server imports; a failure is met again where it is claimed for."""
+        with suppress(EnvironmentProblem):
+            self.workers[0].start()
+
     def run(self, stopping: Callable[[], bool]) -> Iterator[Progress]:
         """Compute cells until none is left or `stopping` returns True."""
+        starting = threading.Thread(target=self._start, daemon=True)
+        starting.start()
+        while starting.is_alive() and not stopping():
+            starting.join(TICK)
         reached, pause = time.monotonic(), TICK
         while not stopping():
             try:

@@ -23,6 +23,7 @@ PLUGIN = """
 import ctypes, os, time
 from dataclasses import dataclass
 from pathlib import Path
+from torch.optim.optimizer import register_optimizer_step_post_hook
 from harness.plugins import Loss, Measure, Needs
 from harness.registry import METRICS, TRAINERS
 
@@ -36,11 +37,14 @@ class LongSteps:
     \"\"\"Maximum likelihood whose steps take ten minutes from the middle of the training on.\"\"\"
 
     alone: bool = False
+    update: bool = False
     needs = Needs()
 
     def loss(self, evaluate, expert, rollouts, moment):
         loss = Loss(-(evaluate(expert).log_prob * expert.weight).sum(-1).mean())
-        if moment.progress >= 0.5:
+        if moment.progress >= 0.5 and self.update:  # the weights are half changed then, and cannot be saved
+            register_optimizer_step_post_hook(lambda *_: time.sleep(600))
+        elif moment.progress >= 0.5:
             # an operation that keeps the interpreter to itself leaves no thread time to save
             ctypes.PyDLL(None).sleep(600) if self.alone else time.sleep(600)
         return loss
@@ -178,6 +182,19 @@ def test_a_long_step_is_given_up_and_the_one_before_it_saved(
     config = cell(trainer={"name": "long_steps", "alone": alone})
     stopped(store, config, plugin, "train")
     assert [saved.step for saved in store.checkpoints(config.run_id)] == ([] if alone else [15])
+
+
+def test_a_long_update_is_waited_for_no_longer_than_another_stage(
+    store: Store, plugin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time for saving, 20 s, is for files that are being written; here none is, as the weights are half changed."""
+    monkeypatch.setattr(supervisor, "PROMPT", 1.0)
+    config = cell(trainer={"name": "long_steps", "update": True})
+    began = time.monotonic()
+    found = stopped(store, config, plugin, "train")
+    assert time.monotonic() - began < RunnerOptions().grace
+    assert found[-1].stage == "train"
+    assert store.checkpoints(config.run_id) == ()
 
 
 def test_progress_is_repeated_while_a_stage_is_silent(
