@@ -7,6 +7,7 @@ was sent; a checkpoint counts from the transaction on that has every point of th
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -90,7 +91,7 @@ class _Pool:
         self.claimed: dict[WorkerProcess, CellRecorder] = {}  # the last cell of each worker; held, or ended
         self.shown: dict[str, tuple[float, Stage, float]] = {}  # of each run: when its progress was yielded, and what
         self.outcomes: list[Ended] = []
-        self.held_elsewhere: set[str] = set()  # runs for which that was reported
+        self.held_elsewhere: dict[str, float] = {}  # of each run that is: when that was reported
         self.last_claim, self.last_poll = -POLL, time.monotonic()
         self._update_positions()
 
@@ -144,9 +145,10 @@ class _Pool:
             if not left and not self.options.forever:
                 return False
             for run_id, owner in left.items():
-                if owner is not None and run_id not in self.held_elsewhere:
-                    self.held_elsewhere.add(run_id)
-                    yield self._progress(run_id, "waiting", 0.0, f"held by {owner}")
+                if owner is not None and time.monotonic() - self.held_elsewhere.get(run_id, -math.inf) > REPEAT:
+                    message = "" if run_id in self.held_elsewhere else f"held by {owner}"
+                    self.held_elsewhere[run_id] = time.monotonic()
+                    yield self._progress(run_id, "waiting", 0.0, message)
         _wait(held, TICK if held else min(POLL, self.store.lease / 4))
         gap = time.monotonic() - self.last_poll
         self.last_poll += gap

@@ -18,6 +18,7 @@ from harness.runner import supervisor
 from harness.runner.options import RunnerOptions
 from harness.runner.supervisor import supervise
 from harness.storage.store import Store
+from harness.system.processes import this_owner
 
 PLUGIN = """
 import ctypes, os, time
@@ -195,6 +196,20 @@ def test_a_long_update_is_waited_for_no_longer_than_another_stage(
     assert time.monotonic() - began < RunnerOptions().grace
     assert found[-1].stage == "train"
     assert store.checkpoints(config.run_id) == ()
+
+
+def test_a_cell_that_another_worker_holds_is_not_silent(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cell is named once, and repeated without its sentence, which a terminal would print each time."""
+    monkeypatch.setattr(supervisor, "REPEAT", 0.1)
+    config = cell(trainer="mle")
+    store.enqueue("g", [config])
+    owner = this_owner()
+    assert store.claim(config.run_id, owner)
+    found: list[Progress] = []
+    for event in supervise(store, RunnerOptions(threads=1), [config], lambda: len(found) > 2):
+        found.append(event)
+    assert {event.stage for event in found} == {"waiting"}
+    assert [event.message for event in found] == [f"held by {owner}", "", ""]
 
 
 def test_progress_is_repeated_while_a_stage_is_silent(
