@@ -124,6 +124,7 @@ def stopped(store: Store, config: RunConfig, plugin: Path, stage: Stage) -> list
 
     for event in supervise(store, RunnerOptions(threads=1, include=(str(plugin),)), [config], stopping):
         found.append(event)
+    assert time.monotonic() - asked[0] < 15  # a busy machine included; the time for saving is 20 s
     assert workers() == []
     assert store.runs()["status"].tolist() == ["pending"]
     assert store.attempts()["outcome"].tolist() == ["released"]
@@ -191,9 +192,7 @@ def test_a_long_update_is_waited_for_no_longer_than_another_stage(
     """The time for saving, 20 s, is for files that are being written; here none is, as the weights are half changed."""
     monkeypatch.setattr(supervisor, "PROMPT", 1.0)
     config = cell(trainer={"name": "long_steps", "update": True})
-    began = time.monotonic()
     found = stopped(store, config, plugin, "train")
-    assert time.monotonic() - began < RunnerOptions().grace
     assert found[-1].stage == "train"
     assert store.checkpoints(config.run_id) == ()
 
