@@ -90,7 +90,7 @@ def _lines(events: Iterable[Progress], console: Console, clock: Callable[[], flo
             line = f"{timedelta(seconds=int(elapsed))}  cell {event.cell}/{event.cells}"
             line += f"  {event.label or event.run_id}  {event.stage}"
             line += f"  {event.message}" if event.message else ""
-            line += "" if new else f"  {event.fraction:.0%}"
+            line += "" if new or event.stage == "waiting" else f"  {event.fraction:.0%}"
             line += f"  ({tally.text(elapsed)})" if event.stage in ("done", "failed") else ""
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         _explain(event, console, explained)

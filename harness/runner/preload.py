@@ -13,8 +13,22 @@ import signal
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, signal.SIG_IGN)
 
+import os
 import sys
 from contextlib import suppress
+
+PARENT, LOOK = os.getppid(), 0.5  # LOOK: seconds between two looks whether the parent lives
+
+
+def end_with_parent(*_: object) -> None:
+    """End this process if its parent has ended; once all is imported, the pipe between them says so."""
+    if os.getppid() != PARENT:
+        os._exit(0)
+
+
+if hasattr(signal, "setitimer"):  # no thread: a process with threads must not be forked
+    signal.signal(signal.SIGALRM, end_with_parent)
+    signal.setitimer(signal.ITIMER_REAL, LOOK, LOOK)
 
 import torch._dynamo  # what an optimiser's first step imports
 
@@ -30,3 +44,7 @@ for registry in (TRAINERS, BENCHMARKS, METRICS):
         if name != "mauve":  # loads what starts threads; a run that wants it loads it itself
             with suppress(Exception):  # a broken plug-in fails the run that wants it, and no other
                 registry[name]
+
+if hasattr(signal, "setitimer"):
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)

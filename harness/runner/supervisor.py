@@ -7,6 +7,8 @@ was sent; a checkpoint counts from the transaction on that has every point of th
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -28,7 +30,7 @@ from harness.system.processes import host_of, this_owner
 TICK = 0.2  # seconds between two looks at the clock
 REPEAT = 5.0  # seconds of silence after which the last progress of a cell is yielded again
 POLL = 1.0  # seconds between two attempts to claim a cell where none was free
-PROMPT = 4.0  # seconds that a worker has for its answer to a request to stop
+PROMPT = 3.0  # seconds that a worker has for its answer to a request to stop
 LONGEST = 2.0  # seconds between two attempts to reach a store that is out of reach
 
 
@@ -92,7 +94,7 @@ class _Pool:
         self.claimed: dict[WorkerProcess, CellRecorder] = {}  # the last cell of each worker; held, or ended
         self.shown: dict[str, tuple[float, Stage, float]] = {}  # of each run: when its progress was yielded, and what
         self.outcomes: list[Ended] = []
-        self.held_elsewhere: set[str] = set()  # runs for which that was reported
+        self.held_elsewhere: dict[str, float] = {}  # of each run that is: when that was reported
         self.last_claim, self.last_poll = -POLL, time.monotonic()
         self._update_positions()
 
@@ -108,8 +110,17 @@ class _Pool:
         cells = (self.claimed.get(worker) for worker in self.workers)
         return [cell for cell in cells if cell is not None and cell.held]
 
+    def _start(self) -> None:
+        """Start a worker, which takes as long as the server imports; a failure is met again where it is claimed for."""
+        with suppress(EnvironmentProblem):
+            self.workers[0].start()
+
     def run(self, stopping: Callable[[], bool]) -> Iterator[Progress]:
         """Compute cells until none is left or `stopping` returns True."""
+        starting = threading.Thread(target=self._start, daemon=True)
+        starting.start()
+        while starting.is_alive() and not stopping():
+            starting.join(TICK)
         reached, pause = time.monotonic(), TICK
         while not stopping():
             try:
@@ -137,9 +148,10 @@ class _Pool:
             if not left and not self.options.forever:
                 return False
             for run_id, owner in left.items():
-                if owner is not None and run_id not in self.held_elsewhere:
-                    self.held_elsewhere.add(run_id)
-                    yield self._progress(run_id, "waiting", 0.0, f"held by {owner}")
+                if owner is not None and time.monotonic() - self.held_elsewhere.get(run_id, -math.inf) > REPEAT:
+                    message = "" if run_id in self.held_elsewhere else f"held by {owner}"
+                    self.held_elsewhere[run_id] = time.monotonic()
+                    yield self._progress(run_id, "waiting", 0.0, message)
         _wait(held, TICK if held else min(POLL, self.store.lease / 4))
         gap = time.monotonic() - self.last_poll
         self.last_poll += gap

@@ -127,17 +127,22 @@ class _Reporter:
     def stop(self) -> None:
         """Save the training at hand, say so, and end this process in the middle of whatever it computes.
 
+        More time is asked for (stage `save`) once a file is written, not while an update of the weights is waited for.
         What is computed besides a training is not kept, and there is nothing to save.  The other thread goes on
         meanwhile: an operation of torch or C cannot be cut, and may take longer than there is time.
         """
         attempt = self.attempt
         try:
             if attempt is not None and attempt.unsaved():
+                held = False
+                while not held and not attempt.saving:  # an update at hand may be long: no reason for more time
+                    held = attempt.reporting.acquire(timeout=PROGRESS_EVERY)
                 self.send(StageProgress("save", 0.0))
                 _put_computing_last()
-                with attempt.reporting:
-                    if attempt.unsaved():  # else it was the other thread's turn to save
-                        self.send(attempt.save())
+                if not held:
+                    attempt.reporting.acquire()
+                if attempt.unsaved():  # else it was the other thread's turn to save
+                    self.send(attempt.save())
             self.send(Stopped())
         except Exception as error:
             self.send(_failed(error))

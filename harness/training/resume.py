@@ -33,6 +33,7 @@ class Attempt:
         report: takes how far a stage is in the middle of what yields no events.
         training: the training at hand, from its first step until its policy is kept.
         reporting: held while the training's state has changed and the events that say so are not all yielded.
+        saving: a checkpoint is being written.
     """
 
     run_id: str
@@ -43,6 +44,7 @@ class Attempt:
     report: Callable[[StageProgress], None] = lambda _: None
     training: Training | None = None
     reporting: threading.Lock = field(default_factory=threading.Lock)
+    saving: bool = False
     _saved: tuple[int, bool] = (0, False)  # step of the last state in a file, and whether scoring it was due
 
     def newest(self) -> tuple[State | None, Resumed]:
@@ -72,6 +74,7 @@ class Attempt:
         assert self.training is not None
         state = self.training.state()
         path = f"checkpoints/{self.run_id}/{self.number}-{state.facts['step']}.safetensors"
+        self.saving = True
         try:
             saved = checkpoint.write(state, self.folder, path)
         except OSError as error:
@@ -80,6 +83,8 @@ class Attempt:
                 f"{len(state.to_bytes()) / 1e6:.1f} MB: make room for it and run the same command again, it goes on "
                 "from the last one that was stored"
             ) from error
+        finally:
+            self.saving = False
         self._saved = self.training.step, self.training.due
         return saved
 

@@ -18,11 +18,13 @@ from harness.runner import supervisor
 from harness.runner.options import RunnerOptions
 from harness.runner.supervisor import supervise
 from harness.storage.store import Store
+from harness.system.processes import this_owner
 
 PLUGIN = """
 import ctypes, os, time
 from dataclasses import dataclass
 from pathlib import Path
+from torch.optim.optimizer import register_optimizer_step_post_hook
 from harness.plugins import Loss, Measure, Needs
 from harness.registry import METRICS, TRAINERS
 
@@ -36,11 +38,14 @@ class LongSteps:
     \"\"\"Maximum likelihood whose steps take ten minutes from the middle of the training on.\"\"\"
 
     alone: bool = False
+    update: bool = False
     needs = Needs()
 
     def loss(self, evaluate, expert, rollouts, moment):
         loss = Loss(-(evaluate(expert).log_prob * expert.weight).sum(-1).mean())
-        if moment.progress >= 0.5:
+        if moment.progress >= 0.5 and self.update:  # the weights are half changed then, and cannot be saved
+            register_optimizer_step_post_hook(lambda *_: time.sleep(600))
+        elif moment.progress >= 0.5:
             # an operation that keeps the interpreter to itself leaves no thread time to save
             ctypes.PyDLL(None).sleep(600) if self.alone else time.sleep(600)
         return loss
@@ -119,6 +124,7 @@ def stopped(store: Store, config: RunConfig, plugin: Path, stage: Stage) -> list
 
     for event in supervise(store, RunnerOptions(threads=1, include=(str(plugin),)), [config], stopping):
         found.append(event)
+    assert time.monotonic() - asked[0] < 15  # a busy machine included; the time for saving is 20 s
     assert workers() == []
     assert store.runs()["status"].tolist() == ["pending"]
     assert store.attempts()["outcome"].tolist() == ["released"]
@@ -178,6 +184,31 @@ def test_a_long_step_is_given_up_and_the_one_before_it_saved(
     config = cell(trainer={"name": "long_steps", "alone": alone})
     stopped(store, config, plugin, "train")
     assert [saved.step for saved in store.checkpoints(config.run_id)] == ([] if alone else [15])
+
+
+def test_a_long_update_is_waited_for_no_longer_than_another_stage(
+    store: Store, plugin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time for saving, 20 s, is for files that are being written; here none is, as the weights are half changed."""
+    monkeypatch.setattr(supervisor, "PROMPT", 1.0)
+    config = cell(trainer={"name": "long_steps", "update": True})
+    found = stopped(store, config, plugin, "train")
+    assert found[-1].stage == "train"
+    assert store.checkpoints(config.run_id) == ()
+
+
+def test_a_cell_that_another_worker_holds_is_not_silent(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cell is named once, and repeated without its sentence, which a terminal would print each time."""
+    monkeypatch.setattr(supervisor, "REPEAT", 0.1)
+    config = cell(trainer="mle")
+    store.enqueue("g", [config])
+    owner = this_owner()
+    assert store.claim(config.run_id, owner)
+    found: list[Progress] = []
+    for event in supervise(store, RunnerOptions(threads=1), [config], lambda: len(found) > 2):
+        found.append(event)
+    assert {event.stage for event in found} == {"waiting"}
+    assert [event.message for event in found] == [f"held by {owner}", "", ""]
 
 
 def test_progress_is_repeated_while_a_stage_is_silent(
