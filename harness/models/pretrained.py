@@ -320,9 +320,12 @@ def make_room(model: Any, tokenizer: Any) -> int:
     """Append the rows that a tokenizer's own tokens lack; returns their number.
 
     The largest id counts, not the number of tokens: ids may have gaps.  `<backspace>` and named padding rows of an
-    exported tokenizer need none, where their rows were dropped.
+    exported tokenizer need none, where their rows were dropped.  None are appended where the end itself is no row:
+    that is another model's tokenizer, which `Codec` refuses.
     """
     rows = int(model.get_input_embeddings().weight.shape[0])
+    if (tokenizer.eos_token_id or 0) >= rows:
+        return 0
     lacking = max(own_vocabulary(tokenizer).values(), default=-1) + 1 - rows
     if lacking > 0:
         append_row(model, lacking)
