@@ -45,7 +45,8 @@ class Codec:
     def space_of(self, size: int, backspace_id: int | None = None) -> ActionSpace:
         """The action space of a vocabulary of `size` rows, all special and padding rows unwritable."""
         special = {int(token) for token in self.tokenizer.all_special_ids} | {self.end_id, self.start_id}
-        special |= set(range(len(self.tokenizer), size)) | pretrained.wordless(self.tokenizer)  # padding rows
+        named = set(self.tokenizer.get_vocab().values())  # not `len`: ids may have gaps
+        special |= (set(range(size)) - named) | pretrained.wordless(self.tokenizer)  # rows without a token
         special -= {token for token in special if token >= size}  # an exported `<backspace>` whose row was dropped
         return ActionSpace(
             size=size,

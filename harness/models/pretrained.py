@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -112,7 +113,14 @@ def loaded(
     with _reading(f"model.name={str(name)!r}", _ADVICE):
         model = transformers.AutoModelForCausalLM.from_pretrained(str(place or name), **options)
         _forget_defaults(model.config, str(place or name), revision if place is None else None)
-        return model, tokenizer_of(name, revision)
+        tokenizer = tokenizer_of(name, revision)
+    if grown := make_room(model, tokenizer):
+        warnings.warn(
+            f"model.name={str(name)!r}: its tokenizer has more tokens than the model has rows; {grown} rows were "
+            "appended, each at the mean of the others, and are untrained",
+            stacklevel=2,
+        )
+    return model, tokenizer
 
 
 def outline(name: str | Path, revision: str | None = None) -> tuple[Any, Any]:
@@ -130,7 +138,9 @@ def outline(name: str | Path, revision: str | None = None) -> tuple[Any, Any]:
         with suppress(OSError):  # a model may have no such file
             model.generation_config = transformers.GenerationConfig.from_pretrained(str(place or name), **options)
         _forget_defaults(model.config, str(place or name), revision if place is None else None)
-        return model, tokenizer_of(name, revision)
+        tokenizer = tokenizer_of(name, revision)
+    make_room(model, tokenizer)
+    return model, tokenizer
 
 
 def _checked(name: str | Path, revision: str | None) -> Path | None:
@@ -289,21 +299,37 @@ def _check_quantised(kind: str) -> None:
 # ------------------------------------------------------------------------------------------------ vocabulary rows
 
 
-def append_row(model: Any) -> int:
-    """Append a row to the vocabulary, input and output alike, at the mean of the other rows; returns its index.
+def append_row(model: Any, count: int = 1) -> int:
+    """Append `count` rows to the vocabulary, input and output alike, at the mean of the others; the first one's index.
 
     transformers' own resize draws a new row at random; at the mean its logit starts as the average logit.
     """
     row = int(model.get_input_embeddings().weight.shape[0])
-    with torch.random.fork_rng(devices=[]):  # the resize draws the row that is overwritten below
-        model.resize_token_embeddings(row + 1, mean_resizing=False)
+    with torch.random.fork_rng(devices=[]):  # the resize draws the rows that are overwritten below
+        model.resize_token_embeddings(row + count, mean_resizing=False)
     with torch.no_grad():
         tables = {id(m.weight): m for m in (model.get_input_embeddings(), model.get_output_embeddings())}
         for table in tables.values():
-            table.weight[row] = table.weight[:row].mean(0)
+            table.weight[row:] = table.weight[:row].mean(0)
             if getattr(table, "bias", None) is not None:
-                table.bias[row] = table.bias[:row].mean()
+                table.bias[row:] = table.bias[:row].mean()
     return row
+
+
+def make_room(model: Any, tokenizer: Any) -> int:
+    """Append the rows that a tokenizer's own tokens lack; returns their number.
+
+    The largest id counts, not the number of tokens: ids may have gaps.  `<backspace>` and named padding rows of an
+    exported tokenizer need none, where their rows were dropped.  None are appended where the end itself is no row:
+    that is another model's tokenizer, which `Codec` refuses.
+    """
+    rows = int(model.get_input_embeddings().weight.shape[0])
+    if (tokenizer.eos_token_id or 0) >= rows:
+        return 0
+    lacking = max(own_vocabulary(tokenizer).values(), default=-1) + 1 - rows
+    if lacking > 0:
+        append_row(model, lacking)
+    return max(lacking, 0)
 
 
 def drop_row(model: Any) -> None:
@@ -314,7 +340,7 @@ def drop_row(model: Any) -> None:
 def has_backspace(model: Any, tokenizer: Any) -> bool:
     """True if the vocabulary's last row is `<backspace>`, by the name that `with_backspace` gave it."""
     last = int(model.get_input_embeddings().weight.shape[0]) - 1
-    return last < len(tokenizer) and bool(tokenizer.convert_ids_to_tokens(last) == BACKSPACE)
+    return bool(tokenizer.get_vocab().get(BACKSPACE) == last)
 
 
 def with_backspace(tokenizer: Any, row: int) -> None:
