@@ -49,7 +49,7 @@ GRID_KEY, RUN_KEY = "archived:grid:", "archived:run:"
 """Beginnings of the keys in `meta` of archived grids and runs; the grid's name, escaped, or the run's id follows."""
 
 
-def archive_of(beginning: str) -> sa.Select[tuple[str]]:
+def archive_of(beginning: str) -> sa.Select[Any]:
     """The rest of the keys in `meta` that begin so: names, escaped, or run ids."""
     return sa.select(sa.func.substr(META.c.key, len(beginning) + 1)).where(META.c.key.startswith(beginning))
 

@@ -14,8 +14,8 @@ from writers import filled, many_writers
 
 from harness.cli.doctor import examine
 from harness.errors import StoreError
-from harness.storage.queue import LostClaim
 from harness.storage.queries import read_grids, read_runs
+from harness.storage.queue import LostClaim
 from harness.storage.removal import archive, remove, restore
 from harness.storage.store import Store
 
