@@ -249,8 +249,8 @@ def test_two_processes_at_once(tmp_path: Path) -> None:
     place, cache = folder(tmp_path / "feat"), tmp_path / "cache"
     code = (
         "import sys, numpy as np, pathlib; from harness.evaluation.feature_files import keep, kept\n"
-        "path = pathlib.Path(sys.argv[1]); one = np.arange(300_000, dtype=np.float32).reshape(2, 150, -1)\n"
-        "for _ in range(60):\n    keep(path, one); found = kept(path)\n"
+        "path = pathlib.Path(sys.argv[1]); one = np.arange(30_000, dtype=np.float32).reshape(2, 150, -1)\n"
+        "for _ in range(25):\n    keep(path, one); found = kept(path)\n"
         "    assert found is not None and np.array_equal(found, one)"
     )
     path = cache / FOLDER / "same.npy"
