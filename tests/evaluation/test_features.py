@@ -23,7 +23,7 @@ from harness.config.model import ModelConfig
 from harness.data.text_files import TextFile, as_evaluation
 from harness.errors import EnvironmentProblem
 from harness.evaluation import feature_files
-from harness.evaluation.features import FOLDER, Features, pooled
+from harness.evaluation.features import FOLDER, Features
 from harness.metrics.mauve import Mauve
 from harness.models.policy import Policy
 from harness.models.tokenizers import byte_level_bpe
@@ -178,18 +178,6 @@ def test_one_pass_for_all_poolings_and_none_in_a_second_call(tmp_path: Path, pas
     assert np.array_equal(computed(place, None), first["mean"])  # what is kept is what is computed without files
     assert passes == [5, 5]
     assert len(list((cache / FOLDER).iterdir())) == 1
-
-
-def test_poolings_by_hand(tmp_path: Path) -> None:
-    """`fed` alone, by transformers: states of its three tokens after the start; the bare start for an empty text."""
-    policy = Policy.load(folder(tmp_path / "feat"), None)
-    ids = torch.tensor([[policy.start_id, *policy.encode("fed")]])
-    with torch.no_grad():
-        states = policy.model.transformer(ids).last_hidden_state[0]
-    mean, last = pooled(policy, ["fed", ""])
-    for found, wanted in ((mean[0], states[1:].mean(0)), (last[0], states[-1]), (mean[1], states[0])):
-        np.testing.assert_allclose(found, wanted, atol=1e-5)
-    assert np.array_equal(mean[1], last[1])
 
 
 def test_all_that_changes_features_is_another_entry(
