@@ -81,7 +81,8 @@ class Features:
         if missing or not texts:
             found = self._found(featuriser, missing, dtype)
             if not texts:
-                return found[at]
+                none: np.ndarray = found[at]
+                return none
             known.update(zip(missing, found.swapaxes(0, 1), strict=True))
         return np.stack([known[text][at] for text in texts])
 
