@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import math
@@ -54,6 +55,7 @@ def examine(url: str, *, deep: bool = False) -> Iterator[Finding]:
         yield Finding("store", "problem", *_parted(str(error)))
         return
     yield from disk(place)
+    yield from features(place)
     if place.path is not None and not place.path.exists():
         yield Finding("store", "ok", f"nothing is stored at {printable_url(url)} yet")
         return
@@ -147,6 +149,16 @@ def _damage(store: Store, deep: bool) -> Iterator[Finding]:
         )
 
 
+def features(place: Place) -> Iterator[Finding]:
+    """Number and size of kept features of texts, where there are any; they go with their folder."""
+    folder = place.folder / "cache" / "features"
+    with contextlib.suppress(OSError):  # removed meanwhile
+        sizes = [path.stat().st_size for path in folder.glob("*.npy")]
+        if sizes:
+            found = f"{len(sizes)} files, {sum(sizes):,} bytes in {folder}"
+            yield Finding("features", "ok", found + "; remove the folder to free them, they are computed again")
+
+
 def _clock(store: Store, deep: bool) -> Iterator[Finding]:
     """Finding about the database's clock, by which leases are measured."""
     behind = store.database_time() - time.time()
@@ -199,6 +211,7 @@ _UNFINISHED = (
     "checkpoints/*/*.partial",
     "policies/.*",
     "cache/bases/.writing-*",
+    "cache/features/.writing-*",
     "*.id.*.partial",
 )
 

@@ -123,7 +123,7 @@ def sensitivity(
         sampling = SamplingConfig(rollouts=half, temperature=temperature)
         rollouts = sample_prompts(policy, others, sampling, seed)
         texts[f"temperature {temperature:g}"] = [rollout.text for rollout in rollouts]
-    features = Features(reference, device)
+    features = Features(reference, device, cache)
 
     def scores(written: Sequence[str]) -> list[Score]:
         evaluation = Evaluation(

@@ -99,6 +99,8 @@ class Mauve:
         "mauve_unfinished": Measure("fraction", "lower", "share of the compared rollouts that were cut off"),
     }
 
+    later_options: ClassVar[tuple[str, ...]] = ("dtype",)
+
     definition: Annotated[
         Literal["mauve-text", "curve"],
         Field(description="mauve-text: that package's computation; curve: its area along the curve, ties cost nothing"),
@@ -121,6 +123,10 @@ class Mauve:
     ] = None
     seeds: Annotated[int, Field(ge=5, le=100, description="k-means seeds that the score is the mean of")] = 5
     scaling: Annotated[float, Field(gt=0, description="the constant c in exp(-c KL) of the divergence curve")] = 5.0
+    dtype: Annotated[
+        Literal["float32", "bfloat16"],
+        Field(description="the featuriser's weights and arithmetic; bfloat16 takes half the memory, for large models"),
+    ] = "float32"
 
     def parameters(self, evaluation: Evaluation) -> Mapping[str, Any]:
         """All that the score depends on, with the featuriser's content hash and the number of clusters in use."""
@@ -130,6 +136,7 @@ class Mauve:
             "num_buckets": self._buckets(_smaller(evaluation)),
             "scaling": self.scaling,
             "seeds": self.seeds,
+            **self._other_dtype(),
             **against(evaluation),
         }
 
@@ -160,7 +167,8 @@ class Mauve:
                 else [paired_words(reference, text) for reference, text in pairs]
             )
             sides = tuple(zip(*cut, strict=True))
-        human, written = (evaluation.features(self.featuriser, self.pooling, sorted(texts)) for texts in sides)
+        asked = self._other_dtype().values()
+        human, written = (evaluation.features(self.featuriser, self.pooling, sorted(texts), *asked) for texts in sides)
         both = np.concatenate([human, written])
         if not np.isfinite(both).all():
             bad = int((~np.isfinite(both)).any(axis=1).sum())
@@ -171,6 +179,10 @@ class Mauve:
         if evaluation.written is None:
             unfinished = sum(rollout.stop != "ended" for rollout in evaluation.rollouts) / n
         return {**self._scores(human, written, evaluation.metric_seed), "mauve_unfinished": unfinished}
+
+    def _other_dtype(self) -> dict[str, str]:
+        """The `dtype=bfloat16` part of a score's name; empty for float32, as in the names of stored scores."""
+        return {} if self.dtype == "float32" else {"dtype": self.dtype}
 
     def _length(self, evaluation: Evaluation) -> str:
         if self.length == "free":

@@ -75,9 +75,10 @@ class FinishedLaw:
     states: int
 
 
-Featurise = Callable[[str, str, Sequence[str]], np.ndarray]
+Featurise = Callable[..., np.ndarray]
 """(featuriser, pooling, texts) -> float32 features [n, F]; cached by content.  The featuriser is `reference-lm`
-(this benchmark's own reference model), a local directory or a Hub id; pooling is `mean` or `last`."""
+(this benchmark's own reference model), a local directory or a Hub id; pooling is `mean` or `last`.  A fourth argument,
+where it is given, is the arithmetic, `float32` or `bfloat16`."""
 Force = Callable[[float], tuple["Rollout", ...]]
 """Probability in [0, 1] that an action is replaced by another while it is written -> one such rollout per prompt."""
 Corrupt = Callable[[int], tuple["Rollout", ...]]

@@ -87,7 +87,7 @@ def _features(
     reference = None
     if asked or temperature_needs_reference(config):
         reference = yield from prepare_base(reference_config(config), splits, folder / "cache", device, "reference")
-    return Features(reference, device)
+    return Features(reference, device, folder / "cache")
 
 
 def _temperature(

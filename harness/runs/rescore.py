@@ -79,14 +79,15 @@ def rescore(store: Store, grid: str | None, wanted: Sequence[MetricRequest], dev
     known = set(store.scores(grid)[["run_id", "name"]].itertuples(index=False, name=None))
     runs = store.runs(grid, "done")
     featurisers: dict[Path | None, Features] = {}
+    cache = store.folder / "cache"
     for run_id, data_hash in zip(runs["run_id"], runs["data_hash"], strict=True):
         try:
             config = store.config(run_id)
             splits = load_splits(config.benchmark)
             if splits.data_hash != data_hash:
                 raise StoreError(f"its benchmark gives other data now ({data_hash}, now {splits.data_hash})")
-            reference = _reference(config, splits, wanted, store.folder / "cache", device)
-            features = featurisers.setdefault(reference, Features(reference, device))
+            reference = _reference(config, splits, wanted, cache, device)
+            features = featurisers.setdefault(reference, Features(reference, device, cache))
             evaluation = stored_evaluation(store.rollouts(run_id), config, splits, features)
         except HarnessError as error:
             skipped[run_id] = str(error)

@@ -106,6 +106,23 @@ def test_what_killed_processes_left_is_named_when_it_is_old(store: Store) -> Non
     assert ".writing-abc" in findings(store)["unfinished files"].found
 
 
+def test_kept_features_have_a_size_and_may_go(store: Store) -> None:
+    """Two files of 100 bytes, with or without a database beside them; an unfinished one is no feature."""
+    assert "features" not in findings(store)
+    folder = store.folder / "cache" / "features"
+    folder.mkdir(parents=True)
+    for name in ("a.npy", "b.npy", ".writing-c"):
+        (folder / name).write_bytes(bytes(100))
+    os.utime(folder / ".writing-c", (0, 0))
+    found = findings(store)
+    assert found["features"].state == "ok"
+    assert f"2 files, 200 bytes in {folder}; remove the folder" in found["features"].found
+    assert ".writing-c" in found["unfinished files"].found
+    (alone := store.folder / "alone").mkdir()
+    (store.folder / "cache").rename(alone / "cache")
+    assert "200 bytes" in {one.what: one.found for one in examine(f"sqlite:///{alone}/runs.db")}["features"]
+
+
 def test_a_file_that_is_finished_meanwhile_is_no_problem(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker renames its `.partial` between the doctor's look into the folder and its look at the file."""
     partial = store.folder / "rollouts" / "x.partial"

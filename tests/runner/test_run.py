@@ -238,7 +238,7 @@ def test_features_are_pooled_over_the_texts_own_tokens(
     """Mean and last against the hidden states of one text alone; an empty text has the start token's state."""
     cells = check(grid)
     directory = prepared(cells[0], load_splits(cells[0].benchmark), tmp_path, torch.device("cpu"))
-    features = Features(directory, torch.device("cpu"))
+    features = Features(directory, torch.device("cpu"), tmp_path)
     texts = ["abcab", "", "ba", "abcdefabcdefabcdef"]  # the last is cut to 10 of the context's 12 tokens
     mean, last = (features("reference-lm", pooling, texts) for pooling in ("mean", "last"))
     policy = start_policy(cells[0], directory, torch.device("cpu"))
@@ -251,6 +251,8 @@ def test_features_are_pooled_over_the_texts_own_tokens(
         assert torch.allclose(torch.from_numpy(last[i]), own[-1], atol=1e-5)
     monkeypatch.setattr("harness.evaluation.features.pooled", lambda *_: pytest.fail("features are computed once"))
     assert np.array_equal(features("reference-lm", "mean", texts[::-1]), mean[::-1])
+    other_cell = Features(directory, torch.device("cpu"), tmp_path)
+    assert np.array_equal(other_cell("reference-lm", "last", texts), last)
     assert features.identify("reference-lm") == f"reference-lm:{directory.name}"
 
 

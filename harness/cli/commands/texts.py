@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +15,7 @@ import typer
 from harness.cli import complete
 from harness.cli.arguments import Device, Include, Json, Metrics, StoreUrl, include_files
 from harness.cli.output import as_json_text, show
-from harness.errors import ConfigError
+from harness.errors import ConfigError, StoreError
 from harness.plugins.metric import REFERENCE_LM
 from harness.storage.url import DEFAULT_STORE
 
@@ -49,6 +50,7 @@ def score(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the metrics' own randomness, such as clustering.")] = 0,
     bootstrap: Annotated[int | None, typer.Option(min=20, help=BOOTSTRAP)] = None,
+    store: StoreUrl = DEFAULT_STORE,
     device: Device = "auto",
     include: Include = None,
     as_json: Json = False,
@@ -62,9 +64,13 @@ def score(
     @cache
     def loaded() -> Features:  # with torch, which only some metrics need
         from harness.evaluation.features import Features
+        from harness.storage.engines import place_of
         from harness.system.device import choose_device
 
-        return Features(None, choose_device(device))
+        kept = None
+        with suppress(StoreError):  # no store can be there, as on a network file system: nothing is kept
+            kept = place_of(store).folder / "cache"
+        return Features(None, choose_device(device), kept)
 
     include_files(include)
     wanted = default_requests() if metrics is None else parse_requests(split_list(metrics))

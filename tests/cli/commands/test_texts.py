@@ -116,6 +116,34 @@ def test_without_metrics_those_are_chosen_that_have_a_value(shell: Callable[...,
     assert all("low" in one for one in bounded if one["metric"] == "length")
 
 
+def test_features_of_a_second_call_are_kept_beside_the_store(
+    shell: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both sides are one file each; the second call has the same scores and makes no forward pass."""
+    from tiny_policies import tiny_policy
+
+    from harness.evaluation import features
+
+    tiny_policy(backspace=False, dtype="float32").save(tmp_path / "feat")
+    texts = [{"text": "abcdef"[: 1 + i % 6], "reference": "fedcba"[: 1 + i % 5]} for i in range(30)]
+    path = tmp_path / "texts.jsonl"
+    path.write_text("\n".join(map(json.dumps, texts)))
+    options = f"featuriser={tmp_path / 'feat'},num_buckets=2"
+    command = ["score", str(path), "--metrics", f"mauve@mauve-text[{options}]", "--json"]
+    first = json.loads(shell(*command).stdout)
+    kept = sorted((tmp_path / "cache" / "features").iterdir())
+    assert len(kept) == 2
+    monkeypatch.setattr(features, "pooled", None)
+    assert json.loads(shell(*command).stdout) == first
+    assert sorted((tmp_path / "cache" / "features").iterdir()) == kept
+    assert all("bfloat16" not in one["name"] for one in first["scores"])
+    monkeypatch.undo()
+    rounded = ["score", str(path), "--metrics", f"mauve@mauve-text[{options},dtype=bfloat16]", "--json"]
+    found = json.loads(shell(*rounded).stdout)
+    assert all("dtype=bfloat16" in one["name"] for one in found["scores"])
+    assert len(list((tmp_path / "cache" / "features").iterdir())) == 4
+
+
 def test_references_may_be_a_set_and_mauve_says_what_to_type(shell: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "texts.txt").write_text("a b\n\nc\n")
     (tmp_path / "human.txt").write_text("x\ny\n")
