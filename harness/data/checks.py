@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from harness.config.run import RunConfig
 from harness.errors import ConfigError
 from harness.generation.prompts import Coding, choose_prompts
 from harness.records.data import Example, Splits
 from harness.records.law import Law
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

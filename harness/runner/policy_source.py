@@ -114,7 +114,7 @@ class TrainingSource:
             return Learned(None, threads)
         folder, data_hash = policy_folder(attempt.folder, config), self.splits.data_hash
         origin = keep(self.policy, folder, config, training.points, data_hash, training.interims, threads)
-        attempt.training = None
+        attempt.end()
         return Learned(origin, threads)
 
     def _training(self) -> Training:

@@ -63,7 +63,13 @@ class Attempt:
 
     def unsaved(self) -> bool:
         """True if there is a training whose state is in no file yet."""
-        return self.training is not None and self._saved != (self.training.step, self.training.due)
+        training = self.training  # read once: the thread that computes may let go of it
+        return training is not None and self._saved != (training.step, training.due)
+
+    def end(self) -> None:
+        """Let go of the training, whose policy is kept; a checkpoint that another thread is writing comes first."""
+        with self.reporting:
+            self.training = None
 
     def save(self) -> SavedCheckpoint:
         """Write a checkpoint of the training at hand under a name of this attempt; called with `reporting` held.
@@ -72,10 +78,10 @@ class Attempt:
             OutOfSpace: it cannot be written; the registered ones stay as they are.
         """
         assert self.training is not None
-        state = self.training.state()
-        path = f"checkpoints/{self.run_id}/{self.number}-{state.facts['step']}.safetensors"
         self.saving = True
         try:
+            state = self.training.state()  # large weights take their time, too
+            path = f"checkpoints/{self.run_id}/{self.number}-{state.facts['step']}.safetensors"
             saved = checkpoint.write(state, self.folder, path)
         except OSError as error:
             raise OutOfSpace(
