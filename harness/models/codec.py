@@ -35,6 +35,8 @@ class Codec:
             ConfigError: there is no end token, that of the tokenizer is no row, or a declared one is no token id.
         """
         self.tokenizer = tokenizer
+        if getattr(tokenizer, "errors", "replace") != "replace":  # plain Python's: else bytes vanish, or decoding fails
+            tokenizer.errors = "replace"
         self.context = context
         self.end_id, *others = _ends(tokenizer.eos_token_id, declared, size)
         self._others = frozenset(others)
@@ -110,7 +112,10 @@ class Codec:
     # ------------------------------------------------------------------------------------------- tokens to text
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """The text of token ids; start, ends and `<backspace>` are left out, other unwritable ids are U+FFFD."""
+        """The text of token ids; start, ends and `<backspace>` are left out.
+
+        Other unwritable ids are U+FFFD, as bytes that make no character are.
+        """
         silent = {self.start_id, self.space.backspace_id, *self.space.ends}
         parts: list[list[int]] = [[]]
         for token in tokens:
@@ -118,7 +123,7 @@ class Codec:
                 parts[-1].append(token)
             elif token not in silent:
                 parts.append([])
-        return "\ufffd".join(str(self.tokenizer.decode(part, clean_up_tokenization_spaces=False)) for part in parts)
+        return "\ufffd".join(_text(self.tokenizer, part) for part in parts)
 
     def continuation(self, prompt: Sequence[int], tokens: Sequence[int]) -> str:
         """The text that `tokens` add to the prompt's: some tokenizers decode a leading space only in context."""
@@ -144,6 +149,20 @@ def codec_of(model: ModelConfig) -> Codec:
     outline, tokenizer = pretrained.outline(model.name, model.revision)
     size = int(outline.get_input_embeddings().weight.shape[0])
     return Codec(tokenizer, size, model.context, pretrained.declared_ends(outline))
+
+
+def _text(tokenizer: Any, tokens: Sequence[int]) -> str:
+    """The text of writable token ids; each maximal run of bytes that begins a character and makes none is U+FFFD.
+
+    transformers' own byte tokenizers in plain Python (ByT5, MyT5, Dia) leave such bytes out of a text.
+    """
+    if not hasattr(tokenizer, "_utf_vocab_size"):
+        return str(tokenizer.decode(tokens, clean_up_tokenization_spaces=False))
+    pieces, added = tokenizer.convert_ids_to_tokens(list(tokens)), tokenizer.added_tokens_encoder
+    if hasattr(tokenizer, "morphological_decode"):  # MyT5 rewrites its bytes, in hexadecimal
+        pieces = [one if one in added else chr(int(one, 16)) for one in tokenizer.morphological_decode(pieces)]
+    written = b"".join(one.encode() if one in added else bytes([ord(one)]) for one in pieces)
+    return written.decode(errors="replace")
 
 
 def _ends(own: int | None, declared: Sequence[Any], size: int) -> tuple[int, ...]:
