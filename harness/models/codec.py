@@ -10,6 +10,7 @@ from harness.config.model import ModelConfig
 from harness.errors import ConfigError
 from harness.hashing import content_hash
 from harness.models import pretrained
+from harness.models.tokenizers import own_vocabulary, wordless
 from harness.plugins.metric import Unscorable
 
 
@@ -48,7 +49,8 @@ class Codec:
         """The action space of a vocabulary of `size` rows, all special and padding rows unwritable."""
         special = {int(token) for token in self.tokenizer.all_special_ids} | {self.end_id, self.start_id}
         named = set(self.tokenizer.get_vocab().values())  # not `len`: ids may have gaps
-        special |= (set(range(size)) - named) | pretrained.wordless(self.tokenizer)  # rows without a token
+        nameless = (set(range(size)) - named) | wordless(self.tokenizer)
+        special |= nameless
         special -= {token for token in special if token >= size}  # an exported `<backspace>` whose row was dropped
         return ActionSpace(
             size=size,
@@ -56,12 +58,13 @@ class Codec:
             backspace_id=backspace_id,
             unwritable=frozenset(special if backspace_id is None else special | {backspace_id}),
             other_ends=self._others - {backspace_id},
+            nameless=frozenset(nameless & special) - {backspace_id, self.start_id, self.end_id} - self._others,
         )
 
     @property
     def tokenizer_id(self) -> str:
         """Eight hex digits: the hash of the vocabulary, `<backspace>` and padding rows left out."""
-        return content_hash(pretrained.own_vocabulary(self.tokenizer))[:8]
+        return content_hash(own_vocabulary(self.tokenizer))[:8]
 
     # ------------------------------------------------------------------------------------------- text to tokens
 
