@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +15,17 @@ import transformers
 from llamas import tiny_llama
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from harness.actions.batch import pack
+from harness.actions.weights import Weighting
+from harness.config.model import ModelConfig
+from harness.config.run import RunConfig
 from harness.generation.decoders import Contrastive, Decoder
 from harness.generation.rollouts import Start, sample
+from harness.models import lora
+from harness.models.card import card
 from harness.models.export import export
 from harness.models.policy import Policy
+from harness.records.rollout import Trajectory
 
 TEXTS = ["the cat sat on the mat", "a dog ran"] * 5
 
@@ -132,3 +140,54 @@ def test_rows_without_a_token_are_never_drawn_and_keep_their_mass(
     starts = torch.full((20, 1), policy.start_id)
     written = again.model.generate(starts, attention_mask=torch.ones_like(starts))
     assert set(written.flatten().tolist()) <= named | {policy.space.backspace_id}
+
+
+# ------------------------------------------------------------------------------------------------- a grown table in use
+
+
+@pytest.mark.parametrize("adapter", [False, True], ids=["full", "lora"])
+@pytest.mark.parametrize("backspace", [False, True], ids=["plain", "backspace"])
+def test_a_grown_table_learns_samples_and_is_exported(
+    backspace: bool, adapter: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three steps on a text with an added token make it likelier; the exported folder and its card's code agree."""
+    folder = tiny_llama(tmp_path / "base", TEXTS, vocab_size=300, context=16)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["<|user|>", "zzz"])
+    tokenizer.save_pretrained(folder)
+    with pytest.warns(UserWarning, match="2 rows were appended"):
+        policy = Policy.load(folder, None)
+    if backspace:
+        policy.add_backspace()
+    if adapter:
+        lora.attach(policy, ModelConfig(name=str(folder), lora_r=2, lora_alpha=4, context=16), 0)
+    row = Trajectory((policy.start_id,), tuple(policy.whole("", "zzz <|user|>")))
+    assert set(tokenizer.convert_tokens_to_ids(["<|user|>", "zzz"])) <= set(row.actions)
+    batch = pack([row], policy.space, Weighting(kind="uniform"))
+    optimiser = torch.optim.AdamW(policy.parameters().values(), lr=1e-2)
+    likelihoods = []
+    for _ in range(3):
+        likelihood = policy.evaluate(batch).log_prob.sum()
+        optimiser.zero_grad()
+        (-likelihood).backward()
+        optimiser.step()
+        likelihoods.append(float(likelihood.detach()))
+    assert likelihoods == sorted(likelihoods)
+    rollouts = sample(policy, [Start((policy.start_id,))] * 4, seed=0)
+    if adapter:
+        lora.fold(policy)
+    export(
+        policy,
+        tmp_path / "out",
+        card(policy, RunConfig.model_validate({"benchmark": "language", "trainer": "mle"}), "0" * 8),
+    )
+    alone = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    ids = torch.tensor([[*row.prompt, *row.actions]])
+    with torch.no_grad():
+        torch.testing.assert_close(alone(ids).logits, policy.model(ids).logits, atol=1e-5, rtol=1e-5)
+    again = sample(Policy.load(tmp_path / "out", None), [Start((policy.start_id,))] * 4, seed=0)
+    assert [one.text for one in again] == [one.text for one in rollouts]
+    (code,) = re.findall(r"```python\n(.*?)```", (tmp_path / "out" / "README.md").read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path / "out")
+    exec(compile(code, "card", "exec"), {})
+    assert capsys.readouterr().out
