@@ -14,7 +14,8 @@ class ActionSpace:
     """Ids of the actions.  `size` counts every row of the vocabulary, `<backspace>` included.
 
     `unwritable` are ids that no text holds: end, start, padding, unknown, `<backspace>`.  `other_ends` end a rollout as
-    the end does; one of them may be an ordinary token, which an expert's text may hold.
+    the end does; one of them may be an ordinary token, which an expert's text may hold.  `nameless` are unwritable ids
+    that stand for nothing, rows that pad a table or fill gaps between its tokens: no rollout draws one.
     """
 
     size: int
@@ -22,6 +23,7 @@ class ActionSpace:
     backspace_id: int | None = None
     unwritable: frozenset[int] = frozenset()
     other_ends: frozenset[int] = frozenset()
+    nameless: frozenset[int] = frozenset()
 
     @property
     def ends(self) -> frozenset[int]:

@@ -99,7 +99,7 @@ def sample(
         policy: the policy; with a `<backspace>` row its rollouts may backtrack.
         starts: N starts.
         seed: of the uniform numbers, together with `rows` (default 0..N-1), the identity of each row.
-        decoder: default ancestral.
+        decoder: default ancestral; from the policy's distribution without `space.nameless`.
         epsilon: chance that an action is replaced before it is executed.
         force: the replacing action; by default a uniformly random legal one: a writable token, the end, or
             `<backspace>` where there is a token to delete.
@@ -123,13 +123,15 @@ def sample(
     draws = draws.to(policy.device)
     done = _Taken.none(len(starts), budget, min(candidates, len(starts)), policy.device)
     texts = [(*start.prompt, *start.given) for start in starts]
+    nameless = torch.tensor(sorted(policy.space.nameless), dtype=torch.long, device=policy.device)
     writing = begin(policy, texts, [len(start.prompt) for start in starts], max_length or policy.context, budget)
     active = len(starts)
     for passes in itertools.count(1):
         legal = writing.depth > writing.boundary
         logits = policy.logits(writing.state, legal)
         uniform = draws[writing.row, :, writing.taken.clamp(max=budget - 1)]
-        offered = _untried(writing, logits) if decoder.deterministic else logits
+        offered = logits.index_fill(-1, nameless, -torch.inf) if len(nameless) else logits
+        offered = _untried(writing, offered) if decoder.deterministic else offered
         drawn = decoder.draw(offered, uniform[:, 0], partial(_likeness, policy, writing))
         if epsilon > 0:
             forced = ((uniform[:, 1] < epsilon) & writing.acting).nonzero()[:, 0]

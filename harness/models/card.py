@@ -62,7 +62,7 @@ for _ in range(2 * {context}):  # actions
     with torch.no_grad():
         logits = model(torch.tensor([text])).logits[0, -1].float()
     if len(text) == prompt:
-        logits[backspace] = -torch.inf
+        logits[backspace] = -torch.inf{mute}
     action = int(torch.multinomial(logits.softmax(-1), 1))
     if action in {ends}:
         break
@@ -75,6 +75,9 @@ for _ in range(2 * {context}):  # actions
 print(tokenizer.decode(text, skip_special_tokens=True))
 ```
 """
+
+_MUTE = """
+    logits[model.generation_config.suppress_tokens] = -torch.inf  # rows of its table without a token"""
 
 
 def card(policy: Policy, config: RunConfig, data_hash: str) -> str:
@@ -115,6 +118,7 @@ def card(policy: Policy, config: RunConfig, data_hash: str) -> str:
         "end": " or ".join(map(str, ends)),
         "ends": list(ends),
         "backspace": policy.space.backspace_id,
+        "mute": _MUTE if policy.space.nameless else "",
     }
     return _CARD.format(
         label=config.label,

@@ -10,6 +10,7 @@ from harness.config.model import ModelConfig
 from harness.errors import ConfigError
 from harness.hashing import content_hash
 from harness.models import pretrained
+from harness.models.tokenizers import own_vocabulary, wordless
 from harness.plugins.metric import Unscorable
 
 
@@ -35,6 +36,8 @@ class Codec:
             ConfigError: there is no end token, that of the tokenizer is no row, or a declared one is no token id.
         """
         self.tokenizer = tokenizer
+        if getattr(tokenizer, "errors", "replace") != "replace":  # plain Python's: else bytes vanish, or decoding fails
+            tokenizer.errors = "replace"
         self.context = context
         self.end_id, *others = _ends(tokenizer.eos_token_id, declared, size)
         self._others = frozenset(others)
@@ -46,7 +49,8 @@ class Codec:
         """The action space of a vocabulary of `size` rows, all special and padding rows unwritable."""
         special = {int(token) for token in self.tokenizer.all_special_ids} | {self.end_id, self.start_id}
         named = set(self.tokenizer.get_vocab().values())  # not `len`: ids may have gaps
-        special |= (set(range(size)) - named) | pretrained.wordless(self.tokenizer)  # rows without a token
+        nameless = (set(range(size)) - named) | wordless(self.tokenizer)
+        special |= nameless
         special -= {token for token in special if token >= size}  # an exported `<backspace>` whose row was dropped
         return ActionSpace(
             size=size,
@@ -54,12 +58,13 @@ class Codec:
             backspace_id=backspace_id,
             unwritable=frozenset(special if backspace_id is None else special | {backspace_id}),
             other_ends=self._others - {backspace_id},
+            nameless=frozenset(nameless & special) - {backspace_id, self.start_id, self.end_id} - self._others,
         )
 
     @property
     def tokenizer_id(self) -> str:
         """Eight hex digits: the hash of the vocabulary, `<backspace>` and padding rows left out."""
-        return content_hash(pretrained.own_vocabulary(self.tokenizer))[:8]
+        return content_hash(own_vocabulary(self.tokenizer))[:8]
 
     # ------------------------------------------------------------------------------------------- text to tokens
 
@@ -110,7 +115,10 @@ class Codec:
     # ------------------------------------------------------------------------------------------- tokens to text
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """The text of token ids; start, ends and `<backspace>` are left out, other unwritable ids are U+FFFD."""
+        """The text of token ids; start, ends and `<backspace>` are left out.
+
+        Other unwritable ids are U+FFFD, as bytes that make no character are.
+        """
         silent = {self.start_id, self.space.backspace_id, *self.space.ends}
         parts: list[list[int]] = [[]]
         for token in tokens:
@@ -118,7 +126,7 @@ class Codec:
                 parts[-1].append(token)
             elif token not in silent:
                 parts.append([])
-        return "\ufffd".join(str(self.tokenizer.decode(part, clean_up_tokenization_spaces=False)) for part in parts)
+        return "\ufffd".join(_text(self.tokenizer, part) for part in parts)
 
     def continuation(self, prompt: Sequence[int], tokens: Sequence[int]) -> str:
         """The text that `tokens` add to the prompt's: some tokenizers decode a leading space only in context."""
@@ -144,6 +152,20 @@ def codec_of(model: ModelConfig) -> Codec:
     outline, tokenizer = pretrained.outline(model.name, model.revision)
     size = int(outline.get_input_embeddings().weight.shape[0])
     return Codec(tokenizer, size, model.context, pretrained.declared_ends(outline))
+
+
+def _text(tokenizer: Any, tokens: Sequence[int]) -> str:
+    """The text of writable token ids; each maximal run of bytes that begins a character and makes none is U+FFFD.
+
+    transformers' own byte tokenizers in plain Python (ByT5, MyT5, Dia) leave such bytes out of a text.
+    """
+    if not hasattr(tokenizer, "_utf_vocab_size"):
+        return str(tokenizer.decode(tokens, clean_up_tokenization_spaces=False))
+    pieces, added = tokenizer.convert_ids_to_tokens(list(tokens)), tokenizer.added_tokens_encoder
+    if hasattr(tokenizer, "morphological_decode"):  # MyT5 rewrites its bytes, in hexadecimal
+        pieces = [one if one in added else chr(int(one, 16)) for one in tokenizer.morphological_decode(pieces)]
+    written = b"".join(one.encode() if one in added else bytes([ord(one)]) for one in pieces)
+    return written.decode(errors="replace")
 
 
 def _ends(own: int | None, declared: Sequence[Any], size: int) -> tuple[int, ...]:

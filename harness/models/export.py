@@ -13,6 +13,7 @@ from typing import Any
 from harness.errors import EnvironmentProblem
 from harness.models import pretrained
 from harness.models.policy import Policy
+from harness.models.tokenizers import with_backspace
 from harness.system.files import written_aside
 
 ABOUT = "harness.json"  # a policy's context and arithmetic, which only the harness reads
@@ -37,8 +38,8 @@ def export(policy: Policy, directory: Path, card: str, *, overwrite: bool = Fals
             raise EnvironmentProblem(f"{directory} is not empty; give another directory, or --overwrite")
         tokenizer = copy.deepcopy(policy.tokenizer)
         if policy.space.backspace_id is not None and not pretrained.has_backspace(policy.model, tokenizer):
-            pretrained.with_backspace(tokenizer, policy.space.backspace_id)
-        if tokenizer.eos_token is None and policy.end_id < len(tokenizer):
+            with_backspace(tokenizer, policy.space.backspace_id)
+        if tokenizer.eos_token is None and policy.end_id in tokenizer.get_vocab().values():
             tokenizer.eos_token = tokenizer.convert_ids_to_tokens(policy.end_id)
         tokenizer.model_max_length = policy.context
         with _whole(directory) as fresh:

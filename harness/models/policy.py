@@ -131,7 +131,8 @@ class Policy(Codec):
 
         `generate()` of transformers samples by default as the policy does, whatever the base's settings were.
         """
-        pretrained.declare(self.model, self.context, self.start_id, (self.end_id, *sorted(self.space.other_ends)))
+        ends = (self.end_id, *sorted(self.space.other_ends))
+        pretrained.declare(self.model, self.context, self.start_id, ends, sorted(self.space.nameless))
         self.model.save_pretrained(directory)
         self.tokenizer.save_pretrained(directory)
 

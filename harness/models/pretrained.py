@@ -6,7 +6,6 @@ Policies, in `harness/models/policy.py`, are the interface for the rest of the h
 from __future__ import annotations
 
 import importlib.util
-import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -25,13 +24,11 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from harness.actions.space import BACKSPACE
 from harness.config.model import ModelConfig
-from harness.errors import ConfigError, EnvironmentProblem
+from harness.errors import EnvironmentProblem
 from harness.models.architectures.kinds import longest
-from harness.models.tokenizers import END, UNKNOWN
+from harness.models.tokenizers import END, UNKNOWN, own_vocabulary
 from harness.system.model_files import content_of, local
 
-_ROW = "<row {}>"  # an exported tokenizer's name for a row that pads the vocabulary
-_OURS = re.compile(r"<backspace>|<row \d+>")
 _DAMAGED = (SafetensorError, StrictDataclassError)  # of weights, and of a value in config.json
 _ADVICE = "give gpt2 or llama (built from scratch), a directory with config.json, weights and tokenizer, or a Hub id"
 
@@ -205,12 +202,13 @@ def _forget_defaults(config: Any, name: str, revision: str | None) -> None:
         config.eos_token_id = None
 
 
-def declare(model: Any, context: int, start: int, ends: Sequence[int]) -> None:
+def declare(model: Any, context: int, start: int, ends: Sequence[int], nameless: Sequence[int] = ()) -> None:
     """Write a policy's ends and its law into a model's configurations, in place of the settings of its base.
 
     Every action of `generate()` is then drawn from the policy's own distribution, nothing changed and nothing cut,
     until an end or `context` tokens; transformers' own defaults are greedy, and of 50 actions if sampling is asked for.
-    The end pads: with another padding, that token would be invisible in a prompt.
+    Rows without a token, `nameless`, are never drawn.  The end pads: with another padding, that token would be
+    invisible in a prompt.
     """
     declared = ends[0] if len(ends) == 1 else list(ends)
     model.config.eos_token_id = declared
@@ -223,6 +221,7 @@ def declare(model: Any, context: int, start: int, ends: Sequence[int]) -> None:
         bos_token_id=start,
         eos_token_id=declared,
         pad_token_id=ends[0],
+        suppress_tokens=list(nameless) or None,
     )
 
 
@@ -341,33 +340,6 @@ def has_backspace(model: Any, tokenizer: Any) -> bool:
     """True if the vocabulary's last row is `<backspace>`, by the name that `with_backspace` gave it."""
     last = int(model.get_input_embeddings().weight.shape[0]) - 1
     return bool(tokenizer.get_vocab().get(BACKSPACE) == last)
-
-
-def with_backspace(tokenizer: Any, row: int) -> None:
-    """Add the special token `<backspace>` to a tokenizer, in place, with the id `row`, its model's last row.
-
-    Rows between its own tokens and that one pad the vocabulary; they get names, so that the ids are the rows'.
-
-    Raises:
-        ConfigError: the tokenizer has a `<backspace>` of its own, with another id.
-    """
-    names = [_ROW.format(index) for index in range(len(tokenizer), row)] + [BACKSPACE]
-    tokenizer.add_tokens([transformers.AddedToken(name, special=True, normalized=False) for name in names])
-    if tokenizer.convert_tokens_to_ids(BACKSPACE) != row:
-        raise ConfigError(
-            f"this tokenizer calls token {tokenizer.convert_tokens_to_ids(BACKSPACE)} {BACKSPACE!r}, and the model's "
-            f"row is {row}; a tokenizer that has this token from elsewhere cannot be exported"
-        )
-
-
-def wordless(tokenizer: Any) -> set[int]:
-    """The tokens that `with_backspace` added."""
-    return {index for token, index in tokenizer.get_added_vocab().items() if _OURS.fullmatch(token)}
-
-
-def own_vocabulary(tokenizer: Any) -> dict[str, int]:
-    """The vocabulary (token -> id) without the tokens that `with_backspace` added."""
-    return {token: index for token, index in tokenizer.get_vocab().items() if not _OURS.fullmatch(token)}
 
 
 # ----------------------------------------------------------------------------------------- gradient checkpointing
