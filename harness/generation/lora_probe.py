@@ -66,7 +66,7 @@ def _judge(policy: Policy, targets: str) -> Verdict:
     batch = pack([Trajectory((policy.start_id,), tuple(words))], policy.space, Weighting(gamma=0.9))
     trained = policy.evaluate(batch).log_prob
     advice = "set model.lora_r=null to train all weights, or use another model"
-    if not trained.requires_grad:
+    if not _reached(policy, trained):
         return Verdict(family, f"model.lora_targets={targets}: {family} passes no gradient to a LoRA; {advice}")
     lora.fold(policy)
     with torch.no_grad():
@@ -79,3 +79,12 @@ def _judge(policy: Policy, targets: str) -> Verdict:
             measured={"folded": most},
         )
     return Verdict(family, measured={"folded": most}, lora=str(policy.layers))
+
+
+def _reached(policy: Policy, values: torch.Tensor) -> bool:
+    """True if a gradient of values gets to a LoRA's matrices; the row of `<backspace>`, trained with them, is none."""
+    matrices = [parameter for name, parameter in policy.parameters().items() if "lora_" in name]
+    if not values.requires_grad:
+        return False
+    found = torch.autograd.grad(values.sum(), matrices, allow_unused=True)
+    return any(gradient is not None for gradient in found)

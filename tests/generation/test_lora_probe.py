@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import transformers
 from architectures import KNOWN, config_of, tokenizer
+from tiny_policies import tiny_policy
 
 from harness.errors import ConfigError
 from harness.generation import lora_probe as probed
@@ -88,6 +89,16 @@ def test_a_lora_that_does_not_fold_is_refused_by_measurement(monkeypatch: pytest
     assert found.refused is not None
     assert "folded into the weights of JambaForCausalLM, a LoRA is another function than in training" in found.refused
     assert found.measured["folded"] > 5 * TOLERANCE
+
+
+def test_a_lora_that_gets_no_gradient_is_refused_beside_a_trained_backspace() -> None:
+    """The row of `<backspace>` gets one all the same, and must not stand for the matrices."""
+    policy = tiny_policy()
+    policy.model.transformer.ln_f.register_forward_pre_hook(lambda _, args: (args[0].detach(),))
+    found = probed._judge(policy, "all-linear")
+    assert found.refused is not None
+    assert "passes no gradient to a LoRA; set model.lora_r=null" in found.refused
+    assert probed._judge(tiny_policy(), "all-linear").refused is None
 
 
 def test_a_verdict_says_a_reason_once() -> None:
