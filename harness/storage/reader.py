@@ -241,9 +241,7 @@ class Reader:
 
         Columns: run_id, step, tokens, seconds (spent on training by then), and the rest as `scores` has it.
         """
-        query = of_grid(sa.select(INTERIMS).join(RUNS, RUNS.c.run_id == INTERIMS.c.run_id), grid)
-        if run_id is not None:
-            query = query.where(INTERIMS.c.run_id == run_id)
+        query = _of_runs(INTERIMS, grid, run_id)
         with self.database.read() as connection:
             order = (INTERIMS.c.run_id, INTERIMS.c.step, INTERIMS.c.name)
             found = connection.execute(query.order_by(*order)).mappings().all()
@@ -258,9 +256,7 @@ class Reader:
         Columns: run_id, name (the full one), metric, definition, parameters (a dict), value, kind, reason, n, unit,
         direction, texts_hash.  Where `kind` is None there is no value, only a reason.
         """
-        query = of_grid(sa.select(SCORES).join(RUNS, RUNS.c.run_id == SCORES.c.run_id), grid)
-        if run_id is not None:
-            query = query.where(SCORES.c.run_id == run_id)
+        query = _of_runs(SCORES, grid, run_id)
         with self.database.read() as connection:
             found = connection.execute(query.order_by(SCORES.c.run_id, SCORES.c.name)).mappings().all()
         rows = [dict(row) | {"value": number(row["value"], row["kind"])} for row in found]
@@ -273,9 +269,7 @@ class Reader:
         Columns: run_id, name (the full one), metric, definition, parameters (a dict), axis (the meaning of x), unit,
         direction, x, value, n (of texts or states at that x).
         """
-        query = of_grid(sa.select(PROFILES).join(RUNS, RUNS.c.run_id == PROFILES.c.run_id), grid)
-        if run_id is not None:
-            query = query.where(PROFILES.c.run_id == run_id)
+        query = _of_runs(PROFILES, grid, run_id)
         with self.database.read() as connection:
             found = connection.execute(query.order_by(PROFILES.c.run_id, PROFILES.c.name)).mappings().all()
         columns = [column.name for column in PROFILES.c if column.name != "points"]
@@ -349,6 +343,13 @@ def of_grid(
         query = query.join(CELLS, CELLS.c.run_id == table.c.run_id).where(CELLS.c.grid == grid)
         hidden = sa.or_(table.c.run_id.in_(archive_of(RUN_KEY)), CELLS.c.grid.in_(archive_of(GRID_KEY)))
     return query if archived is None else query.where(hidden if archived else sa.not_(hidden))
+
+
+def _of_runs(table: sa.Table, grid: str | None, run_id: str | None) -> sa.Select[Any]:
+    """The rows of a grid's runs, of one, or of all; a run that is named is read although it is archived."""
+    query = sa.select(table).join(RUNS, RUNS.c.run_id == table.c.run_id)
+    query = of_grid(query, grid, archived=False if run_id is None else None)
+    return query if run_id is None else query.where(table.c.run_id == run_id)
 
 
 def is_hidden(table: sa.Table) -> sa.ColumnElement[bool]:
