@@ -105,5 +105,6 @@ def test_wrong_names_are_refused_before_anything_changes(shell: Shell) -> None:
         "nothing of that name is stored; of what is archived: did you mean 'ok'?"
         in shell("restore", "okk", code=2).stderr
     )
+    assert shell("restore", "", code=2).stderr.count("nothing of that name is stored") == 1
     assert shell("restore", "other").stdout == "other is not archived; of what is archived: known: ok\n"
     assert "grids and runs can be archived" in shell("ls", "metrics", "--archived", code=2).stderr

@@ -96,3 +96,11 @@ def test_what_is_not_known_is_left_to_the_probe(monkeypatch: pytest.MonkeyPatch)
     assert known('{"model_type": "bert"}') is None
     assert known('{"model_type": "mamba"}') is None
     assert known('{"model_type": "t5"}') is not None
+
+
+def test_a_type_that_a_file_of_plug_ins_registers_is_left_to_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `--include` does with a model of one's own; before, transformers has none of it."""
+    text = json.dumps({"model_type": "of-ones-own"})
+    assert known(text) is not None
+    monkeypatch.setitem(transformers.CONFIG_MAPPING._extra_content, "of-ones-own", transformers.PretrainedConfig)
+    assert known(text) is None

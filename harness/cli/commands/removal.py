@@ -116,7 +116,7 @@ def _in_archive(store: Store, name: str) -> list[str]:
     """The archived grid of that name, or the archived runs whose ids have this beginning."""
     if name in store.archived_grids():
         return [name]
-    return [run_id for run_id in store.archived_runs() if run_id.startswith(name)]
+    return [run_id for run_id in store.archived_runs() if name and run_id.startswith(name)]
 
 
 def _archived_names(name: str, store: Store) -> str:

@@ -30,6 +30,7 @@ from harness.cli.arguments import (
     open_store,
     print_notes,
     store_exists,
+    unarchived,
 )
 from harness.cli.cells import check_models, run_cells
 from harness.cli.output import command, say, screen_width
@@ -111,6 +112,7 @@ def tune(
         final = final_cells(cells, choices)
         final = check_cells([*final, *controls(final)] if asked.controls else final)
         opened.record_trials(f"{asked.name}-tuned", as_trials(choices))
+        final = unarchived(opened, f"{asked.name}-tuned", final)
     say("\n".join(map(_choice_text, choices)))
     tally = run_cells(f"{asked.name}-tuned", final, store, replace(options, keep_going=keep_going), alone=True)
     say(_next(asked.name), 6)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import distribution, version
@@ -94,8 +95,12 @@ def _recurrent(kind: str, config: Mapping[str, Any]) -> bool:
 
 
 def _unheard_of(kind: str, config: Mapping[str, Any]) -> Verdict | None:
-    """The refusal of a type that transformers has no causal language model of; None for code beside the weights."""
-    if "auto_map" in config:
+    """The refusal of a type that transformers has no causal language model of; None for one whose code a user brings.
+
+    That code lies beside the weights, or a file of plug-ins has registered it.
+    """
+    loaded = sys.modules.get("transformers.models.auto.configuration_auto")
+    if "auto_map" in config or kind in getattr(getattr(loaded, "CONFIG_MAPPING", None), "_extra_content", {}):
         return None
     architectures = config.get("architectures")
     family = str(architectures[0]) if isinstance(architectures, list) and architectures else kind
