@@ -103,7 +103,11 @@ def test_lists_and_texts_fit(stores: dict[str, str], args: tuple[str, ...]) -> N
 
 
 WIDTHS = (60, 80, 100)
-HEAD = {"benchmark": {"name": "language", "length": 6, "train": 64, "validation": 8, "test": 8}, "trainer": "mle"}
+HEAD = {
+    "benchmark": {"name": "language", "length": 6, "train": 64, "validation": 8, "test": 8},
+    "trainer": "mle",
+    "model": {"tokenizer": "characters"},
+}
 
 
 @pytest.mark.parametrize(

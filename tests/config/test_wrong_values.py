@@ -314,7 +314,7 @@ def test_a_wrong_file_is_refused_where_it_is_wrong(text: str, wanted: tuple[str,
 @pytest.mark.parametrize(("arguments", "wanted"), [pytest.param(*case[1:], id=case[0]) for case in ARGUMENTS])
 def test_wrong_arguments_are_refused(arguments: list[str], wanted: tuple[str, ...], tmp_path: Path) -> None:
     path = tmp_path / "grid.yaml"
-    path.write_text(GOOD)
+    path.write_text(GOOD.replace("mle", "mle, model: {tokenizer: characters}"))
     message = refused(str(path), *arguments)
     for part in wanted:
         assert part in message
