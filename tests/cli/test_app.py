@@ -173,7 +173,7 @@ def test_a_grid_from_plan_to_leaderboard(shell: Shell) -> None:
 
 
 def test_a_failed_cell_is_told_and_tried_again(shell: Shell) -> None:
-    """A learning rate that makes the loss no number: exit code 1; with --fail-fast only the first of 2 cells is tried."""
+    """A learning rate that makes the loss no number: exit code 1; with --fail-fast one of 2 cells is tried."""
     grid = shell.folder / "broken.yaml"
     grid.write_text(TINY + "name: broken\n")
     command = ("run", str(grid), "lr=1e30", "clip=1e30", "--seeds", "1", "--name", "diverged")
