@@ -125,7 +125,9 @@ def test_trained_exported_and_read_again(lm: Path, trainer: str, lora_r: int | N
 def test_mauve_with_real_features_sees_word_order(data: Data, tmp_path: Path) -> None:
     """40 beginnings of stories against 40 others, as they are and with their words shuffled.
 
-    In bfloat16 every feature is within 5 % of float32's (measured: see benchmarks/speed), and the verdict is the same.
+    The verdict is the same in bfloat16.  Its features were apart from float32's by 1.6 % of their length at most (mean
+    over a text's tokens), and by 8.4 % (last token, half of the texts within 1.5 %); twice that is the bound, as other
+    processors add in another order.
     """
     place, rng = real(), random.Random(0)
     human = [" ".join(story.split()[:20]) for story in stories(data, 80)]
@@ -138,7 +140,7 @@ def test_mauve_with_real_features_sees_word_order(data: Data, tmp_path: Path) ->
             file = TextFile(tuple(texts), ("",) * 40, tuple(human[:40]))
             value[name] = metric.measure(as_evaluation(file, features=features))["mauve"]
         assert value["human"] > value["shuffled"] + 0.1, (dtype, value)
-    for pooling in ("mean", "last"):
+    for pooling, bound in (("mean", 0.032), ("last", 0.17)):
         exact, rounded = (features(str(place), pooling, human, dtype) for dtype in ("float32", "bfloat16"))
         apart = np.linalg.norm(rounded - exact, axis=1) / np.linalg.norm(exact, axis=1)
-        assert 0 < apart.max() < 0.05, (pooling, apart.max())
+        assert 0 < apart.max() < bound, (pooling, apart.max())
